@@ -1,0 +1,6 @@
+"""Agents: each is `init`, `act`, `value` and `update` on explicit state."""
+
+from kilolayer.agents.agent import ActionMode, Agent, AgentState, Metrics
+from kilolayer.agents.crl import CRL, CRLConfig, CRLState, Critic
+
+__all__ = ["CRL", "ActionMode", "Agent", "AgentState", "CRLConfig", "CRLState", "Critic", "Metrics"]

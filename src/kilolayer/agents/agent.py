@@ -1,0 +1,58 @@
+"""What training asks of an agent: pure functions over explicit state."""
+
+from typing import Any, Literal, Protocol, get_args
+
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from kilolayer.errors import ConfigurationError
+from kilolayer.replay import ReplayBuffer
+
+AgentState = Any
+"""Pytree of everything that an agent learns or remembers; all leaves are arrays."""
+
+Metrics = dict[str, Float[Array, ""]]
+
+ActionMode = Literal["deterministic", "stochastic", "best_of"]
+"""How an action is chosen: the distribution's mode, a draw from it, or the best of several draws by the critic."""
+
+
+class Agent(Protocol):
+    """A learner of goal-reaching. Leading batch axes are free in `act`."""
+
+    def init(self, key: PRNGKeyArray) -> AgentState:
+        """Draw a new agent."""
+        ...
+
+    def act(
+        self,
+        state: AgentState,
+        observation: Float[Array, "*batch observation"],
+        desired_goal: Float[Array, "*batch goal"],
+        key: PRNGKeyArray,
+        mode: ActionMode = "deterministic",
+    ) -> Float[Array, "*batch action"]:
+        """Choose actions in [-1, 1]."""
+        ...
+
+    def value(
+        self,
+        state: AgentState,
+        observation: Float[Array, "*batch observation"],
+        desired_goal: Float[Array, "*batch goal"],
+    ) -> Float[Array, "*batch"]:
+        """Say how near the goal is under the agent's own policy: larger is nearer, in the agent's own unit."""
+        ...
+
+    def update(self, state: AgentState, buffer: ReplayBuffer, key: PRNGKeyArray) -> tuple[AgentState, Metrics]:
+        """Take one gradient step on data drawn from the buffer."""
+        ...
+
+
+def check_action_mode(mode: str) -> None:
+    """Refuse an unknown way of choosing actions.
+
+    Raises:
+        ConfigurationError: naming the ways there are.
+    """
+    if mode not in get_args(ActionMode):
+        raise ConfigurationError(f"action mode {mode!r} is unknown; choose one of {', '.join(get_args(ActionMode))}")

@@ -1,0 +1,111 @@
+"""A disc with velocity in a maze, pushed by a force in the plane: physics in pure JAX, exact at walls."""
+
+import dataclasses
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from kilolayer.envs.maze import Maze
+from kilolayer.errors import ConfigurationError
+
+
+class PointPhysics(eqx.Module):
+    """Where the discs are and how they move."""
+
+    position: Float[Array, "*num_envs 2"]
+    """x and y of the centre, in metres."""
+    velocity: Float[Array, "*num_envs 2"]
+    """Metres per second."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PointEngine:
+    """Discs of mass 1 kg under a force and linear drag, between walls that stop them without friction or bounce.
+
+    A control step is `substeps` steps of semi-implicit Euler. After each, a disc that overlaps a wall is put back to
+    touch it and loses the velocity into it. The speed cannot exceed `max_speed`, and within a substep no disc moves
+    as far as its radius, so none passes a wall, whatever pushes it.
+    """
+
+    maze: Maze
+    radius: float = 0.25
+    """Metres."""
+    drag: float = 0.5
+    """Newtons per metre per second."""
+    max_speed: float = 10.0
+    """Metres per second."""
+    time_step: float = 0.05
+    """Seconds in a control step."""
+    substeps: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse numbers with which a disc could pass a wall.
+
+        Raises:
+            ConfigurationError: if a disc can move by its radius in a substep, or does not fit a corridor.
+        """
+        if self.max_speed * self.time_step / self.substeps >= self.radius:
+            raise ConfigurationError(
+                f"max_speed={self.max_speed} m/s lets a disc of radius {self.radius} m pass a wall in a substep of "
+                f"{self.time_step / self.substeps} s; take more substeps or a lower speed"
+            )
+        if 4 * self.radius > self.maze.cell_size:
+            raise ConfigurationError(
+                f"radius={self.radius} m is too large for cells of {self.maze.cell_size} m; "
+                f"take at most {self.maze.cell_size / 4}"
+            )
+
+    def init(self, start: PointPhysics) -> PointPhysics:
+        """Return the drawn starts: they are whole states already."""
+        return start
+
+    def step(self, physics: PointPhysics, control: Float[Array, "num_envs 2"]) -> PointPhysics:
+        """Push every disc by a force in newtons for one control step."""
+        dt = self.time_step / self.substeps
+        position, velocity = physics.position, physics.velocity
+        for _ in range(self.substeps):
+            velocity = velocity + dt * (control - self.drag * velocity)
+            speed = jnp.linalg.norm(velocity, axis=-1, keepdims=True)
+            velocity = velocity * jnp.minimum(1.0, self.max_speed / jnp.maximum(speed, 1e-6))
+            position, velocity = self._stop_at_walls(position + dt * velocity, velocity)
+        return PointPhysics(position=position, velocity=velocity)
+
+    def _stop_at_walls(
+        self, position: Float[Array, "num_envs 2"], velocity: Float[Array, "num_envs 2"]
+    ) -> tuple[Float[Array, "num_envs 2"], Float[Array, "num_envs 2"]]:
+        """Put discs that overlap a wall back to touch it, without the velocity into it."""
+        cell = jnp.round(position / self.maze.cell_size).astype(jnp.int32)
+        centre = cell * self.maze.cell_size
+        offset = position - centre  # within ±half a cell
+        wall = jnp.asarray(_walls_around(self.maze.walls))[cell[:, 0], cell[:, 1]]
+        reach = 0.5 * self.maze.cell_size - self.radius
+
+        # Faces: the neighbour below or above along each axis.
+        too_low = wall[:, 0:2] & (offset < -reach)
+        too_high = wall[:, 2:4] & (offset > reach)
+        offset = jnp.where(too_low, -reach, jnp.where(too_high, reach, offset))
+        velocity = jnp.where(too_low, jnp.maximum(velocity, 0.0), velocity)
+        velocity = jnp.where(too_high, jnp.minimum(velocity, 0.0), velocity)
+
+        # The corner that is nearest: the diagonal neighbour touches the cell in this one point. Where a face
+        # neighbour is wall too, the disc has been put farther from the corner than its radius already.
+        side = jnp.where(offset < 0.0, -1.0, 1.0)
+        diagonal = 4 + 2 * (side[:, 0] > 0).astype(jnp.int32) + (side[:, 1] > 0).astype(jnp.int32)
+        from_corner = offset - side * 0.5 * self.maze.cell_size
+        distance = jnp.linalg.norm(from_corner, axis=-1, keepdims=True)
+        overlaps = jnp.take_along_axis(wall, diagonal[:, None], axis=1) & (distance < self.radius)
+        normal = from_corner / jnp.maximum(distance, 1e-6)
+        offset = jnp.where(overlaps, offset + (self.radius - distance) * normal, offset)
+        inward = jnp.minimum(jnp.sum(velocity * normal, axis=-1, keepdims=True), 0.0)
+        velocity = jnp.where(overlaps, velocity - inward * normal, velocity)
+        return centre + offset, velocity
+
+
+def _walls_around(walls: Bool[np.ndarray, "rows columns"]) -> Bool[np.ndarray, "rows columns 8"]:
+    """Return which neighbours of each cell are wall: x-, y-, x+, y+, then the diagonals -- -+ +- ++."""
+    padded = np.pad(walls, 1, constant_values=True)
+    rows, columns = walls.shape
+    neighbours = ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
+    return np.stack([padded[1 + i : 1 + i + rows, 1 + j : 1 + j + columns] for i, j in neighbours], axis=-1)

@@ -1,0 +1,206 @@
+"""The environment: a task joined to an engine, batched, functional, with new starts and goals in every episode.
+
+A task says what to reach; its functions see one robot, and the environment maps them over all. An engine says how the
+world moves; it steps all robots at once. Everything that the next step depends on is in `EnvironmentState`.
+"""
+
+import dataclasses
+from typing import Any, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from kilolayer.envs.maze import Maze
+
+Physics = Any
+"""Pytree that an engine steps; every leaf has a leading axis over environments."""
+
+
+class Engine(Protocol):
+    """How a world moves: N robots at once."""
+
+    def init(self, start: Any) -> Physics:
+        """Turn a batch of starts, as the task draws them, into physics states."""
+        ...
+
+    def step(self, physics: Physics, control: Float[Array, "num_envs control"]) -> Physics:
+        """Advance every robot by one control step."""
+        ...
+
+
+class Task(Protocol):
+    """What to reach: pure functions on one robot. `physics` is one robot's slice of the engine's state."""
+
+    @property
+    def observation_size(self) -> int:
+        """Numbers in an observation, the goal not among them."""
+        ...
+
+    @property
+    def goal_size(self) -> int:
+        """Numbers in a goal."""
+        ...
+
+    @property
+    def action_size(self) -> int:
+        """Numbers in an action, each in [-1, 1]."""
+        ...
+
+    @property
+    def maze(self) -> Maze | None:
+        """The walls around the robot, if the task has any."""
+        ...
+
+    def start(self, key: PRNGKeyArray) -> Any:
+        """Draw where an episode begins."""
+        ...
+
+    def goal(self, key: PRNGKeyArray) -> Float[Array, " goal"]:
+        """Draw what the episode should reach."""
+        ...
+
+    def control(self, action: Float[Array, " action"]) -> Float[Array, " control"]:
+        """Turn an action into what the engine takes."""
+        ...
+
+    def observe(self, physics: Physics) -> Float[Array, " observation"]:
+        """Return what the agent sees."""
+        ...
+
+    def achieved_goal(self, physics: Physics) -> Float[Array, " goal"]:
+        """Return the goal that this state amounts to."""
+        ...
+
+    def success(self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]) -> Bool[Array, ""]:
+        """Say whether the goal is reached."""
+        ...
+
+    def reward(self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]) -> Float[Array, ""]:
+        """Score a step, for reports and for agents that need a reward; CRL does not see it."""
+        ...
+
+    def failed(self, physics: Physics) -> Bool[Array, ""]:
+        """Say whether the episode is lost and ends here."""
+        ...
+
+
+class EnvironmentState(eqx.Module):
+    """All environments between two steps, ready for the next action."""
+
+    physics: Physics
+    observation: Float[Array, "num_envs observation"]
+    achieved_goal: Float[Array, "num_envs goal"]
+    desired_goal: Float[Array, "num_envs goal"]
+    episode_step: Int[Array, " num_envs"]
+    """Steps taken in the current episode."""
+    key: PRNGKeyArray
+
+
+class StepResult(eqx.Module):
+    """What one step led to, before any reset: the true last state of an episode is here."""
+
+    observation: Float[Array, "num_envs observation"]
+    achieved_goal: Float[Array, "num_envs goal"]
+    reward: Float[Array, " num_envs"]
+    success: Bool[Array, " num_envs"]
+    terminated: Bool[Array, " num_envs"]
+    """The task failed."""
+    truncated: Bool[Array, " num_envs"]
+    """The episode's time was over, and the task had not failed."""
+
+    @property
+    def done(self) -> Bool[Array, " num_envs"]:
+        """The episode ended with this step."""
+        return self.terminated | self.truncated
+
+
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    """A vectorised goal-reaching environment.
+
+    `reset` and `step` are pure and can be jitted, scanned and differentiated as far as the engine can. An environment
+    whose episode ends is put back at a newly drawn start with a newly drawn goal within the same `step`.
+    """
+
+    name: str
+    task: Task
+    engine: Engine
+    episode_length: int
+    """Steps after which an episode is truncated."""
+
+    @property
+    def observation_size(self) -> int:
+        """Numbers in an observation, the goal not among them."""
+        return self.task.observation_size
+
+    @property
+    def goal_size(self) -> int:
+        """Numbers in a goal."""
+        return self.task.goal_size
+
+    @property
+    def action_size(self) -> int:
+        """Numbers in an action, each in [-1, 1]."""
+        return self.task.action_size
+
+    def reset(self, key: PRNGKeyArray, num_envs: int) -> EnvironmentState:
+        """Begin `num_envs` episodes."""
+        key, fresh_key = jax.random.split(key)
+        physics, desired_goal = self._draw(fresh_key, num_envs)
+        return EnvironmentState(
+            physics=physics,
+            observation=jax.vmap(self.task.observe)(physics),
+            achieved_goal=jax.vmap(self.task.achieved_goal)(physics),
+            desired_goal=desired_goal,
+            episode_step=jnp.zeros(num_envs, jnp.int32),
+            key=key,
+        )
+
+    def step(
+        self, state: EnvironmentState, action: Float[Array, "num_envs action"]
+    ) -> tuple[EnvironmentState, StepResult]:
+        """Take one action in every environment; actions beyond [-1, 1] are clipped.
+
+        Returns:
+            The state for the next action, and the result of this one.
+        """
+        action = jnp.clip(action, -1.0, 1.0)
+        physics = self.engine.step(state.physics, jax.vmap(self.task.control)(action))
+        observation = jax.vmap(self.task.observe)(physics)
+        achieved_goal = jax.vmap(self.task.achieved_goal)(physics)
+        episode_step = state.episode_step + 1
+        terminated = jax.vmap(self.task.failed)(physics)
+        result = StepResult(
+            observation=observation,
+            achieved_goal=achieved_goal,
+            reward=jax.vmap(self.task.reward)(achieved_goal, state.desired_goal),
+            success=jax.vmap(self.task.success)(achieved_goal, state.desired_goal),
+            terminated=terminated,
+            truncated=~terminated & (episode_step >= self.episode_length),
+        )
+
+        key, fresh_key = jax.random.split(state.key)
+        fresh_physics, fresh_goal = self._draw(fresh_key, result.done.shape[0])
+
+        def where_done(fresh: Array, current: Array) -> Array:
+            return jnp.where(result.done.reshape(-1, *(1,) * (current.ndim - 1)), fresh, current)
+
+        physics = jax.tree.map(where_done, fresh_physics, physics)
+        next_state = EnvironmentState(
+            physics=physics,
+            observation=where_done(jax.vmap(self.task.observe)(physics), observation),
+            achieved_goal=where_done(jax.vmap(self.task.achieved_goal)(physics), achieved_goal),
+            desired_goal=where_done(fresh_goal, state.desired_goal),
+            episode_step=jnp.where(result.done, 0, episode_step),
+            key=key,
+        )
+        return next_state, result
+
+    def _draw(self, key: PRNGKeyArray, num_envs: int) -> tuple[Physics, Float[Array, "num_envs goal"]]:
+        """Draw a start and a goal for every environment."""
+        start_key, goal_key = jax.random.split(key)
+        start = jax.vmap(self.task.start)(jax.random.split(start_key, num_envs))
+        goal = jax.vmap(self.task.goal)(jax.random.split(goal_key, num_envs))
+        return self.engine.init(start), goal

@@ -1,0 +1,260 @@
+"""Mazes as text: walls, start cells and goal cells on a grid.
+
+A cell in row i (from the top) and column j (from the left) is a square centred at x = i * cell_size, y = j *
+cell_size: the row number grows along x, the column number along y.
+"""
+
+import dataclasses
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from kilolayer.errors import ConfigurationError
+
+WALL, START, GOAL = "#", "R", "G"
+FREE = ". "
+
+
+@dataclasses.dataclass(frozen=True)
+class Maze:
+    """A maze, checked: one start at least, one goal at least, closed all round, every goal within reach.
+
+    Args:
+        text: one line for each row. `#` wall, `R` start, `G` goal, `.` or space free.
+        cell_size: edge of a cell in metres.
+
+    Raises:
+        ConfigurationError: naming the line at fault and what would be right.
+    """
+
+    text: str
+    cell_size: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Check the text."""
+        rows = self.rows
+        if not rows:
+            raise ConfigurationError("the maze is empty; draw it with '#' walls, an 'R' start and 'G' goals")
+        for number, row in enumerate(rows, 1):
+            if len(row) != len(rows[0]):
+                raise ConfigurationError(
+                    f"maze line {number} has {len(row)} cells, line 1 has {len(rows[0])}; all must be of one length"
+                )
+            for column, cell in enumerate(row, 1):
+                if cell not in WALL + START + GOAL + FREE:
+                    raise ConfigurationError(
+                        f"maze line {number}, column {column}: {cell!r} is no cell; use '#', 'R', 'G', '.' or space"
+                    )
+        edge = np.ones(self.walls.shape, bool)
+        edge[1:-1, 1:-1] = False
+        if (open_cells := np.argwhere(edge & ~self.walls)).size:
+            row, column = open_cells[0] + 1
+            raise ConfigurationError(f"maze line {row}, column {column}: the border must be '#' all round")
+        for cell, what in ((START, "start"), (GOAL, "goal")):
+            if not self._cells(cell).size:
+                raise ConfigurationError(f"the maze has no {what}; mark at least one cell with {cell!r}")
+        reachable = self.path_lengths(self.start_cells) >= 0
+        for row, column in self.goal_cells:
+            if not reachable[row, column]:
+                raise ConfigurationError(
+                    f"maze line {row + 1}, column {column + 1}: no way leads from a start to this goal"
+                )
+
+    @property
+    def rows(self) -> list[str]:
+        """The lines of the text, without empty ones at the ends."""
+        return [line.rstrip("\r") for line in self.text.strip("\n").split("\n") if line.strip()]
+
+    @cached_property
+    def walls(self) -> Bool[np.ndarray, "rows columns"]:
+        """True where a cell is wall."""
+        return np.array([[cell == WALL for cell in row] for row in self.rows])
+
+    @cached_property
+    def start_cells(self) -> Int[np.ndarray, "starts 2"]:
+        """Row and column of every start."""
+        return self._cells(START)
+
+    @cached_property
+    def goal_cells(self) -> Int[np.ndarray, "goals 2"]:
+        """Row and column of every goal."""
+        return self._cells(GOAL)
+
+    @cached_property
+    def free_cells(self) -> Int[np.ndarray, "cells 2"]:
+        """Row and column of every cell that is no wall."""
+        return np.argwhere(~self.walls)
+
+    def centres(self, cells: Int[np.ndarray, "cells 2"]) -> Float[np.ndarray, "cells 2"]:
+        """Return x and y in metres of the centres of `cells`."""
+        return cells.astype(np.float32) * np.float32(self.cell_size)
+
+    def path_lengths(self, sources: Int[np.ndarray, "sources 2"]) -> Int[np.ndarray, "rows columns"]:
+        """Return for each cell the steps from the nearest source, cell by cell; -1 where no way leads."""
+        lengths = np.full(self.walls.shape, -1)
+        frontier = [tuple(cell) for cell in sources]
+        for cell in frontier:
+            lengths[cell] = 0
+        while frontier:
+            row, column = frontier.pop(0)
+            for step_row, step_column in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+                cell = (row + step_row, column + step_column)
+                inside = 0 <= cell[0] < lengths.shape[0] and 0 <= cell[1] < lengths.shape[1]
+                if inside and not self.walls[cell] and lengths[cell] < 0:
+                    lengths[cell] = lengths[row, column] + 1
+                    frontier.append(cell)
+        return lengths
+
+    def _cells(self, kind: str) -> Int[np.ndarray, "cells 2"]:
+        return np.argwhere(np.array([[cell == kind for cell in row] for row in self.rows])).reshape(-1, 2)
+
+
+LAYOUTS: dict[str, str] = {
+    "u": """
+#####
+#RGG#
+###G#
+#GGG#
+#####
+""",
+    "u_eval": """
+#####
+#R..#
+###.#
+#GGG#
+#####
+""",
+    "u2": """
+######
+#RGGG#
+####G#
+#GGGG#
+######
+""",
+    "u2_eval": """
+######
+#R...#
+####.#
+#GGGG#
+######
+""",
+    "u3": """
+#######
+#RGGGG#
+#####G#
+#GGGGG#
+#######
+""",
+    "u3_eval": """
+#######
+#R....#
+#####.#
+#GGGGG#
+#######
+""",
+    "u4": """
+#####
+#GGG#
+#R#G#
+###G#
+#G#G#
+#GGG#
+#####
+""",
+    "u4_eval": """
+#####
+#...#
+#R#.#
+###.#
+#G#.#
+#GGG#
+#####
+""",
+    "u5": """
+########
+#GGGGGG#
+#R####G#
+######G#
+#G####G#
+#GGGGGG#
+########
+""",
+    "u5_eval": """
+########
+#......#
+#R####.#
+######.#
+#G####G#
+#GGGGGG#
+########
+""",
+    "u6": """
+#######
+#GGGGG#
+#R###G#
+#####G#
+#G###G#
+#GGGGG#
+#######
+""",
+    "u6_eval": """
+#######
+#.....#
+#R###.#
+#####.#
+#G###G#
+#GGGGG#
+#######
+""",
+    "u7": """
+######
+#GGGG#
+#R##G#
+####G#
+#G##G#
+#GGGG#
+######
+""",
+    "u7_eval": """
+######
+#....#
+#R##.#
+####.#
+#G##G#
+#GGGG#
+######
+""",
+    "big": """
+########
+#RG##GG#
+#GG#GGG#
+##GGG###
+#GG#GGG#
+#G#GG#G#
+#GGG#GG#
+########
+""",
+    "big_eval": """
+########
+#R.##GG#
+#..#..G#
+##...###
+#..#...#
+#.#G.#G#
+#.GG#GG#
+########
+""",
+    "hardest": """
+############
+#RGGG#GGGGG#
+#G##G#G#G#G#
+#GGGGGG#GGG#
+#G####G###G#
+#GG#G#GGGGG#
+##G#G#G#G###
+#GG#GGG#GGG#
+############
+""",
+}
+"""The paper's layouts; `NAME_eval` has the same walls and far goals only. `hardest` has no far-goal form."""

@@ -1,0 +1,71 @@
+"""Point mazes: drive a disc to a cell of a maze."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from kilolayer.envs.engines.point import PointPhysics
+from kilolayer.envs.maze import Maze
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PointMaze:
+    """Reach the centre of a goal cell.
+
+    The observation is x, y (metres) and their velocities (metres per second); the goal is x, y. An episode begins near
+    the centre of a start cell, almost at rest, and its goal is the centre of a goal cell, each cell as likely as any
+    other. Nothing ends an episode but its time.
+    """
+
+    maze: Maze
+    force: float = 5.0
+    """Newtons that an action of 1 pushes with."""
+    success_distance: float = 0.5
+    """Metres between disc and goal below which the goal is reached."""
+    start_noise: float = 0.5
+    """Metres: half the edge of the square in which episodes begin."""
+    start_speed: float = 0.1
+    """Metres per second: standard deviation of each velocity at the start."""
+
+    observation_size = 4
+    goal_size = 2
+    action_size = 2
+
+    def start(self, key: PRNGKeyArray) -> PointPhysics:
+        """Draw a place around a start cell's centre, and a small velocity."""
+        cell_key, place_key, speed_key = jax.random.split(key, 3)
+        centre = jax.random.choice(cell_key, jnp.asarray(self.maze.centres(self.maze.start_cells)))
+        noise = jax.random.uniform(place_key, (2,), minval=-self.start_noise, maxval=self.start_noise)
+        return PointPhysics(
+            position=centre + noise, velocity=self.start_speed * jax.random.normal(speed_key, (2,))
+        )
+
+    def goal(self, key: PRNGKeyArray) -> Float[Array, "2"]:
+        """Draw a goal cell's centre."""
+        return jax.random.choice(key, jnp.asarray(self.maze.centres(self.maze.goal_cells)))
+
+    def control(self, action: Float[Array, "2"]) -> Float[Array, "2"]:
+        """Return the force in newtons."""
+        return self.force * action
+
+    def observe(self, physics: PointPhysics) -> Float[Array, "4"]:
+        """Return position and velocity."""
+        return jnp.concatenate([physics.position, physics.velocity])
+
+    def achieved_goal(self, physics: PointPhysics) -> Float[Array, "2"]:
+        """Return the position."""
+        return physics.position
+
+    def success(self, achieved_goal: Float[Array, "2"], desired_goal: Float[Array, "2"]) -> Bool[Array, ""]:
+        """Say whether the disc is within `success_distance` of the goal."""
+        return jnp.linalg.norm(achieved_goal - desired_goal) < self.success_distance
+
+    def reward(self, achieved_goal: Float[Array, "2"], desired_goal: Float[Array, "2"]) -> Float[Array, ""]:
+        """Return minus the distance to the goal, in metres."""
+        return -jnp.linalg.norm(achieved_goal - desired_goal)
+
+    def failed(self, physics: PointPhysics) -> Bool[Array, ""]:
+        """Return False: nothing can go wrong."""
+        return jnp.zeros((), bool)

@@ -1,0 +1,33 @@
+"""The tanh-Gaussian policy distribution (method 1.3; Haarnoja et al., 2018, appendix C)."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+LOG_STD_MIN = -5.0
+LOG_STD_MAX = 2.0
+SATURATION_EPSILON = 1e-6
+
+
+def squash_log_std(raw: Float[Array, "*batch action"]) -> Float[Array, "*batch action"]:
+    """Map any number into [LOG_STD_MIN, LOG_STD_MAX] by a tanh."""
+    return LOG_STD_MIN + 0.5 * (LOG_STD_MAX - LOG_STD_MIN) * (jnp.tanh(raw) + 1.0)
+
+
+def sample(
+    mean: Float[Array, "*batch action"], log_std: Float[Array, "*batch action"], key: PRNGKeyArray
+) -> tuple[Float[Array, "*batch action"], Float[Array, "*batch"]]:
+    """Draw actions a = tanh(u), u ~ N(mean, exp(log_std)^2), with their log-densities.
+
+    The change of variables subtracts log(1 - a^2 + 1e-6), as the paper's code does: near |a| = 1 the density is bounded.
+    """
+    noise = jax.random.normal(key, mean.shape, mean.dtype)
+    action = jnp.tanh(mean + jnp.exp(log_std) * noise)
+    log_density = -0.5 * jnp.square(noise) - log_std - 0.5 * jnp.log(2.0 * jnp.pi)
+    log_density = log_density - jnp.log(1.0 - jnp.square(action) + SATURATION_EPSILON)
+    return action, jnp.sum(log_density, axis=-1)
+
+
+def mode(mean: Float[Array, "*batch action"]) -> Float[Array, "*batch action"]:
+    """Return the deterministic action, tanh(mean)."""
+    return jnp.tanh(mean)

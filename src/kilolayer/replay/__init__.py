@@ -1,0 +1,15 @@
+"""The trajectory ring buffer, and the samplers that relabel goals in hindsight."""
+
+from kilolayer.replay.buffer import ReplayBuffer, Trajectory, empty_buffer, insert
+from kilolayer.replay.hindsight import Batch, sample_hindsight, sample_times, truncated_geometric
+
+__all__ = [
+    "Batch",
+    "ReplayBuffer",
+    "Trajectory",
+    "empty_buffer",
+    "insert",
+    "sample_hindsight",
+    "sample_times",
+    "truncated_geometric",
+]
