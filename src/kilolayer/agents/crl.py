@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents.agent import ActionMode, Metrics, check_action_mode
 from kilolayer.errors import ConfigurationError
@@ -112,7 +112,6 @@ class CRLState(eqx.Module):
     actor_optimizer: optax.OptState
     critic_optimizer: optax.OptState
     alpha_optimizer: optax.OptState
-    gradient_steps: Int[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +195,6 @@ class CRL:
             actor_optimizer=optax.adam(config.actor_learning_rate).init(actor),
             critic_optimizer=optax.adam(config.critic_learning_rate).init(critic),
             alpha_optimizer=optax.adam(config.alpha_learning_rate).init(log_alpha),
-            gradient_steps=jnp.zeros((), jnp.int32),
         )
 
     # ---- Acting --------------------------------------------------------------------------------------------------
@@ -309,7 +307,6 @@ class CRL:
             actor_optimizer=actor_optimizer,
             critic_optimizer=critic_optimizer,
             alpha_optimizer=alpha_optimizer,
-            gradient_steps=state.gradient_steps + 1,
         )
         return new_state, actor_metrics | critic_metrics | {"alpha_loss": alpha_loss, "alpha": alpha}
 

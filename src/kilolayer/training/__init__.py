@@ -1,0 +1,31 @@
+"""Training: the training step, the loop, evaluation, run directories and checkpoints."""
+
+from kilolayer.training.checkpoints import Checkpoints
+from kilolayer.training.config import TrainConfig, default_config
+from kilolayer.training.evaluation import Episodes, run_episodes, summarize
+from kilolayer.training.loop import TrainResult, train
+from kilolayer.training.policy import Policy, load
+from kilolayer.training.run_directory import RunDirectory, read_config
+from kilolayer.training.setup import Setup
+from kilolayer.training.step import TrainState, compile_steps, init_state, prefill_step, training_step
+
+__all__ = [
+    "Checkpoints",
+    "Episodes",
+    "Policy",
+    "RunDirectory",
+    "Setup",
+    "TrainConfig",
+    "TrainResult",
+    "TrainState",
+    "compile_steps",
+    "default_config",
+    "init_state",
+    "load",
+    "prefill_step",
+    "read_config",
+    "run_episodes",
+    "summarize",
+    "train",
+    "training_step",
+]

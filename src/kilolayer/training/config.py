@@ -1,0 +1,170 @@
+"""The configuration of a run: every setting, checked before anything is compiled."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pydantic
+
+from kilolayer.agents import CRLConfig
+from kilolayer.envs import registry
+from kilolayer.errors import ConfigurationError
+from kilolayer.nn import Architecture
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a training run. The defaults are the paper's; `default_config` suits them to an environment."""
+
+    env: str = ""
+    """Environment to train in; `kilolayer envs` lists them. In a run's config.json also a maze as text."""
+    eval_env: str | None = None
+    """Environment to evaluate in; None takes the one registered for env (far goals, for the mazes)."""
+    agent: Literal["crl"] = "crl"
+    """Learning method."""
+    depth: int = 4
+    """Dense layers inside the residual blocks of every network; a multiple of the block size."""
+    width: int = 256
+    """Units in a layer."""
+    batch_size: int = 512
+    """State-action pairs in a gradient step; each is a negative for all others."""
+    num_envs: int = 512
+    """Environments that collect side by side."""
+    total_env_steps: int = 100_000_000
+    """Steps to take in all environments together."""
+    episode_length: int = 1000
+    """Steps after which an episode is truncated."""
+    seed: int = 0
+    """Seed of all randomness."""
+    unroll_length: int = 62
+    """Steps that every environment takes between two rounds of gradient steps."""
+    gradient_steps_per_unroll: int = 800
+    """Gradient steps in a round."""
+    replay_capacity: int = 10_000
+    """Steps of each environment that the replay buffer holds."""
+    min_replay: int = 1_000
+    """Steps of each environment to collect before the first gradient step."""
+    num_evals: int = 100
+    """Evaluations during training, evenly spaced; one more is made before it."""
+    num_eval_envs: int = 128
+    """Episodes in an evaluation."""
+    checkpoint_minutes: float = 10.0
+    """A checkpoint is saved at every evaluation, and when this many minutes have passed since the last."""
+    checkpoints_to_keep: int = 3
+    """Latest checkpoints to keep; the best one by success_any, then time_at_goal, is kept besides."""
+    tensorboard: bool = False
+    """Write metrics to TensorBoard files in the run directory too."""
+    wandb: bool = False
+    """Send metrics to Weights & Biases too."""
+    wandb_project: str = "kilolayer"
+    """Project at Weights & Biases."""
+    architecture: Architecture = Architecture()
+    crl: CRLConfig = CRLConfig()
+
+    def __post_init__(self) -> None:
+        """Refuse values, and combinations of values, that cannot be.
+
+        Raises:
+            ConfigurationError: naming the field, its value and what would be valid.
+        """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type is int and field.name != "depth" and value < (0 if field.name == "seed" else 1):
+                raise ConfigurationError(f"{field.name}={value} must be at least {0 if field.name == 'seed' else 1}")
+        if not self.checkpoint_minutes > 0.0:
+            raise ConfigurationError(f"checkpoint_minutes={self.checkpoint_minutes} must be above 0")
+        self.architecture.num_blocks(self.depth)
+        for name in ("unroll_length", "min_replay"):
+            if getattr(self, name) > self.replay_capacity:
+                raise ConfigurationError(
+                    f"{name}={getattr(self, name)} does not fit replay_capacity={self.replay_capacity}"
+                )
+        most = min(self.replay_capacity * self.num_envs, self.total_env_steps)
+        if self.batch_size > most:
+            raise ConfigurationError(
+                f"batch_size={self.batch_size} is more than the replay buffer can ever hold: at most {most} steps "
+                f"(replay_capacity={self.replay_capacity} x num_envs={self.num_envs}, "
+                f"total_env_steps={self.total_env_steps})"
+            )
+        if self.prefill_env_steps >= self.total_env_steps:
+            raise ConfigurationError(
+                f"total_env_steps={self.total_env_steps} leaves nothing to train on: filling min_replay="
+                f"{self.min_replay} in num_envs={self.num_envs} takes {self.prefill_env_steps} steps"
+            )
+
+    @property
+    def env_steps_per_unroll(self) -> int:
+        """Steps of all environments in one unroll."""
+        return self.unroll_length * self.num_envs
+
+    @property
+    def prefill_env_steps(self) -> int:
+        """Steps of all environments before the first gradient step."""
+        return -(-self.min_replay // self.unroll_length) * self.env_steps_per_unroll
+
+    @property
+    def num_unrolls(self) -> int:
+        """Unrolls in the run: the fewest that reach `total_env_steps`."""
+        return -(-self.total_env_steps // self.env_steps_per_unroll)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings as plain data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "TrainConfig":
+        """Build a configuration from plain data; what is missing takes its default.
+
+        Raises:
+            ConfigurationError: for an unknown setting, a value of the wrong type, or one that cannot be.
+        """
+        _refuse_unknown(cls, settings, "")
+        try:
+            return pydantic.TypeAdapter(cls).validate_python(dict(settings))
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            cause = first.get("ctx", {}).get("error")
+            if isinstance(cause, ConfigurationError):
+                raise cause from None
+            where = ".".join(str(part) for part in first["loc"])
+            raise ConfigurationError(f"{where}={first['input']!r}: {first['msg']}") from None
+
+
+def default_config(env: str, **settings: Any) -> TrainConfig:
+    """Return the settings that suit an environment, with `settings` on top.
+
+    Args:
+        env: a registered name, the path of a maze file (`*.txt`), or a maze as text.
+        settings: fields of `TrainConfig`; `architecture` and `crl` also as dictionaries of the fields to change.
+
+    Raises:
+        ConfigurationError: for an unknown environment or setting, or a value that cannot be.
+    """
+    env = registry.resolve(env)
+    spec = registry.spec(env)
+    merged = {"env": env, "episode_length": spec.episode_length, **spec.training, **settings}
+    eval_env = merged.get("eval_env")
+    merged["eval_env"] = registry.resolve(eval_env) if eval_env else spec.eval_env or env
+    config = TrainConfig.from_dict(
+        {name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value for name, value in merged.items()}
+    )
+    training, evaluation = (
+        registry.make(name, episode_length=config.episode_length) for name in (env, merged["eval_env"])
+    )
+    for size in ("observation_size", "goal_size", "action_size"):
+        if getattr(training, size) != getattr(evaluation, size):
+            raise ConfigurationError(
+                f"eval_env={merged['eval_env']!r} does not fit env={env!r}: its {size} is "
+                f"{getattr(evaluation, size)}, not {getattr(training, size)}"
+            )
+    return config
+
+
+def _refuse_unknown(cls: type, settings: Mapping[str, Any], prefix: str) -> None:
+    fields = {field.name: field.type for field in dataclasses.fields(cls)}
+    for name, value in settings.items():
+        if name not in fields:
+            raise ConfigurationError(f"setting {prefix + name!r} is unknown; there are {', '.join(fields)}")
+        nested = fields[name]
+        if isinstance(nested, type) and dataclasses.is_dataclass(nested) and isinstance(value, Mapping):
+            _refuse_unknown(nested, value, f"{prefix}{name}.")

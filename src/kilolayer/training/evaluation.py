@@ -1,0 +1,89 @@
+"""Evaluation: whole episodes, from reset to their end, and what they amount to."""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from kilolayer.agents import ActionMode, Agent, AgentState
+from kilolayer.envs import Environment
+
+METRICS = ("time_at_goal", "success_any", "success_final", "return", "episode_length")
+
+
+class Episodes(eqx.Module):
+    """One episode of each environment, step by step. What lies behind an episode's end is not part of it."""
+
+    desired_goal: Float[Array, "episodes goal"]
+    achieved_goal: Float[Array, "length_and_one episodes goal"]
+    """The goal that each state amounts to, the first state included."""
+    success: Bool[Array, "length episodes"]
+    reward: Float[Array, "length episodes"]
+    alive: Bool[Array, "length episodes"]
+    """The step belongs to the episode."""
+    finite: Bool[Array, ""]
+    """All observations and actions of the episodes are finite numbers."""
+
+    def metrics(self) -> dict[str, Float[np.ndarray, " episodes"]]:
+        """Return for each episode what `METRICS` names: steps at the goal, at least one, the last one, the sum of
+        rewards, and the number of steps.
+        """
+        alive, success = np.asarray(self.alive), np.asarray(self.success & self.alive)
+        length = alive.sum(axis=0)
+        values = {
+            "time_at_goal": success.sum(axis=0),
+            "success_any": success.any(axis=0),
+            "success_final": success[length - 1, np.arange(length.size)],
+            "return": np.where(alive, np.asarray(self.reward), 0.0).sum(axis=0),
+            "episode_length": length,
+        }
+        return {name: values[name].astype(np.float64) for name in METRICS}
+
+
+@functools.partial(jax.jit, static_argnames=("agent", "environment", "num_episodes", "mode"))
+def run_episodes(
+    agent: Agent,
+    agent_state: AgentState,
+    environment: Environment,
+    key: PRNGKeyArray,
+    *,
+    num_episodes: int,
+    mode: ActionMode = "deterministic",
+) -> Episodes:
+    """Run `num_episodes` episodes side by side, each once from reset to end."""
+    reset_key, act_key = jax.random.split(key)
+    start = environment.reset(reset_key, num_episodes)
+
+    def step(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, tuple]:
+        state, alive = carry
+        action = agent.act(agent_state, state.observation, start.desired_goal, key, mode)
+        state, result = environment.step(state, action)
+        finite = jnp.isfinite(result.observation).all(axis=-1) & jnp.isfinite(action).all(axis=-1)
+        record = (result.achieved_goal, result.success, result.reward, alive, jnp.all(finite | ~alive))
+        return (state, alive & ~result.done), record
+
+    _, (achieved_goal, success, reward, alive, finite) = jax.lax.scan(
+        step, (start, jnp.ones(num_episodes, bool)), jax.random.split(act_key, environment.episode_length)
+    )
+    return Episodes(
+        desired_goal=start.desired_goal,
+        achieved_goal=jnp.concatenate([start.achieved_goal[None], achieved_goal]),
+        success=success,
+        reward=reward,
+        alive=alive,
+        finite=jnp.all(finite),
+    )
+
+
+def summarize(episodes: Episodes) -> dict[str, float]:
+    """Return `eval/NAME`, the mean over episodes, and `eval/NAME_stderr`, its standard error, for each metric."""
+    summary = {}
+    for name, values in episodes.metrics().items():
+        summary[f"eval/{name}"] = float(values.mean())
+        summary[f"eval/{name}_stderr"] = (
+            float(values.std(ddof=1) / values.size**0.5) if values.size > 1 else float("nan")
+        )
+    return summary

@@ -1,0 +1,233 @@
+"""The loop: training steps, evaluations, metrics and checkpoints, from the beginning or from where a run stopped."""
+
+import dataclasses
+import os
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from typing import Any
+
+import jax
+
+from kilolayer.errors import ConfigurationError, RunError, TrainingError
+from kilolayer.training.checkpoints import Checkpoints
+from kilolayer.training.config import TrainConfig, default_config
+from kilolayer.training.evaluation import run_episodes, summarize
+from kilolayer.training.interrupts import StopRequest
+from kilolayer.training.progress import ProgressDisplay, Silent, progress_display
+from kilolayer.training.run_directory import RunDirectory, default_path
+from kilolayer.training.setup import Setup
+from kilolayer.training.sinks import FileSink, Sink, TensorBoardSink, WandbSink
+from kilolayer.training.step import Faults, TrainState, compile_steps, init_state
+
+RESUMABLE_SETTINGS = ("total_env_steps", "checkpoint_minutes", "checkpoints_to_keep", "tensorboard", "wandb")
+"""Settings that may change when a run goes on: none of them changes a step that it takes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """How a call of `train` ended."""
+
+    run: RunDirectory
+    env_steps: int
+    metrics: Mapping[str, Any]
+    """The last evaluation, by the names in metrics.jsonl."""
+    stopped_by: signal.Signals | None
+    """The signal that ended training early; None if the run is finished."""
+
+
+def train(
+    env: str | None = None,
+    *,
+    run_dir: str | os.PathLike | None = None,
+    resume: str | os.PathLike | None = None,
+    config: TrainConfig | None = None,
+    checkpoint: int | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> TrainResult:
+    """Train an agent, or go on with a run.
+
+    Args:
+        env: a registered environment, the path of a maze file (`*.txt`), or a maze as text.
+        run_dir: where the run is kept; None takes a fresh directory under `runs/`.
+        resume: a run directory to go on with; then `env`, `run_dir` and `config` stay None.
+        config: all settings at once, in place of `env` and `settings`.
+        checkpoint: env steps of the checkpoint to go on from; None takes the latest.
+        progress: show progress on standard error.
+        settings: fields of `TrainConfig`; the rest is as `default_config` gives it for the environment. When a run
+            goes on, those named in `RESUMABLE_SETTINGS`.
+
+    Returns:
+        Where the run is and how it ended. Ctrl-C and SIGTERM end it early, saved.
+
+    Raises:
+        ConfigurationError: for settings that cannot be.
+        RunError: if the directory cannot be written, or the run not be read.
+        TrainingError: if a number is not finite or a save fails; the checkpoints before are whole.
+    """
+    if resume is not None:
+        if env or config or run_dir:
+            raise ConfigurationError("resume takes its env, config and run_dir from the run; leave them out")
+        run, config = _open_run(resume, settings)
+    else:
+        if config is None:
+            if not env:
+                raise ConfigurationError("env is missing; `kilolayer envs` lists the environments")
+            config = default_config(env, **settings)
+        elif env or settings:
+            raise ConfigurationError("config holds all settings; leave env and the others out")
+        if checkpoint is not None:
+            raise ConfigurationError(f"checkpoint={checkpoint} needs resume")
+        run = RunDirectory.create(run_dir or default_path(config), config)
+    with run.lock():
+        return _Trainer(run, config, checkpoint, resumed=resume is not None, show=progress).train()
+
+
+def _open_run(path: str | os.PathLike, settings: Mapping[str, Any]) -> tuple[RunDirectory, TrainConfig]:
+    run = RunDirectory.open(path)
+    config = run.config()
+    for name in settings:
+        if name not in RESUMABLE_SETTINGS:
+            raise ConfigurationError(
+                f"{name} cannot change when a run goes on; only {', '.join(RESUMABLE_SETTINGS)} can"
+            )
+    if settings:
+        config = TrainConfig.from_dict(config.to_dict() | dict(settings))
+        run.extend(config)
+    return run, config
+
+
+class _Trainer:
+    """One call of `train`."""
+
+    def __init__(
+        self, run: RunDirectory, config: TrainConfig, checkpoint: int | None, *, resumed: bool, show: bool
+    ):
+        self.run, self.config, self.show = run, config, show
+        self.setup = Setup.build(config)
+        self.checkpoints = Checkpoints(run.checkpoints, keep=config.checkpoints_to_keep)
+        self.prefill_step, self.training_step = compile_steps(self.setup)
+        if resumed and self.checkpoints.steps():
+            step = self.checkpoints.resolve(checkpoint)
+            template = jax.eval_shape(lambda: init_state(self.setup))
+            self.state: TrainState = self.checkpoints.restore(template, step)
+            self.checkpoints.drop_after(step)
+        else:
+            if checkpoint is not None:
+                raise RunError(f"{run.path} has no checkpoint {checkpoint}: it has none")
+            self.state = jax.jit(lambda: init_state(self.setup))()
+        self.env_steps = self.state.env_steps
+        self.files = FileSink(run, self.env_steps)
+        self.train_metrics: dict[str, float] = {}
+
+    def train(self) -> TrainResult:
+        total = self.config.num_unrolls * self.config.env_steps_per_unroll
+        self.run.record_system()
+        with ExitStack() as stack:
+            stack.enter_context(closing(self.checkpoints))
+            self.sinks = [stack.enter_context(closing(sink)) for sink in self._sinks()]
+            display: ProgressDisplay = progress_display(total, self.env_steps) if self.show else Silent()
+            stack.enter_context(closing(display))
+            stop = stack.enter_context(StopRequest())
+            began = saved = time.monotonic()
+            start_env_steps, start_seconds = self.env_steps, self._seconds_before()
+            if self.env_steps == 0:
+                self._evaluate(0.0, 0.0)
+            while self.env_steps < total and stop.signal is None:
+                self._advance()
+                success = self.files.rows[-1].get("eval/success_any") if self.files.rows else None
+                display.update(self.env_steps, success)
+                if self._evaluation_due():
+                    seconds = time.monotonic() - began
+                    self._evaluate(start_seconds + seconds, (self.env_steps - start_env_steps) / seconds)
+                    self.checkpoints.save(self.state, self.files.rows[-1])
+                    saved = time.monotonic()
+                elif time.monotonic() - saved > 60.0 * self.config.checkpoint_minutes:
+                    self.checkpoints.save(self.state)
+                    saved = time.monotonic()
+            if stop.signal is not None:
+                display.note(f"{stop.signal.name}: saving after {self.env_steps:,} env steps")
+                self.checkpoints.save(self.state)
+            self.checkpoints.wait()
+        finished = self.env_steps >= total
+        metrics = self.files.rows[-1] if self.files.rows else {}
+        return TrainResult(self.run, self.env_steps, metrics, None if finished else stop.signal)
+
+    def _advance(self) -> None:
+        """Take one training step; refuse what is not finite."""
+        steps = self.env_steps // self.config.num_envs
+        step = self.training_step if steps >= self.config.min_replay else self.prefill_step
+        before = int(self.state.gradient_steps)
+        self.state, output = step(self.state)
+        output = jax.device_get(output)
+        self._refuse_faults(output.faults, before)
+        self.env_steps = self.state.env_steps
+        self.train_metrics = {f"train/{name}": float(value) for name, value in output.metrics.items()}
+
+    def _refuse_faults(self, faults: Faults, gradient_steps: int) -> None:
+        env_step = self.env_steps + self.config.num_envs * int(max(faults.action_step, faults.physics_step, 0))
+        bad = [(int(index), name) for name, index in faults.gradient_step.items() if index >= 0]
+        if faults.action_step >= 0:
+            what = f"the policy's action is not finite at env step {env_step:,}"
+        elif faults.physics_step >= 0:
+            what = (
+                f"the physics of {self.config.env.strip()[:40]!r} is not finite at env step {env_step:,}, "
+                f"environment {int(faults.physics_env)}"
+            )
+        elif bad:
+            index, name = min(bad)
+            what = f"{name} is not finite at gradient step {gradient_steps + index:,} (env step {self.env_steps:,})"
+        elif faults.parameter:
+            what = f"the agent's parameters are not finite after env step {self.env_steps:,}"
+        else:
+            return
+        self.checkpoints.wait()
+        kept = self.checkpoints.steps()
+        last = f"the last good checkpoint is {self.run.checkpoints / str(kept[-1])}" if kept else "no checkpoint yet"
+        raise TrainingError(f"{what}; {last}")
+
+    def _evaluation_due(self) -> bool:
+        """Say whether this training step passed the next of the evenly spaced evaluations."""
+        step = self.env_steps // self.config.env_steps_per_unroll
+        done_now = step * self.config.num_evals // self.config.num_unrolls
+        done_before = (step - 1) * self.config.num_evals // self.config.num_unrolls
+        return done_now > done_before
+
+    def _evaluate(self, seconds: float, speed: float) -> None:
+        """Evaluate, and write a row of metrics."""
+        began = time.monotonic()
+        key = jax.random.fold_in(jax.random.key(self.config.seed), 1 + self.env_steps)
+        episodes = run_episodes(
+            self.setup.agent,
+            self.state.agent,
+            self.setup.eval_environment,
+            key,
+            num_episodes=self.config.num_eval_envs,
+        )
+        if not bool(episodes.finite):
+            raise TrainingError(f"an evaluation episode is not finite at env step {self.env_steps:,}")
+        row = {
+            "env_steps": self.env_steps,
+            "gradient_steps": int(self.state.gradient_steps),
+            **summarize(episodes),
+            **self.train_metrics,
+            "perf/seconds": seconds,
+            "perf/env_steps_per_second": speed,
+            "perf/eval_seconds": time.monotonic() - began,
+        }
+        for sink in self.sinks:
+            sink.write(row)
+
+    def _seconds_before(self) -> float:
+        """Return the training time of the run so far."""
+        return float(self.files.rows[-1]["perf/seconds"]) if self.files.rows else 0.0
+
+    def _sinks(self) -> list[Sink]:
+        sinks: list[Sink] = [self.files]
+        if self.config.tensorboard:
+            sinks.append(TensorBoardSink(self.run, self.env_steps))
+        if self.config.wandb:
+            sinks.append(WandbSink(self.run, self.config.wandb_project, self.config.to_dict()))
+        return sinks

@@ -1,0 +1,102 @@
+"""A trained policy, loaded from a run, to call with observation and desired goal."""
+
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from kilolayer.agents import ActionMode, AgentState
+from kilolayer.errors import ConfigurationError
+from kilolayer.training.checkpoints import Checkpoints
+from kilolayer.training.config import TrainConfig
+from kilolayer.training.run_directory import RunDirectory
+from kilolayer.training.setup import Setup
+from kilolayer.training.step import init_state
+
+
+class Policy:
+    """Chooses actions from observations and desired goals.
+
+        >>> policy = kilolayer.load("runs/demo")
+        >>> action = policy(observation, desired_goal)
+
+    Attributes:
+        setup: environments and agent as the run was trained with.
+        agent_state: what the agent has learnt.
+        env_steps: env steps of the checkpoint.
+    """
+
+    def __init__(self, setup: Setup, agent_state: AgentState, env_steps: int):
+        """Wrap a learnt state."""
+        self.setup, self.agent_state, self.env_steps = setup, agent_state, env_steps
+        self._act = jax.jit(setup.agent.act, static_argnames="mode")
+        self._value = jax.jit(setup.agent.value)
+        self._key = jax.random.key(setup.config.seed)
+
+    @property
+    def config(self) -> TrainConfig:
+        """The settings of the run."""
+        return self.setup.config
+
+    def __call__(
+        self, observation: ArrayLike, desired_goal: ArrayLike, *, mode: ActionMode = "deterministic"
+    ) -> Float[np.ndarray, "*batch action"]:
+        """Choose actions in [-1, 1].
+
+        Args:
+            observation: `(*batch, observation_size)`, without the goal.
+            desired_goal: `(*batch, goal_size)`.
+            mode: `deterministic`, `stochastic` (a draw; each call another), or `best_of` several draws by the critic.
+
+        Raises:
+            ConfigurationError: if a size is wrong or the mode unknown.
+        """
+        observation, desired_goal = self._check(observation, desired_goal)
+        self._key, key = jax.random.split(self._key)
+        return np.asarray(self._act(self.agent_state, observation, desired_goal, key, mode=mode))
+
+    def value(self, observation: ArrayLike, desired_goal: ArrayLike) -> Float[np.ndarray, "*batch"]:
+        """Return how near the critic takes the goal to be; larger is nearer. Arguments as for a call."""
+        return np.asarray(self._value(self.agent_state, *self._check(observation, desired_goal)))
+
+    def _check(self, observation: ArrayLike, desired_goal: ArrayLike) -> tuple[jax.Array, jax.Array]:
+        arrays: dict[str, jax.Array] = {}
+        environment = self.setup.environment
+        for name, value, size in (
+            ("observation", observation, environment.observation_size),
+            ("desired_goal", desired_goal, environment.goal_size),
+        ):
+            arrays[name] = jnp.asarray(value, jnp.float32)
+            if arrays[name].ndim < 1 or arrays[name].shape[-1] != size:
+                raise ConfigurationError(f"{name} has shape {arrays[name].shape}; its last axis must be {size}")
+        if arrays["observation"].shape[:-1] != arrays["desired_goal"].shape[:-1]:
+            raise ConfigurationError(
+                f"observation {arrays['observation'].shape} and desired_goal {arrays['desired_goal'].shape} "
+                "must agree in their leading axes"
+            )
+        return arrays["observation"], arrays["desired_goal"]
+
+
+def load(run: str | os.PathLike, *, checkpoint: int | str | None = None) -> Policy:
+    """Load the policy of a run. Nothing stored in the run is executed.
+
+    Args:
+        run: the run directory.
+        checkpoint: env steps of the checkpoint, `latest` (as None) or `best`.
+
+    Raises:
+        RunError: if the directory is not a run, has no such checkpoint, or the checkpoint is damaged.
+    """
+    directory = RunDirectory.open(run)
+    setup = Setup.build(directory.config())
+    checkpoints = Checkpoints(directory.checkpoints)
+    try:
+        step = checkpoints.resolve(checkpoint)
+        template: Any = jax.eval_shape(lambda: init_state(setup).agent)
+        return Policy(setup, checkpoints.restore_agent(template, step), step)
+    finally:
+        checkpoints.close()

@@ -1,0 +1,43 @@
+"""What a configuration amounts to: environments and agent, built and fitting each other."""
+
+import dataclasses
+
+from kilolayer.agents import CRL, Agent
+from kilolayer.envs import Environment, make
+from kilolayer.training.config import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """The parts of a run that do not change while it trains."""
+
+    config: TrainConfig
+    environment: Environment
+    eval_environment: Environment
+    agent: Agent
+
+    @classmethod
+    def build(cls, config: TrainConfig) -> "Setup":
+        """Build environments and agent.
+
+        Raises:
+            ConfigurationError: if an environment is unknown, or the agent cannot be built as configured.
+        """
+        environment = make(config.env, episode_length=config.episode_length)
+        eval_environment = make(config.eval_env or config.env, episode_length=config.episode_length)
+        return cls(config, environment, eval_environment, _agent(config, environment))
+
+
+def _agent(config: TrainConfig, environment: Environment) -> Agent:
+    match config.agent:
+        case "crl":
+            return CRL(
+                observation_size=environment.observation_size,
+                goal_size=environment.goal_size,
+                action_size=environment.action_size,
+                batch_size=config.batch_size,
+                depth=config.depth,
+                width=config.width,
+                architecture=config.architecture,
+                config=config.crl,
+            )
