@@ -1,7 +1,9 @@
 """What training asks of an agent: pure functions over explicit state."""
 
+import math
 from typing import Any, Literal, Protocol, get_args
 
+import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.errors import ConfigurationError
@@ -21,6 +23,10 @@ class Agent(Protocol):
 
     def init(self, key: PRNGKeyArray) -> AgentState:
         """Draw a new agent."""
+        ...
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Return how many parameters each of the agent's networks has."""
         ...
 
     def act(
@@ -46,6 +52,11 @@ class Agent(Protocol):
     def update(self, state: AgentState, buffer: ReplayBuffer, key: PRNGKeyArray) -> tuple[AgentState, Metrics]:
         """Take one gradient step on data drawn from the buffer."""
         ...
+
+
+def count_parameters(tree: Any) -> int:
+    """Return the number of numbers in a tree of arrays or array shapes."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
 def check_action_mode(mode: str) -> None:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.agent import ActionMode, Metrics, check_action_mode
+from kilolayer.agents.agent import ActionMode, Metrics, check_action_mode, count_parameters
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import (
     Architecture,
@@ -196,6 +196,12 @@ class CRL:
             critic_optimizer=optax.adam(config.critic_learning_rate).init(critic),
             alpha_optimizer=optax.adam(config.alpha_learning_rate).init(log_alpha),
         )
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Return how many parameters actor, phi and psi have."""
+        state = jax.eval_shape(self.init, jax.random.key(0))
+        networks = {"actor": state.actor, "phi": state.critic.phi, "psi": state.critic.psi}
+        return {name: count_parameters(network) for name, network in networks.items()}
 
     # ---- Acting --------------------------------------------------------------------------------------------------
 

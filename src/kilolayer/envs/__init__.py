@@ -1,7 +1,7 @@
 """Environments: tasks, engines, and the vectorised environment that joins them."""
 
 from kilolayer.envs import registry
-from kilolayer.envs.environment import Engine, Environment, EnvironmentState, StepResult, Task
+from kilolayer.envs.environment import Engine, Environment, EnvironmentState, MazeTask, StepResult, Task
 from kilolayer.envs.maze import LAYOUTS, Maze
 from kilolayer.envs.registry import EnvironmentSpec, make, names, register, spec
 
@@ -12,6 +12,7 @@ __all__ = [
     "EnvironmentSpec",
     "EnvironmentState",
     "Maze",
+    "MazeTask",
     "StepResult",
     "Task",
     "make",

@@ -5,7 +5,7 @@ world moves; it steps all robots at once. Everything that the next step depends 
 """
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -48,11 +48,6 @@ class Task(Protocol):
         """Numbers in an action, each in [-1, 1]."""
         ...
 
-    @property
-    def maze(self) -> Maze | None:
-        """The walls around the robot, if the task has any."""
-        ...
-
     def start(self, key: PRNGKeyArray) -> Any:
         """Draw where an episode begins."""
         ...
@@ -83,6 +78,25 @@ class Task(Protocol):
 
     def failed(self, physics: Physics) -> Bool[Array, ""]:
         """Say whether the episode is lost and ends here."""
+        ...
+
+
+@runtime_checkable
+class MazeTask(Task, Protocol):
+    """A task among walls; the first two numbers of a goal are x and y in metres."""
+
+    @property
+    def maze(self) -> Maze:
+        """The walls, the start cells and the goal cells."""
+        ...
+
+    @property
+    def clearance(self) -> float:
+        """How near to a wall the robot's centre can come, in metres."""
+        ...
+
+    def observe_at(self, position: Float[Array, "2"]) -> Float[Array, " observation"]:
+        """Return what the agent sees when it rests at x, y."""
         ...
 
 

@@ -29,7 +29,7 @@ class Maze:
     """
 
     text: str
-    cell_size: float = 4.0
+    cell_size: float = 2.0
 
     def __post_init__(self) -> None:
         """Check the text."""

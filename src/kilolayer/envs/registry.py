@@ -121,9 +121,9 @@ POINT_MAZE_TRAINING: Mapping[str, Any] = {
 def _point_maze(name: str, layout: str, summary: str, eval_env: str | None) -> EnvironmentSpec:
     def build(episode_length: int) -> Environment:
         maze = Maze(layout)
-        return Environment(
-            name=name, task=PointMaze(maze), engine=PointEngine(maze), episode_length=episode_length
-        )
+        engine = PointEngine(maze)
+        task = PointMaze(maze, clearance=engine.radius)
+        return Environment(name=name, task=task, engine=engine, episode_length=episode_length)
 
     return EnvironmentSpec(
         name=name,

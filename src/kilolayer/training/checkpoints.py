@@ -36,7 +36,7 @@ class Checkpoints:
         logging.getLogger("absl").setLevel(logging.ERROR)
         self.directory = directory
         self._saving: int | None = None
-        policies = [LatestN(keep or 1), BestN(_score, n=1, keep_checkpoints_without_metrics=False)]
+        policies = [LatestN(keep or 1), BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)]
         options = ocp.CheckpointManagerOptions(
             preservation_policy=AnyPreservationPolicy(policies),
             create=keep is not None,
@@ -149,7 +149,7 @@ class Checkpoints:
             arguments = ocp.args.PyTreeRestore(
                 item=names, restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
             )
-            return dict(handler.restore(path, arguments))
+            return dict(handler.restore(path, args=arguments))
         except Exception as error:  # Orbax and TensorStore raise many types for damaged files
             raise self._damaged(step, f"{type(error).__name__}: {error}") from error
         finally:

@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
+import tyro
 
 from kilolayer.agents import CRLConfig
 from kilolayer.envs import registry
@@ -16,7 +17,7 @@ from kilolayer.nn import Architecture
 class TrainConfig:
     """Settings of a training run. The defaults are the paper's; `default_config` suits them to an environment."""
 
-    env: str = ""
+    env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")] = ""
     """Environment to train in; `kilolayer envs` lists them. In a run's config.json also a maze as text."""
     eval_env: str | None = None
     """Environment to evaluate in; None takes the one registered for env (far goals, for the mazes)."""

@@ -93,10 +93,7 @@ def _open_run(path: str | os.PathLike, settings: Mapping[str, Any]) -> tuple[Run
             raise ConfigurationError(
                 f"{name} cannot change when a run goes on; only {', '.join(RESUMABLE_SETTINGS)} can"
             )
-    if settings:
-        config = TrainConfig.from_dict(config.to_dict() | dict(settings))
-        run.extend(config)
-    return run, config
+    return run, TrainConfig.from_dict(config.to_dict() | dict(settings))
 
 
 class _Trainer:
@@ -114,6 +111,7 @@ class _Trainer:
             template = jax.eval_shape(lambda: init_state(self.setup))
             self.state: TrainState = self.checkpoints.restore(template, step)
             self.checkpoints.drop_after(step)
+            run.write_config(config)
         else:
             if checkpoint is not None:
                 raise RunError(f"{run.path} has no checkpoint {checkpoint}: it has none")

@@ -58,7 +58,7 @@ class RunDirectory:
             )
         with _write_errors(run.path):
             run.path.mkdir(parents=True, exist_ok=True)
-            _write_json(run.config_file, {"format": CONFIG_FORMAT, **config.to_dict()})
+        run.write_config(config)
         return run
 
     @classmethod
@@ -84,8 +84,12 @@ class RunDirectory:
         """
         return read_config(self.config_file)
 
-    def extend(self, config: TrainConfig) -> None:
-        """Write the configuration again, whole or not at all."""
+    def write_config(self, config: TrainConfig) -> None:
+        """Write the configuration, whole or not at all.
+
+        Raises:
+            RunError: if the directory cannot be written.
+        """
         with _write_errors(self.path):
             _write_json(self.config_file, {"format": CONFIG_FORMAT, **config.to_dict()})
 

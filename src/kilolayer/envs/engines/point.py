@@ -36,9 +36,9 @@ class PointEngine:
     """Newtons per metre per second."""
     max_speed: float = 10.0
     """Metres per second."""
-    time_step: float = 0.05
+    time_step: float = 0.1
     """Seconds in a control step."""
-    substeps: int = 4
+    substeps: int = 5
 
     def __post_init__(self) -> None:
         """Refuse numbers with which a disc could pass a wall.

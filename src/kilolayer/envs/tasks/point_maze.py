@@ -20,6 +20,8 @@ class PointMaze:
     """
 
     maze: Maze
+    clearance: float = 0.25
+    """Metres: the radius of the disc."""
     force: float = 5.0
     """Newtons that an action of 1 pushes with."""
     success_distance: float = 0.5
@@ -53,6 +55,10 @@ class PointMaze:
     def observe(self, physics: PointPhysics) -> Float[Array, "4"]:
         """Return position and velocity."""
         return jnp.concatenate([physics.position, physics.velocity])
+
+    def observe_at(self, position: Float[Array, "2"]) -> Float[Array, "4"]:
+        """Return what the agent sees when it rests at `position`."""
+        return jnp.concatenate([position, jnp.zeros(2)])
 
     def achieved_goal(self, physics: PointPhysics) -> Float[Array, "2"]:
         """Return the position."""

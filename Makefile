@@ -1,0 +1,40 @@
+# `make demo` trains an agent and shows what it learnt; `make test` runs lint, types and tests.
+# Both set up .venv first if it is not there.
+
+PYTHON ?= python3
+SEED ?= 0
+DEMO ?= runs/demo$(if $(filter-out 0,$(SEED)),-seed$(SEED))
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test test-all bench clean
+
+demo: $(INSTALLED)
+	@if [ -f $(DEMO)/config.json ]; then \
+		$(BIN)/kilolayer train --resume $(DEMO); \
+	else \
+		$(BIN)/kilolayer train point_u_maze --seed $(SEED) --run-dir $(DEMO); \
+	fi
+	$(BIN)/kilolayer report $(DEMO)
+
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+test-all: test
+	$(BIN)/pytest -m slow
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/replay.py
+	$(BIN)/python benchmarks/compile.py
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist

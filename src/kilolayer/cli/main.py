@@ -1,0 +1,62 @@
+"""The command `kilolayer`: picks the subcommand, and turns what a user can mend into one line and exit code 2."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from kilolayer.errors import KilolayerError, nearest_names
+
+COMMANDS = {
+    "train": "train an agent, or go on with a run",
+    "eval": "evaluate a run",
+    "report": "write report.html and pictures of a run",
+    "envs": "list the environments",
+}
+"""Subcommands, each a module `kilolayer.cli.NAME` with a function `run(arguments) -> exit code`."""
+
+MODULES = {"eval": "evaluate"}
+
+USAGE = """\
+usage: kilolayer COMMAND [options]     (kilolayer COMMAND --help tells more)
+
+{commands}
+
+kilolayer {version}: goal-reaching agents with networks up to a thousand layers deep."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0
+    if arguments[0] == "--version":
+        print(_version())
+        return 0
+    try:
+        if arguments[0] not in COMMANDS:
+            raise KilolayerError(f"command {arguments[0]!r} is unknown; {nearest_names(arguments[0], COMMANDS)}")
+        name = MODULES.get(arguments[0], arguments[0])
+        return importlib.import_module(f"kilolayer.cli.{name}").run(arguments[1:])
+    except KilolayerError as error:
+        print(f"kilolayer: error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _version() -> str:
+    from kilolayer import __version__
+
+    return __version__
+
+
+def _usage() -> str:
+    commands = "\n".join(f"  {name:8} {text}" for name, text in COMMANDS.items())
+    return USAGE.format(commands=commands, version=_version())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Command-line options from typed dataclasses, with errors of one line."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Sequence
+from typing import TypeVar
+
+import tyro
+
+from kilolayer.errors import ConfigurationError
+
+Options = TypeVar("Options")
+
+HELP_FLAGS = ("-h", "--help")
+
+
+def parse(cls: type[Options], arguments: Sequence[str], *, command: str, default: Options | None = None) -> Options:
+    """Parse `arguments` into an instance of a dataclass; its field docstrings are the help.
+
+    Args:
+        cls: the dataclass.
+        arguments: what followed the subcommand.
+        command: the subcommand, as it is called.
+        default: values of fields that no flag sets; None takes those of the class.
+
+    Raises:
+        ConfigurationError: in one line, where the parser would draw a box.
+        SystemExit: after printing help.
+    """
+    wants_help = any(flag in arguments for flag in HELP_FLAGS)
+    complaint = io.StringIO()
+    settings = {} if default is None else {"default": default}
+    try:
+        with contextlib.nullcontext() if wants_help else contextlib.redirect_stderr(complaint):
+            return tyro.cli(cls, prog=f"kilolayer {command}", args=list(arguments), **settings)
+    except SystemExit as stop:
+        if wants_help or not stop.code:
+            sys.stderr.write(complaint.getvalue())
+            raise
+        raise ConfigurationError(f"{_one_line(complaint.getvalue())} (see kilolayer {command} --help)") from None
+
+
+def _one_line(box: str) -> str:
+    """Take the first paragraph, and the first suggestion, out of a box drawn with lines."""
+    paragraphs: list[list[str]] = [[]]
+    for line in box.splitlines()[1:-1]:
+        text = line.strip(" │┃|")
+        if set(text) <= set("─━-"):
+            paragraphs.append([])
+        else:
+            paragraphs[-1].append(text)
+    message = " ".join(paragraphs[0]) or "the arguments do not parse"
+    for paragraph in paragraphs[1:]:
+        flags = [line.split()[0] for line in paragraph[1:] if line.startswith("--")]
+        if paragraph and paragraph[0].startswith("Perhaps you meant") and flags:
+            message += f"; perhaps you meant {' or '.join(flags)}"
+    return message

@@ -1,0 +1,35 @@
+"""How all pictures look, and how they are kept."""
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY, DARK = "#0072b2", "#d55e00", "#8c8c8c", "#30343b"
+"""Colours that colour-blind readers can tell apart."""
+
+DPI = 110
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches, apart from any global state."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def tidy(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None:
+    """Label axes and take away what carries no information."""
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel(x_label, fontsize=9)
+    axes.set_ylabel(y_label, fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG; returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path

@@ -1,0 +1,130 @@
+"""The report of a run: pictures as PNG files, and report.html with all of them inside."""
+
+import json
+import os
+from pathlib import Path
+
+import jax
+
+from kilolayer.envs import MazeTask
+from kilolayer.errors import RunError
+from kilolayer.report import page
+from kilolayer.report.learning import draw_curve, draw_learning
+from kilolayer.report.maze import (
+    ValueMap,
+    chosen_goals,
+    draw_field,
+    draw_paths,
+    draw_paths_figure,
+    draw_value_maps,
+    value_map,
+)
+from kilolayer.report.style import new_figure, save
+from kilolayer.training import Policy, RunDirectory, load, run_episodes, summarize
+from kilolayer.training.evaluation import METRICS, Episodes
+
+NUM_EPISODES = 64
+
+
+def write_report(run: str | os.PathLike, *, checkpoint: int | str | None = None) -> Path:
+    """Write `report.html` and `figures/*.png` into a run directory.
+
+    Args:
+        run: the run directory.
+        checkpoint: env steps of the checkpoint to show, `latest` (as None) or `best`.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        RunError: if the directory is not a run, holds no such checkpoint, or cannot be written.
+    """
+    directory = RunDirectory.open(run)
+    policy = load(run, checkpoint=checkpoint)
+    environment = policy.setup.eval_environment
+    episodes = run_episodes(
+        policy.setup.agent, policy.agent_state, environment, jax.random.key(0), num_episodes=NUM_EPISODES
+    )
+    try:
+        sections = [_learning(directory), *_maze(directory, policy, episodes), *_settings(directory)]
+        metrics = summarize(episodes)
+        sections.insert(0, _summary(metrics))
+        config = policy.config
+        title = f"{policy.setup.environment.name}, {config.agent}, depth {config.depth}"
+        lead = (
+            f"{policy.env_steps:,} env steps, width {config.width}, batch {config.batch_size}, seed {config.seed}; "
+            f"evaluated in {environment.name}."
+        )
+        directory.report_file.write_text(page.page(title, lead, sections), encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"the report cannot be written in {directory.path}: {error.strerror or error}") from error
+    return directory.report_file
+
+
+def _summary(metrics: dict[str, float]) -> str:
+    return page.section(
+        "What it reaches",
+        page.paragraph(
+            f"{NUM_EPISODES} episodes with the deterministic policy, each with a start and goal of its own; "
+            "mean and standard error."
+        ),
+        page.table(["metric", "mean", "standard error"], page.metric_rows(metrics, METRICS)),
+    )
+
+
+def _learning(directory: RunDirectory) -> str:
+    path = save(draw_learning(directory.metrics()), directory.figures / "learning.png")
+    return page.section(
+        "Learning curves",
+        page.paragraph("Evaluations during training; bands are one standard error over episodes."),
+        page.picture(path, "Learning curves over env steps"),
+    )
+
+
+def _maze(directory: RunDirectory, policy: Policy, episodes: Episodes) -> list[str]:
+    environment = policy.setup.eval_environment
+    task = environment.task
+    if not isinstance(task, MazeTask):
+        return []
+    maps = [value_map(policy, environment, goal) for goal in chosen_goals(task.maze)]
+    paths = save(draw_paths_figure(task.maze, episodes), directory.figures / "paths.png")
+    values = save(draw_value_maps(task.maze, maps), directory.figures / "values.png")
+    _overview(directory, task, episodes, maps[0])
+    rows = [
+        [f"({each.goal[0]:.0f}, {each.goal[1]:.0f})", f"{each.distance.max():.1f} m", f"{each.rank_correlation:.3f}"]
+        for each in maps
+    ]
+    return [
+        page.section(
+            "Where it goes",
+            page.paragraph("Paths up to the first moment at the goal: blue reaches it, orange does not; stars are goals."),
+            page.picture(paths, "Paths of evaluation episodes over the walls"),
+        ),
+        page.section(
+            "What the critic knows",
+            page.paragraph(
+                "The critic's value of resting at every reachable place, beside the true shortest-path distance. "
+                "The rank correlation is 1 where the critic orders all places as the distance does."
+            ),
+            page.table(["goal at x, y (m)", "farthest place", "rank correlation"], rows),
+            page.picture(values, "The critic's value beside the true distance"),
+        ),
+    ]
+
+
+def _overview(directory: RunDirectory, task: MazeTask, episodes: Episodes, values: ValueMap) -> None:
+    """Draw the three pictures that tell most in one row."""
+    rows, columns = task.maze.walls.shape
+    figure = new_figure(12.0, 3.6 * max(rows / columns, 0.8) + 0.3)
+    curve, paths, field = figure.subplots(1, 3)
+    draw_curve(curve, directory.metrics(), "eval/success_any", "episodes that reach the goal")
+    draw_paths(paths, task.maze, episodes)
+    title = f"critic's value, rank correlation {values.rank_correlation:.3f}"
+    draw_field(field, task.maze, values.points, values.value, values.goal, title)
+    save(figure, directory.figures / "overview.png")
+
+
+def _settings(directory: RunDirectory) -> list[str]:
+    config = json.dumps(directory.config().to_dict(), indent=2)
+    system = directory.system_file.read_text() if directory.system_file.exists() else "not recorded"
+    return [page.section("How it was made", page.folded("settings", config), page.folded("versions, hardware", system))]
