@@ -21,7 +21,7 @@ from kilolayer.training.setup import Setup
 class EvalOptions:
     """Evaluate the policy of a run in whole episodes."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run directory."""
     episodes: int = 128
     """Episodes, each with a start and goal of its own."""

@@ -42,17 +42,18 @@ def parse(cls: type[Options], arguments: Sequence[str], *, command: str, default
 
 
 def _one_line(box: str) -> str:
-    """Take the first paragraph, and the first suggestion, out of a box drawn with lines."""
+    """Take the first paragraph, and the flags it suggests, out of a message drawn as a box under a title."""
     paragraphs: list[list[str]] = [[]]
-    for line in box.splitlines()[1:-1]:
+    for line in box.splitlines()[1:]:
         text = line.strip(" │┃|")
-        if set(text) <= set("─━-"):
+        if set(text) <= set("╰╯─━-"):
             paragraphs.append([])
         else:
             paragraphs[-1].append(text)
-    message = " ".join(paragraphs[0]) or "the arguments do not parse"
-    for paragraph in paragraphs[1:]:
-        flags = [line.split()[0] for line in paragraph[1:] if line.startswith("--")]
-        if paragraph and paragraph[0].startswith("Perhaps you meant") and flags:
-            message += f"; perhaps you meant {' or '.join(flags)}"
-    return message
+    message, *others = [paragraph for paragraph in paragraphs if paragraph] or [["the arguments do not parse"]]
+    suggestion = ""
+    for paragraph in others:
+        flags = [text.split()[0] for text in paragraph[1:] if text.startswith("--")]
+        if paragraph[0].startswith("Perhaps you meant") and flags:
+            suggestion = f"; perhaps you meant {' or '.join(flags)}"
+    return " ".join(message) + suggestion

@@ -15,7 +15,7 @@ from kilolayer.report import write_report
 class ReportOptions:
     """Write report.html, which needs nothing beside it, and its pictures as PNG."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run directory."""
     checkpoint: str = "latest"
     """Checkpoint to show: latest, best, or its env steps."""

@@ -18,6 +18,7 @@ Physics = Any
 """Pytree that an engine steps; every leaf has a leading axis over environments."""
 
 
+@runtime_checkable
 class Engine(Protocol):
     """How a world moves: N robots at once."""
 
@@ -30,6 +31,7 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
 class Task(Protocol):
     """What to reach: pure functions on one robot. `physics` is one robot's slice of the engine's state."""
 

@@ -29,7 +29,7 @@ class Maze:
     """
 
     text: str
-    cell_size: float = 2.0
+    cell_size: float = 1.5
 
     def __post_init__(self) -> None:
         """Check the text."""
@@ -64,7 +64,9 @@ class Maze:
     @property
     def rows(self) -> list[str]:
         """The lines of the text, without empty ones at the ends."""
-        return [line.rstrip("\r") for line in self.text.strip("\n").split("\n") if line.strip()]
+        lines = [line.rstrip("\r") for line in self.text.split("\n")]
+        filled = [number for number, line in enumerate(lines) if line.strip()]
+        return lines[filled[0] : filled[-1] + 1] if filled else []
 
     @cached_property
     def walls(self) -> Bool[np.ndarray, "rows columns"]:

@@ -62,7 +62,7 @@ def spec(name: str) -> EnvironmentSpec:
         ConfigurationError: if there is none of that name; the line names the nearest.
     """
     if "\n" in name:
-        return _point_maze("point_maze", name, f"point in a maze of {len(name.split())} lines", None)
+        return _point_maze("point_maze", name, f"point in a maze of {len(name.strip().splitlines())} lines", None)
     if name not in _REGISTRY:
         raise ConfigurationError(f"env {name!r} is unknown; {nearest_names(name, _REGISTRY)}")
     return _REGISTRY[name]
@@ -104,7 +104,7 @@ def make(name: str, *, episode_length: int | None = None) -> Environment:
 
 
 POINT_MAZE_TRAINING: Mapping[str, Any] = {
-    "total_env_steps": 1_000_000,
+    "total_env_steps": 1_600_000,
     "num_envs": 128,
     "batch_size": 256,
     "width": 128,
@@ -113,7 +113,8 @@ POINT_MAZE_TRAINING: Mapping[str, Any] = {
     "gradient_steps_per_unroll": 64,
     "replay_capacity": 2000,
     "min_replay": 200,
-    "num_evals": 10,
+    "num_evals": 16,
+    "crl": {"loss": "infonce_symmetric"},
 }
 """Sized for two CPU cores."""
 

@@ -171,11 +171,11 @@ class ResidualMLP(eqx.Module):
         whole = self.num_blocks - self.num_blocks % group
         if whole:
             groups = jax.tree.map(lambda p: p[:whole].reshape(-1, group, *p.shape[1:]), self.blocks)
-            walk = jax.checkpoint(self._walk, prevent_cse=False)
+            walk = jax.checkpoint(lambda x, blocks: self._walk(x, blocks), prevent_cse=False)
             x, _ = jax.lax.scan(lambda x, blocks: (walk(x, blocks), None), x, groups)
         if whole < self.num_blocks:
             rest = jax.tree.map(lambda p: p[whole:], self.blocks)
-            x = jax.checkpoint(self._walk)(x, rest)
+            x = jax.checkpoint(lambda x, blocks: self._walk(x, blocks))(x, rest)
         return x
 
     def _walk(self, x: Float[Array, "*batch width"], blocks: HiddenLayer) -> Float[Array, "*batch width"]:

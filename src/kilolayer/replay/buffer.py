@@ -1,21 +1,20 @@
 """A ring buffer of trajectories, on the device, one ring for every environment."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
 class Trajectory(eqx.Module):
-    """What `num_envs` environments did in `length` consecutive steps."""
+    """What `num_envs` environments did in `length` consecutive steps (or, without that axis, in one)."""
 
-    observation: Float[Array, "length num_envs observation"]
+    observation: Float[Array, "*length num_envs observation"]
     """What the agent saw before it acted."""
-    achieved_goal: Float[Array, "length num_envs goal"]
+    achieved_goal: Float[Array, "*length num_envs goal"]
     """The goal that this observation amounts to."""
-    action: Float[Array, "length num_envs action"]
+    action: Float[Array, "*length num_envs action"]
     """What the agent did, in [-1, 1]."""
-    done: Bool[Array, "length num_envs"]
+    done: Bool[Array, "*length num_envs"]
     """The episode ended with this step: terminated or truncated."""
 
 
@@ -85,9 +84,6 @@ def insert(buffer: ReplayBuffer, trajectory: Trajectory) -> ReplayBuffer:
     environment = jnp.arange(num_envs)
 
     def write(ring: Array, values: Array) -> Array:
-        if capacity % length == 0:  # such chunks never wrap
-            start = (rows[0], *(0 for _ in ring.shape[1:]))
-            return jax.lax.dynamic_update_slice(ring, values.astype(ring.dtype), start)
         return ring.at[rows].set(values.astype(ring.dtype), indices_are_sorted=False, unique_indices=True)
 
     return ReplayBuffer(

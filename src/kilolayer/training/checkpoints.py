@@ -4,6 +4,7 @@ A checkpoint is two sets of named arrays, `agent` and `rest`, so that a policy c
 """
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,7 @@ class Checkpoints:
         self._saving: int | None = None
         policies = [LatestN(keep or 1), BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)]
         options = ocp.CheckpointManagerOptions(
+            best_fn=_score,
             preservation_policy=AnyPreservationPolicy(policies),
             create=keep is not None,
             cleanup_tmp_directories=keep is not None,
@@ -151,6 +153,7 @@ class Checkpoints:
             )
             return dict(handler.restore(path, args=arguments))
         except Exception as error:  # Orbax and TensorStore raise many types for damaged files
+            _hush_abandoned_reads()
             raise self._damaged(step, f"{type(error).__name__}: {error}") from error
         finally:
             handler.close()
@@ -188,6 +191,17 @@ class Checkpoints:
                 f"checkpoint {self.directory / str(self._saving)} could not be saved "
                 f"({' '.join(str(error).split())[:200]}); {last}"
             ) from error
+
+
+def _hush_abandoned_reads() -> None:
+    """Keep reads that TensorStore finishes after Orbax gave up from printing a traceback each."""
+    previous = sys.unraisablehook
+
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            previous(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def _score(metrics: Mapping[str, float] | None) -> float | None:

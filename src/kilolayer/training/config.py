@@ -143,12 +143,14 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     """
     env = registry.resolve(env)
     spec = registry.spec(env)
-    merged = {"env": env, "episode_length": spec.episode_length, **spec.training, **settings}
+    merged: dict[str, Any] = {"env": env, "episode_length": spec.episode_length}
+    for layer in (spec.training, settings):
+        for name, value in layer.items():
+            value = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+            merged[name] = merged.get(name, {}) | value if isinstance(value, Mapping) else value
     eval_env = merged.get("eval_env")
     merged["eval_env"] = registry.resolve(eval_env) if eval_env else spec.eval_env or env
-    config = TrainConfig.from_dict(
-        {name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value for name, value in merged.items()}
-    )
+    config = TrainConfig.from_dict(merged)
     training, evaluation = (
         registry.make(name, episode_length=config.episode_length) for name in (env, merged["eval_env"])
     )

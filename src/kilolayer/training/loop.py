@@ -115,7 +115,7 @@ class _Trainer:
         else:
             if checkpoint is not None:
                 raise RunError(f"{run.path} has no checkpoint {checkpoint}: it has none")
-            self.state = jax.jit(lambda: init_state(self.setup))()
+            self.state = init_state(self.setup)
         self.env_steps = self.state.env_steps
         self.files = FileSink(run, self.env_steps)
         self.train_metrics: dict[str, float] = {}
@@ -131,7 +131,7 @@ class _Trainer:
             stop = stack.enter_context(StopRequest())
             began = saved = time.monotonic()
             start_env_steps, start_seconds = self.env_steps, self._seconds_before()
-            if self.env_steps == 0:
+            if not self.files.rows:
                 self._evaluate(0.0, 0.0)
             while self.env_steps < total and stop.signal is None:
                 self._advance()
@@ -165,15 +165,22 @@ class _Trainer:
         self.train_metrics = {f"train/{name}": float(value) for name, value in output.metrics.items()}
 
     def _refuse_faults(self, faults: Faults, gradient_steps: int) -> None:
-        env_step = self.env_steps + self.config.num_envs * int(max(faults.action_step, faults.physics_step, 0))
-        bad = [(int(index), name) for name, index in faults.gradient_step.items() if index >= 0]
-        if faults.action_step >= 0:
-            what = f"the policy's action is not finite at env step {env_step:,}"
-        elif faults.physics_step >= 0:
-            what = (
-                f"the physics of {self.config.env.strip()[:40]!r} is not finite at env step {env_step:,}, "
-                f"environment {int(faults.physics_env)}"
+        # What was first is the cause: the policy acts before the physics moves, and collecting comes before learning.
+        in_unroll = [
+            (int(step), order, what)
+            for order, (step, what) in enumerate(
+                (
+                    (faults.action_step, "the policy's action"),
+                    (faults.physics_step, f"the physics of {self.setup.environment.name} in environment "
+                     f"{int(faults.physics_env)}"),
+                )
             )
+            if step >= 0
+        ]
+        bad = [(int(index), name) for name, index in faults.gradient_step.items() if index >= 0]
+        if in_unroll:
+            step, _, cause = min(in_unroll)
+            what = f"{cause} is not finite at env step {self.env_steps + self.config.num_envs * step:,}"
         elif bad:
             index, name = min(bad)
             what = f"{name} is not finite at gradient step {gradient_steps + index:,} (env step {self.env_steps:,})"

@@ -52,7 +52,11 @@ class StepOutput(eqx.Module):
 
 
 def init_state(setup: Setup) -> TrainState:
-    """Return the state of a run that has not begun."""
+    """Return the state of a run that has not begun; no two leaves share memory, so a step can consume it."""
+    return jax.jit(lambda: _init_state(setup))()
+
+
+def _init_state(setup: Setup) -> TrainState:
     config = setup.config
     agent_key, environment_key, key = jax.random.split(jax.random.key(config.seed), 3)
     return TrainState(

@@ -1,0 +1,109 @@
+"""What a replay buffer should hold and how its draws should be distributed, in plain Python and NumPy."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from kilolayer.replay import ReplayBuffer, Trajectory, empty_buffer
+
+
+class Step(NamedTuple):
+    time: int
+    episode: int
+
+
+class RingModel:
+    """The last `capacity` steps of one environment."""
+
+    def __init__(self, capacity: int):
+        self.steps: deque[Step] = deque(maxlen=capacity)
+        self.time = 0
+        self.episode = 0
+
+    def append(self, done: bool) -> None:
+        self.steps.append(Step(self.time, self.episode))
+        self.time += 1
+        self.episode += done
+
+    def last_times(self) -> dict[int, int]:
+        """The last time that is held of the episode of each time that is held."""
+        return {
+            step.time: max(s.time for s in self.steps if s.episode == step.episode) for step in self.steps
+        }
+
+
+def rings_after(done: np.ndarray, capacity: int) -> list[RingModel]:
+    """One ring for each column of `done`, after all its steps."""
+    rings = []
+    for column in done.T:
+        ring = RingModel(capacity)
+        for step_done in column:
+            ring.append(bool(step_done))
+        rings.append(ring)
+    return rings
+
+
+def encoded_trajectory(done: np.ndarray, first_time: int = 0) -> Trajectory:
+    """A trajectory whose every value tells its time and environment, differently in each field."""
+    times, environments = np.meshgrid(
+        np.arange(first_time, first_time + len(done), dtype=np.float32),
+        np.arange(done.shape[1], dtype=np.float32),
+        indexing="ij",
+    )
+    return Trajectory(
+        observation=jnp.asarray(np.stack([times, environments, np.ones_like(times)], axis=-1)),
+        achieved_goal=jnp.asarray(np.stack([-times - 1, environments + 100], axis=-1)),
+        action=jnp.asarray(np.stack([environments + 0.5, times + 0.25], axis=-1)),
+        done=jnp.asarray(done),
+    )
+
+
+def empty_like(capacity: int, num_envs: int) -> ReplayBuffer:
+    return empty_buffer(capacity, num_envs, observation_size=3, goal_size=2, action_size=2)
+
+
+GoalWeights = Callable[[int, int], float]
+"""Weight of a goal k steps ahead, given how many steps the episode goes on."""
+
+
+def discounted(discount: float) -> GoalWeights:
+    """discount^k for k = 1 ... horizon, and the own state where there is no future."""
+
+    def weight(ahead: int, horizon: int) -> float:
+        if horizon == 0:
+            return float(ahead == 0)
+        return discount**ahead if 1 <= ahead <= horizon else 0.0
+
+    return weight
+
+
+def joint_distribution(done: np.ndarray, capacity: int, weight: GoalWeights) -> np.ndarray:
+    """Probability of (environment, time - oldest time held, goal time - time), by enumeration."""
+    rings = rings_after(done, capacity)
+    probabilities = np.zeros((len(rings), capacity, capacity))
+    for environment, ring in enumerate(rings):
+        oldest = ring.steps[0].time
+        for time, last_time in ring.last_times().items():
+            weights = np.array([weight(ahead, last_time - time) for ahead in range(capacity)])
+            probabilities[environment, time - oldest] = weights / weights.sum()
+    return probabilities / probabilities.sum()
+
+
+def p_value(counts: np.ndarray, probabilities: np.ndarray) -> float:
+    """Pearson's chi-square test; cells that expect fewer than 5 are pooled. 0 if the impossible was drawn."""
+    counts, probabilities = counts.ravel(), probabilities.ravel()
+    if counts[probabilities == 0].any():
+        return 0.0
+    order = np.argsort(-probabilities, kind="stable")[: np.count_nonzero(probabilities)]
+    counts, expected = counts[order], probabilities[order] * counts.sum()
+    large = int(np.count_nonzero(expected >= 5))
+    if expected[large:].sum() < 5:
+        large -= 1
+    if large < len(expected):
+        counts = np.append(counts[:large], counts[large:].sum())
+        expected = np.append(expected[:large], expected[large:].sum())
+    return float(stats.chisquare(counts, expected).pvalue)
