@@ -1,12 +1,12 @@
-"""Time to draw the batches of a training step: kilolayer.replay against one relabelled window per environment.
+"""Time to draw the batches of a step: kilolayer.replay against one relabelled window per environment.
 
 Both sides draw 800 batches of 256 from the same buffer, of the size that the paper trains the ant with: 512
 environments x 10,000 steps, observations of 29 numbers, goals of 2, actions of 8.
 
 * `kilolayer.replay` draws each batch by itself, from the whole buffer, at a constant cost per sample.
 * The straightforward way takes one window of 1000 steps from every environment, weighs all pairs of its steps
-  by discount^(j - i), draws a goal for each step, shuffles all of them and keeps 800 batches. It is timed with
-  all environments at once, which takes about 8 GiB, and with one environment after another.
+  by discount^(j - i), draws a goal for each step, shuffles all of them and keeps 800 batches. It is timed for
+  all environments at once, which takes about 8 GiB, and for one environment after another.
 
     python benchmarks/replay.py [--json] [--repeats N]
 """

@@ -91,7 +91,7 @@ def test_distances_go_round_corners():
     leg = np.sqrt(reach**2 - 0.25**2)
     turn = np.arctan2(3.0, 1.0) + np.pi / 2 - np.arccos(0.25 / reach)
     exact = 2 * leg + 2 * 0.25 * turn + 2.0
-    assert found[start] == pytest.approx(exact, rel=0.03)
+    assert exact <= found[start] <= 1.04 * exact
     assert np.isfinite(found).all()
 
 

@@ -1,10 +1,12 @@
 """Checkpoints by Orbax: whole or absent, written while training goes on, readable without running anything in them.
 
-A checkpoint is two sets of named arrays, `agent` and `rest`, so that a policy can be loaded without the replay buffer.
+A checkpoint is two sets of named arrays, `agent` and `rest`, so that a policy can be loaded without the replay buffer,
+and a checksum of every array.
 """
 
 import logging
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,10 +107,14 @@ class Checkpoints:
             "agent": {name: value for name, value in arrays.items() if name.startswith(AGENT_PREFIX)},
             "rest": {name: value for name, value in arrays.items() if not name.startswith(AGENT_PREFIX)},
         }
+        checksums = {name: zlib.crc32(value.data) for name, value in arrays.items()}
         with self._save_errors():
             self._manager.save(
                 step,
-                args=ocp.args.Composite(**{name: ocp.args.PyTreeSave(item) for name, item in items.items()}),
+                args=ocp.args.Composite(
+                    **{name: ocp.args.PyTreeSave(item) for name, item in items.items()},
+                    checksums=ocp.args.JsonSave(checksums),
+                ),
                 metrics=dict(metrics) if metrics is not None else None,
             )
 
@@ -151,7 +157,12 @@ class Checkpoints:
             arguments = ocp.args.PyTreeRestore(
                 item=names, restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
             )
-            return dict(handler.restore(path, args=arguments))
+            arrays = dict(handler.restore(path, args=arguments))
+            checksums = ocp.JsonCheckpointHandler().restore(path.parent / "checksums")
+            for name, value in arrays.items():
+                if zlib.crc32(np.ascontiguousarray(value).data) != checksums[name]:
+                    raise ValueError(f"{name} does not match its checksum")
+            return arrays
         except Exception as error:  # Orbax and TensorStore raise many types for damaged files
             _hush_abandoned_reads()
             raise self._damaged(step, f"{type(error).__name__}: {error}") from error
