@@ -102,9 +102,7 @@ def draw_from_windows(buffer: ReplayBuffer, key: PRNGKeyArray, *, at_once: int) 
     )
 
 
-def measure(
-    draw: Callable[[ReplayBuffer, PRNGKeyArray], Batch], buffer: ReplayBuffer, repeats: int
-) -> dict[str, Any]:
+def measure(draw: Callable[[ReplayBuffer, PRNGKeyArray], Batch], buffer: ReplayBuffer, repeats: int) -> dict[str, Any]:
     """Compile, run once to warm up, and time `repeats` runs."""
     compiled = jax.jit(draw).lower(buffer, jax.random.key(0)).compile()
     jax.block_until_ready(compiled(buffer, jax.random.key(0)))
@@ -128,9 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time to draw the batches of one training step.")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of kilolayer.replay (default: 5)")
-    parser.add_argument(
-        "--window-repeats", type=int, default=1, help="timed runs of the other way (default: 1)"
-    )
+    parser.add_argument("--window-repeats", type=int, default=1, help="timed runs of the other way (default: 1)")
     options = parser.parse_args()
     buffer = jax.block_until_ready(filled_buffer(jax.random.key(0)))
     rows = {"kilolayer.replay": measure(draw_from_buffer, buffer, options.repeats)}

@@ -1,10 +1,10 @@
 """kilolayer: goal-reaching agents with networks up to a thousand layers deep, trained without rewards.
 
-    import kilolayer
+import kilolayer
 
-    result = kilolayer.train("point_u_maze", run_dir="runs/mine")
-    policy = kilolayer.load("runs/mine")
-    action = policy(observation, desired_goal)
+result = kilolayer.train("point_u_maze", run_dir="runs/mine")
+policy = kilolayer.load("runs/mine")
+action = policy(observation, desired_goal)
 """
 
 from importlib.metadata import version

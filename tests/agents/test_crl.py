@@ -184,8 +184,7 @@ def test_best_of_takes_the_candidate_of_highest_energy(energy, shape):
     candidates = [jnp.tanh(mean + jnp.exp(log_std) * n) for n in noise]
     psi = state.critic.encode_goal(goal)
     energies = [
-        Energy(energy).pairs(state.critic.encode_state_action(observation, candidate), psi)
-        for candidate in candidates
+        Energy(energy).pairs(state.critic.encode_state_action(observation, candidate), psi) for candidate in candidates
     ]
     winner = np.argmax(np.array(energies), axis=0)
     expected = np.take_along_axis(np.array(candidates), winner[None, ..., None], axis=0)[0]
@@ -205,9 +204,7 @@ def test_best_of_one_candidate_is_a_stochastic_draw():
 
 def test_an_unknown_mode_is_refused(no_type_checks):
     batch = random_batch()
-    with pytest.raises(
-        ConfigurationError, match="action mode 'greedy' is unknown; choose one of deterministic"
-    ):
+    with pytest.raises(ConfigurationError, match="action mode 'greedy' is unknown; choose one of deterministic"):
         AGENT.act(first_state(), batch.observation, batch.desired_goal, jax.random.key(0), "greedy")
 
 
@@ -235,9 +232,7 @@ def written_out_step(agent, state, batch, key, *, critic_first=False):
         log_std = -5.0 + 3.5 * (jnp.tanh(raw) + 1.0)
         noise = jax.random.normal(key, mean.shape, mean.dtype)
         action = jnp.tanh(mean + jnp.exp(log_std) * noise)
-        log_density = jnp.sum(
-            jax.scipy.stats.norm.logpdf(noise) - log_std - jnp.log(1.0 - action**2 + 1e-6), axis=-1
-        )
+        log_density = jnp.sum(jax.scipy.stats.norm.logpdf(noise) - log_std - jnp.log(1.0 - action**2 + 1e-6), axis=-1)
         phi, psi = encode(critic, action)
         value = -jnp.sqrt(jnp.sum((phi - psi) ** 2, axis=-1))
         return jnp.mean(alpha * log_density - value), -jnp.mean(log_density)
@@ -316,9 +311,7 @@ def test_metrics_of_a_step_are_those_before_it():
     actor_loss, actor_metrics = AGENT.actor_loss(state.actor, state.critic, jnp.ones(()), batch, key)
     assert float(metrics["critic_loss"]) == pytest.approx(float(critic_loss), rel=1e-5)
     assert float(metrics["actor_loss"]) == pytest.approx(float(actor_loss), rel=1e-5)
-    assert float(metrics["alpha_loss"]) == pytest.approx(
-        float(actor_metrics["entropy"]) + 0.5 * ACTION, rel=1e-4
-    )
+    assert float(metrics["alpha_loss"]) == pytest.approx(float(actor_metrics["entropy"]) + 0.5 * ACTION, rel=1e-4)
 
 
 @pytest.mark.parametrize(("target_entropy", "sign"), [(50.0, 1.0), (-50.0, -1.0)])
@@ -366,9 +359,7 @@ def test_the_critic_learns_a_small_fixed_batch(loss):
 
     @jax.jit
     def train(state):
-        return jax.lax.scan(
-            lambda state, key: agent.learn(state, batch, key), state, jax.random.split(keys, 50)
-        )
+        return jax.lax.scan(lambda state, key: agent.learn(state, batch, key), state, jax.random.split(keys, 50))
 
     keys = jax.random.key(9)
     _, metrics = train(first_state())
@@ -437,9 +428,7 @@ def test_each_option_changes_what_it_says_and_nothing_else(option):
     changed = outcome(agent_with(**DEFAULTS, **{option: value}))
     # Adam's first step has the same length whatever the gradient, to about one part in a thousand.
     assert {
-        name
-        for name, before in default_outcome().items()
-        if not np.allclose(changed[name], before, rtol=2e-3)
+        name for name, before in default_outcome().items() if not np.allclose(changed[name], before, rtol=2e-3)
     } == expected
 
 

@@ -8,10 +8,19 @@ import pytest
 from kilolayer.cli.main import main
 from kilolayer.training import TrainConfig
 
-SMALL = (
-    "--width=16 --batch-size=16 --num-envs=4 --episode-length=20 --unroll-length=10 --gradient-steps-per-unroll=2 "
-    "--replay-capacity=60 --min-replay=20 --total-env-steps=160 --num-evals=2 --num-eval-envs=4"
-).split()
+SMALL = [
+    "--width=16",
+    "--batch-size=16",
+    "--num-envs=4",
+    "--episode-length=20",
+    "--unroll-length=10",
+    "--gradient-steps-per-unroll=2",
+    "--replay-capacity=60",
+    "--min-replay=20",
+    "--total-env-steps=160",
+    "--num-evals=2",
+    "--num-eval-envs=4",
+]
 
 
 @pytest.fixture(scope="module")

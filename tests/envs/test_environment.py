@@ -82,9 +82,7 @@ def random_actions(environment: Environment, num_steps: int, num_envs: int, seed
     return jax.random.uniform(jax.random.key(seed), shape, minval=-1.5, maxval=1.5)
 
 
-@pytest.mark.parametrize(
-    "environment", [line(), make("point_u_maze")], ids=lambda environment: environment.name
-)
+@pytest.mark.parametrize("environment", [line(), make("point_u_maze")], ids=lambda environment: environment.name)
 def test_reset_draws_a_start_and_a_goal_for_each_environment(environment: Environment) -> None:
     state = environment.reset(jax.random.key(0), 32)
     assert state.observation.shape == (32, environment.observation_size)
@@ -123,15 +121,11 @@ def test_a_failed_task_terminates_its_own_environment_only() -> None:
     before, after, result, done = roll(environment, state, actions)
     start = state.observation[0, 0]
     assert 0.0 < start < 1.0
-    np.testing.assert_array_equal(
-        result.terminated, [[False, False], [False, False], [True, False], [False, False]]
-    )
+    np.testing.assert_array_equal(result.terminated, [[False, False], [False, False], [True, False], [False, False]])
     assert not result.truncated.any()
     np.testing.assert_array_equal(done, result.terminated)
     np.testing.assert_array_equal(after.episode_step, [[1, 1], [2, 2], [0, 3], [1, 4]])
-    np.testing.assert_allclose(
-        after.observation[:, 1, 0], state.observation[1, 0] - 2.0 * np.arange(1, 5), rtol=1e-6
-    )
+    np.testing.assert_allclose(after.observation[:, 1, 0], state.observation[1, 0] - 2.0 * np.arange(1, 5), rtol=1e-6)
     np.testing.assert_array_equal(after.desired_goal[:, 1], jnp.broadcast_to(state.desired_goal[1], (4, 1)))
     assert after.desired_goal[2, 0, 0] != before.desired_goal[2, 0, 0]
 
@@ -158,9 +152,7 @@ def test_the_result_holds_the_true_last_step_and_the_state_the_next_episodes_fir
     np.testing.assert_array_equal(result.achieved_goal, result.observation[..., :1])
     goal = np.asarray(before.desired_goal[..., 0])
     np.testing.assert_allclose(result.reward, -np.abs(place - goal), atol=1e-5)
-    np.testing.assert_array_equal(
-        result.success, np.abs(result.achieved_goal - before.desired_goal)[..., 0] < 1.0
-    )
+    np.testing.assert_array_equal(result.success, np.abs(result.achieved_goal - before.desired_goal)[..., 0] < 1.0)
     np.testing.assert_array_equal(result.terminated, result.observation[..., 0] > 5.0)
     done = np.asarray(done)
     assert done.any()
@@ -200,9 +192,7 @@ def test_actions_are_clipped(beyond: float) -> None:
 def test_the_same_key_gives_the_same_bits() -> None:
     environment = make("point_big_maze", episode_length=5)
     actions = random_actions(environment, 40, 8)
-    first, again, other = (
-        roll(environment, environment.reset(jax.random.key(seed), 8), actions) for seed in (0, 0, 1)
-    )
+    first, again, other = (roll(environment, environment.reset(jax.random.key(seed), 8), actions) for seed in (0, 0, 1))
     assert eqx.tree_equal(first, again)
     assert not jnp.array_equal(first[1].desired_goal, other[1].desired_goal)
     assert not jnp.array_equal(first[2].observation, other[2].observation)
@@ -233,9 +223,7 @@ def test_states_are_finite_and_agree_with_the_task(name: str) -> None:
     task = environment.task
     state = environment.reset(jax.random.key(0), 16)
     before, after, result, _ = roll(environment, state, random_actions(environment, 400, 16))
-    for leaf in jax.tree.leaves(
-        (after.observation, after.achieved_goal, after.desired_goal, after.physics, result)
-    ):
+    for leaf in jax.tree.leaves((after.observation, after.achieved_goal, after.desired_goal, after.physics, result)):
         assert jnp.isfinite(leaf).all()
     over_all = lambda function: jax.vmap(jax.vmap(function))  # noqa: E731
     np.testing.assert_array_equal(after.observation, over_all(task.observe)(after.physics))

@@ -77,9 +77,7 @@ def test_mean_path_to_the_far_goals_of_big_is_the_papers() -> None:
     [
         pytest.param("", ["maze is empty", "'#' walls, an 'R' start and 'G' goals"], id="empty"),
         pytest.param("\n \n\n", ["maze is empty"], id="blank"),
-        pytest.param(
-            "#####\n#RG#\n#####", ["line 2 has 4 cells", "line 1 has 5", "of one length"], id="ragged"
-        ),
+        pytest.param("#####\n#RG#\n#####", ["line 2 has 4 cells", "line 1 has 5", "of one length"], id="ragged"),
         pytest.param("#####\n#R.G#\n\n#####", ["line 3 has 0 cells", "line 1 has 5"], id="gap"),
         pytest.param(
             "####\n#RG#\n#.x#\n####",
@@ -97,9 +95,7 @@ def test_mean_path_to_the_far_goals_of_big_is_the_papers() -> None:
         ),
     ],
 )
-def test_a_bad_maze_is_refused_in_one_line_that_says_where_and_what_is_right(
-    text: str, said: list[str]
-) -> None:
+def test_a_bad_maze_is_refused_in_one_line_that_says_where_and_what_is_right(text: str, said: list[str]) -> None:
     with pytest.raises(ConfigurationError) as refusal:
         Maze(text)
     message = str(refusal.value)

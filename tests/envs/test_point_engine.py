@@ -96,9 +96,7 @@ EVERY_SUBSTEP = {"time_step": 0.02, "substeps": 1}
         pytest.param("big", {"max_speed": 12.49} | EVERY_SUBSTEP, 500.0, id="big, as fast as allowed"),
         pytest.param("hardest", {}, 5.0, id="hardest"),
         pytest.param("hardest", EVERY_SUBSTEP, 50.0, id="hardest, every substep"),
-        pytest.param(
-            "hardest", {"radius": 0.05, "max_speed": 2.4} | EVERY_SUBSTEP, 50.0, id="hardest, small disc"
-        ),
+        pytest.param("hardest", {"radius": 0.05, "max_speed": 2.4} | EVERY_SUBSTEP, 50.0, id="hardest, small disc"),
     ],
 )
 def test_no_disc_enters_or_passes_a_wall(
@@ -166,9 +164,7 @@ def test_free_motion_is_semi_implicit_euler_with_drag_and_a_speed_cap(
 ) -> None:
     wide = 60
     maze = Maze(
-        "\n".join(
-            ["#" * wide, "#RG" + "." * (wide - 4) + "#", *["#" + "." * (wide - 2) + "#"] * 57, "#" * wide]
-        )
+        "\n".join(["#" * wide, "#RG" + "." * (wide - 4) + "#", *["#" + "." * (wide - 2) + "#"] * 57, "#" * wide])
     )
     engine = PointEngine(maze, **settings)
     random = np.random.default_rng(0)
@@ -194,16 +190,12 @@ def test_a_constant_force_leads_to_force_over_drag() -> None:
     along_y = jnp.array([[maze.cell_size, maze.cell_size]])
     physics = PointPhysics(position=along_y, velocity=jnp.zeros((1, 2)))
     force = jnp.array([[0.0, 2.0]])
-    physics = jax.jit(lambda physics: jax.lax.fori_loop(0, 150, lambda _, p: engine.step(p, force), physics))(
-        physics
-    )
+    physics = jax.jit(lambda physics: jax.lax.fori_loop(0, 150, lambda _, p: engine.step(p, force), physics))(physics)
     np.testing.assert_allclose(physics.velocity, [[0.0, 2.0 / engine.drag]], rtol=2e-3)
 
 
 def one(position: list[float] | np.ndarray, velocity: list[float] | np.ndarray) -> PointPhysics:
-    return PointPhysics(
-        position=jnp.asarray([position], jnp.float32), velocity=jnp.asarray([velocity], jnp.float32)
-    )
+    return PointPhysics(position=jnp.asarray([position], jnp.float32), velocity=jnp.asarray([velocity], jnp.float32))
 
 
 SIDES = [(1, 0), (-1, 0), (0, 1), (0, -1)]
@@ -216,9 +208,7 @@ def test_a_disc_pushed_into_a_wall_slides_along_it(side: tuple[int, int], along:
     cell_size, normal = engine.maze.cell_size, np.array(side, float)
     tangent = normal[::-1]
     touching = cell_size * (3 + 2.5 * normal) - engine.radius * normal
-    after = engine.step(
-        one(touching, 2.0 * normal + along * tangent), jnp.asarray([3.0 * normal], jnp.float32)
-    )
+    after = engine.step(one(touching, 2.0 * normal + along * tangent), jnp.asarray([3.0 * normal], jnp.float32))
     np.testing.assert_allclose(after.velocity[0], along * tangent, atol=1e-6)
     np.testing.assert_allclose(after.position[0], touching + along * engine.time_step * tangent, atol=1e-5)
 
@@ -298,9 +288,7 @@ def test_discs_that_could_pass_a_wall_or_do_not_fit_are_refused(settings: dict, 
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize(
-    "settings", [{"max_speed": 12.49}, {"radius": 0.5}, {"radius": 0.21}, {"substeps": 100}]
-)
+@pytest.mark.parametrize("settings", [{"max_speed": 12.49}, {"radius": 0.5}, {"radius": 0.21}, {"substeps": 100}])
 def test_discs_that_just_fit_are_accepted(settings: dict) -> None:
     engine = PointEngine(Maze(ROOM, cell_size=2.0), **settings)
     assert {name: getattr(engine, name) for name in settings} == settings

@@ -24,8 +24,7 @@ def refusal(name: str, **settings: int) -> str:
 
 def test_every_layout_has_a_point_maze() -> None:
     expected = {
-        f"point_{layout.removesuffix('_eval')}_maze{'_eval' if layout.endswith('_eval') else ''}"
-        for layout in LAYOUTS
+        f"point_{layout.removesuffix('_eval')}_maze{'_eval' if layout.endswith('_eval') else ''}" for layout in LAYOUTS
     }
     assert len(expected) == 17
     assert expected <= set(names())
@@ -105,9 +104,7 @@ def test_a_name_like_no_other_is_told_where_the_names_are() -> None:
 
 @pytest.fixture
 def registered() -> Iterator[EnvironmentSpec]:
-    entry = EnvironmentSpec(
-        name="mine", summary="mine", make=lambda length: make(MAZE, episode_length=length)
-    )
+    entry = EnvironmentSpec(name="mine", summary="mine", make=lambda length: make(MAZE, episode_length=length))
     register(entry)
     yield entry
     registry.unregister("mine")

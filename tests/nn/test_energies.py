@@ -191,9 +191,7 @@ def test_temperatures_that_are_not_positive_are_refused(temperature):
 
 
 def test_an_unknown_energy_is_refused(no_type_checks):
-    with pytest.raises(
-        ConfigurationError, match=r"energy='l1' is unknown; choose one of l2, squared_l2, dot, cosine"
-    ):
+    with pytest.raises(ConfigurationError, match=r"energy='l1' is unknown; choose one of l2, squared_l2, dot, cosine"):
         Energy("l1")
 
 

@@ -21,9 +21,7 @@ ACTIVATIONS = {
 def shapes(in_size=5, out_size=3, depth=8, width=8, **options):
     architecture = Architecture(**options)
     return jax.eval_shape(
-        lambda key: ResidualMLP(
-            in_size, out_size, depth=depth, width=width, architecture=architecture, key=key
-        ),
+        lambda key: ResidualMLP(in_size, out_size, depth=depth, width=width, architecture=architecture, key=key),
         jax.random.key(0),
     )
 

@@ -31,9 +31,7 @@ class RingModel:
 
     def last_times(self) -> dict[int, int]:
         """The last time that is held of the episode of each time that is held."""
-        return {
-            step.time: max(s.time for s in self.steps if s.episode == step.episode) for step in self.steps
-        }
+        return {step.time: max(s.time for s in self.steps if s.episode == step.episode) for step in self.steps}
 
 
 def rings_after(done: np.ndarray, capacity: int) -> list[RingModel]:

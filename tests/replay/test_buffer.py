@@ -35,9 +35,7 @@ def check_against(buffer: ReplayBuffer, rings: list[RingModel]) -> None:
         )
         episode = np.asarray(buffer.episode)[rows, environment]
         np.testing.assert_array_equal(episode, [step.episode for step in ring.steps])
-        np.testing.assert_array_equal(
-            last_time[episode % capacity, environment], list(ring.last_times().values())
-        )
+        np.testing.assert_array_equal(last_time[episode % capacity, environment], list(ring.last_times().values()))
         assert int(buffer.open_episode[environment]) == ring.episode
 
 

@@ -235,9 +235,7 @@ def test_batches_cover_the_whole_buffer_and_nothing_else() -> None:
     buffer, done = wrapped_buffer()
     batch = sample_jitted(buffer, (8192,), 0.9, jax.random.key(0))
     drawn = {(int(time), int(environment)) for time, environment, _ in np.asarray(batch.observation)}
-    assert drawn == {
-        (time, environment) for time in range(len(done) - 20, len(done)) for environment in range(3)
-    }
+    assert drawn == {(time, environment) for time in range(len(done) - 20, len(done)) for environment in range(3)}
 
 
 def test_batches_of_a_partly_filled_buffer_hold_inserted_steps_only() -> None:
@@ -255,8 +253,7 @@ def mean_steps_ahead(batch: Batch) -> float:
 def test_a_higher_discount_draws_goals_farther_ahead() -> None:
     buffer = insert_jitted(empty_like(100, 2), encoded_trajectory(np.zeros((100, 2), bool)))
     near, middle, far = (
-        mean_steps_ahead(sample_jitted(buffer, (8192,), discount, jax.random.key(0)))
-        for discount in (0.5, 0.9, 1.0)
+        mean_steps_ahead(sample_jitted(buffer, (8192,), discount, jax.random.key(0))) for discount in (0.5, 0.9, 1.0)
     )
     assert near == pytest.approx(2.0, rel=0.05)
     assert near < 0.5 * middle < 0.5 * far

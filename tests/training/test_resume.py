@@ -122,9 +122,7 @@ def test_a_full_disk_in_the_middle_of_a_save_keeps_the_checkpoint_before(whole, 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 
-    process = kilolayer(
-        "train", f"--resume={path}", "--total-env-steps=1200", preexec_fn=no_large_files
-    )
+    process = kilolayer("train", f"--resume={path}", "--total-env-steps=1200", preexec_fn=no_large_files)
     assert_full_disk_is_survived(path, process)
     kl.train(resume=path, total_env_steps=1200, progress=False)
     assert_same_state(final_state(whole), final_state(path))
@@ -141,7 +139,13 @@ def test_a_file_system_without_room_keeps_the_checkpoint_before(whole, tmp_path)
         path = mount / "run"
         config = small_config(total_env_steps=600, num_evals=1, checkpoints_to_keep=1)
         kl.train(config=config, run_dir=path, progress=False)
-        process = kilolayer("train", f"--resume={path}", "--total-env-steps=1200", "--checkpoints-to-keep=30", "--checkpoint-minutes=1e-6")
+        process = kilolayer(
+            "train",
+            f"--resume={path}",
+            "--total-env-steps=1200",
+            "--checkpoints-to-keep=30",
+            "--checkpoint-minutes=1e-6",
+        )
         assert_full_disk_is_survived(path, process)
         subprocess.run(["mount", "-o", "remount,size=50m", str(mount)], check=True)
         kl.train(resume=path, total_env_steps=1200, progress=False)

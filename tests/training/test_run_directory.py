@@ -23,7 +23,9 @@ def test_a_run_leaves_what_its_docstring_says(finished):
     run = RunDirectory.open(finished)
     rows = run.metrics()
     assert [row["env_steps"] for row in rows] == [0, *range(40, 401, 40)][: len(rows)] or len(rows) == 9
-    assert {"eval/success_any", "eval/success_any_stderr", "train/critic_loss", "perf/env_steps_per_second"} <= set(rows[-1])
+    assert {"eval/success_any", "eval/success_any_stderr", "train/critic_loss", "perf/env_steps_per_second"} <= set(
+        rows[-1]
+    )
     table = run.csv_file.read_text().splitlines()
     assert len(table) == len(rows) + 1
     assert table[0].split(",")[0] == "env_steps"
@@ -88,7 +90,7 @@ def test_what_is_no_run_directory_is_refused(tmp_path):
 
 
 def test_an_unknown_checkpoint_names_those_there_are(finished):
-    with pytest.raises(kl.RunError, match="no checkpoint 7; it has .*400"):
+    with pytest.raises(kl.RunError, match=r"no checkpoint 7; it has .*400"):
         kl.load(finished, checkpoint=7)
 
 

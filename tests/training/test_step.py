@@ -27,11 +27,12 @@ def trained():
 
 
 def test_a_step_advances_everything(trained):
-    setup, before, after, output = trained
+    _, before, after, output = trained
     assert (before.env_steps, after.env_steps) == (80, 120)
     assert (int(before.gradient_steps), int(after.gradient_steps)) == (0, 3)
     changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), eqx.filter(before.agent, eqx.is_array), after.agent)
-    assert all(jax.tree.leaves(changed.actor.head)) and all(jax.tree.leaves(changed.critic))
+    assert all(jax.tree.leaves(changed.actor.head))
+    assert all(jax.tree.leaves(changed.critic))
     assert set(output.metrics) >= {"critic_loss", "actor_loss", "alpha", "entropy", "categorical_accuracy"}
     assert all(np.isfinite(value) for value in output.metrics.values())
 
@@ -43,7 +44,7 @@ def test_prefilling_learns_nothing(trained):
 
 
 def test_the_buffer_holds_what_the_environments_did(trained):
-    setup, before, after, _ = trained
+    _, before, after, _ = trained
     new = slice(20, 30)
     np.testing.assert_array_equal(after.buffer.observation[20], before.environment.observation)
     np.testing.assert_array_equal(after.buffer.observation[new, :, :2], after.buffer.achieved_goal[new])
@@ -52,7 +53,7 @@ def test_the_buffer_holds_what_the_environments_did(trained):
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(trained):
-    setup, before, after, _ = trained
+    _, before, after, _ = trained
     step = compile_steps(setup)[1]
     again, _ = step(jax.tree.map(jnp.copy, before))
     assert_same_state(after, again)
@@ -62,7 +63,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(trained):
 
 
 def test_the_step_is_one_pure_function(trained):
-    setup, before, after, _ = trained
+    _, before, after, _ = trained
     unjitted_shape = jax.eval_shape(lambda state: training_step(setup, state)[0], before)
     assert jax.tree.structure(unjitted_shape) == jax.tree.structure(after)
 

@@ -292,9 +292,7 @@ class CRL:
         actor_gradient, actor_metrics = jax.grad(self.actor_loss, has_aux=True)(
             state.actor, state.critic, alpha, batch, key
         )
-        actor, actor_optimizer = _adam(
-            config.actor_learning_rate, state.actor, actor_gradient, state.actor_optimizer
-        )
+        actor, actor_optimizer = _adam(config.actor_learning_rate, state.actor, actor_gradient, state.actor_optimizer)
 
         alpha_loss, alpha_gradient = jax.value_and_grad(self.alpha_loss)(state.log_alpha, actor_metrics["entropy"])
         log_alpha, alpha_optimizer = _adam(

@@ -30,10 +30,14 @@ def parse(cls: type[Options], arguments: Sequence[str], *, command: str, default
     """
     wants_help = any(flag in arguments for flag in HELP_FLAGS)
     complaint = io.StringIO()
-    settings = {} if default is None else {"default": default}
     try:
         with contextlib.nullcontext() if wants_help else contextlib.redirect_stderr(complaint):
-            return tyro.cli(cls, prog=f"kilolayer {command}", args=list(arguments), **settings)
+            return tyro.cli(
+                cls,
+                prog=f"kilolayer {command}",
+                args=list(arguments),
+                default=tyro.MISSING_NONPROP if default is None else default,
+            )
     except SystemExit as stop:
         if wants_help or not stop.code:
             sys.stderr.write(complaint.getvalue())

@@ -45,9 +45,7 @@ def run(arguments: Sequence[str]) -> int:
         _print_plan(plan(options.settings), as_json=options.json)
         return 0
     if options.resume is not None:
-        result = train(
-            resume=options.resume, checkpoint=options.checkpoint, progress=not options.quiet, **changed
-        )
+        result = train(resume=options.resume, checkpoint=options.checkpoint, progress=not options.quiet, **changed)
     else:
         if options.checkpoint is not None:
             raise ConfigurationError(f"--checkpoint {options.checkpoint} needs --resume")
@@ -96,14 +94,17 @@ def _parse(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]:
 
 def _unchecked(cls: type) -> type:
     """Return a dataclass of the same fields whose settings are not checked: that needs the defaults in force."""
-    fields = []
+    fields: list[Any] = []
     for field in dataclasses.fields(cls):
         default = field.default
         if field.name == "settings":
             unchecked = dataclasses.make_dataclass(
-                "Settings", [(f.name, f.type, dataclasses.field(default=f.default)) for f in dataclasses.fields(TrainConfig)]
+                "Settings",
+                [(f.name, f.type, dataclasses.field(default=f.default)) for f in dataclasses.fields(TrainConfig)],
             )
-            fields.append((field.name, Annotated[unchecked, tyro.conf.arg(name="")], dataclasses.field(default_factory=unchecked)))
+            fields.append(
+                (field.name, Annotated[unchecked, tyro.conf.arg(name="")], dataclasses.field(default_factory=unchecked))
+            )
         else:
             fields.append((field.name, field.type, dataclasses.field(default=default)))
     return dataclasses.make_dataclass("Options", fields)
@@ -115,8 +116,10 @@ def _print_plan(description: dict[str, Any], *, as_json: bool) -> None:
         return
     table = Table(box=None, show_header=False)
     for name, value in description.items():
-        table.add_row(name.replace("_", " "), f"{value:,.3g}" if isinstance(value, float) else f"{value:,}"
-                      if isinstance(value, int) else str(value))
+        table.add_row(
+            name.replace("_", " "),
+            f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value),
+        )
     Console().print(table)
 
 
@@ -126,8 +129,10 @@ def _print_result(result: TrainResult, *, as_json: bool) -> None:
         print(json.dumps({"run_dir": str(result.run.path), "status": status, **result.metrics}, indent=2))
         return
     if result.stopped_by is not None:
-        print(f"stopped and saved at {result.env_steps:,} env steps; go on with: "
-              f"kilolayer train --resume {result.run.path}")
+        print(
+            f"stopped and saved at {result.env_steps:,} env steps; go on with: "
+            f"kilolayer train --resume {result.run.path}"
+        )
         return
     metrics = result.metrics
     print(

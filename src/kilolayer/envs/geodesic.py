@@ -47,7 +47,7 @@ def shortest_paths(
     )
     offsets = np.linalg.norm(points[free] - goal, axis=-1)
     nearest = int(offsets.argmin())
-    distances: np.ndarray = dijkstra(graph, directed=False, indices=nearest)
+    distances: np.ndarray = dijkstra(graph, directed=False, indices=[nearest])[0]
     # Near the goal the straight line is open, and better than the way by the nearest grid point.
     return np.where(offsets <= 2 * spacing, offsets, distances)
 

@@ -95,18 +95,21 @@ class Maze:
     def path_lengths(self, sources: Int[np.ndarray, "sources 2"]) -> Int[np.ndarray, "rows columns"]:
         """Return for each cell the steps from the nearest source, cell by cell; -1 where no way leads."""
         lengths = np.full(self.walls.shape, -1)
-        frontier = [tuple(cell) for cell in sources]
+        frontier = [(int(row), int(column)) for row, column in sources]
         for cell in frontier:
             lengths[cell] = 0
         while frontier:
             row, column = frontier.pop(0)
             for step_row, step_column in ((1, 0), (-1, 0), (0, 1), (0, -1)):
                 cell = (row + step_row, column + step_column)
-                inside = 0 <= cell[0] < lengths.shape[0] and 0 <= cell[1] < lengths.shape[1]
-                if inside and not self.walls[cell] and lengths[cell] < 0:
+                if self._inside(cell) and not self.walls[cell] and lengths[cell] < 0:
                     lengths[cell] = lengths[row, column] + 1
                     frontier.append(cell)
         return lengths
+
+    def _inside(self, cell: tuple[int, int]) -> bool:
+        rows, columns = self.walls.shape
+        return 0 <= cell[0] < rows and 0 <= cell[1] < columns
 
     def _cells(self, kind: str) -> Int[np.ndarray, "cells 2"]:
         return np.argwhere(np.array([[cell == kind for cell in row] for row in self.rows])).reshape(-1, 2)

@@ -107,9 +107,7 @@ class HiddenLayer(eqx.Module):
             case "none":
                 self.norm = None
             case _:
-                raise ConfigurationError(
-                    f"normalization={normalization!r} is unknown; choose one of layer, rms, none"
-                )
+                raise ConfigurationError(f"normalization={normalization!r} is unknown; choose one of layer, rms, none")
         self.activation = activation
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:

@@ -19,7 +19,7 @@ def sample(
 ) -> tuple[Float[Array, "*batch action"], Float[Array, "*batch"]]:
     """Draw actions a = tanh(u), u ~ N(mean, exp(log_std)^2), with their log-densities.
 
-    The change of variables subtracts log(1 - a^2 + 1e-6), as the paper's code does: near |a| = 1 the density is bounded.
+    The change of variables subtracts log(1 - a^2 + 1e-6), as the paper's code does: it stays bounded near |a| = 1.
     """
     noise = jax.random.normal(key, mean.shape, mean.dtype)
     action = jnp.tanh(mean + jnp.exp(log_std) * noise)

@@ -52,9 +52,7 @@ class ReplayBuffer(eqx.Module):
         return jnp.minimum(self.num_steps, self.capacity)
 
 
-def empty_buffer(
-    capacity: int, num_envs: int, observation_size: int, goal_size: int, action_size: int
-) -> ReplayBuffer:
+def empty_buffer(capacity: int, num_envs: int, observation_size: int, goal_size: int, action_size: int) -> ReplayBuffer:
     """Return a buffer with room for `capacity` steps of each of `num_envs` environments."""
     return ReplayBuffer(
         observation=jnp.zeros((capacity, num_envs, observation_size)),

@@ -18,9 +18,7 @@ class Batch(eqx.Module):
     desired_goal: Float[Array, "*batch goal"]
 
 
-def truncated_geometric(
-    horizon: Int[Array, "*batch"], discount: float, key: PRNGKeyArray
-) -> Int[Array, "*batch"]:
+def truncated_geometric(horizon: Int[Array, "*batch"], discount: float, key: PRNGKeyArray) -> Int[Array, "*batch"]:
     """Draw how many steps ahead the goal lies: k in 1 ... horizon with probability proportional to discount^k.
 
     One uniform number is put through the inverse of the distribution function (1 - discount^k) / (1 -
@@ -54,9 +52,7 @@ def sample_times(
     return environment, time, goal_time
 
 
-def sample_hindsight(
-    buffer: ReplayBuffer, batch_shape: tuple[int, ...], discount: float, key: PRNGKeyArray
-) -> Batch:
+def sample_hindsight(buffer: ReplayBuffer, batch_shape: tuple[int, ...], discount: float, key: PRNGKeyArray) -> Batch:
     """Draw state-action pairs with relabelled goals from everything the buffer holds.
 
     Args:

@@ -119,7 +119,12 @@ def draw_value_maps(maze: Maze, maps: list[ValueMap]) -> Figure:
     figure = new_figure(10.0, height * len(maps))
     for (left, right), each in zip(figure.subplots(len(maps), 2, squeeze=False), maps, strict=True):
         value = draw_field(
-            left, maze, each.points, each.value, each.goal, f"critic's value, rank correlation {each.rank_correlation:.3f}"
+            left,
+            maze,
+            each.points,
+            each.value,
+            each.goal,
+            f"critic's value, rank correlation {each.rank_correlation:.3f}",
         )
         distance = draw_field(right, maze, each.points, -each.distance, each.goal, "minus the true distance (m)")
         figure.colorbar(value, ax=left, shrink=0.8)

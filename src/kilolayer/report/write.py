@@ -97,7 +97,9 @@ def _maze(directory: RunDirectory, policy: Policy, episodes: Episodes) -> list[s
     return [
         page.section(
             "Where it goes",
-            page.paragraph("Paths up to the first moment at the goal: blue reaches it, orange does not; stars are goals."),
+            page.paragraph(
+                "Paths up to the first moment at the goal: blue reaches it, orange does not; stars are goals."
+            ),
             page.picture(paths, "Paths of evaluation episodes over the walls"),
         ),
         page.section(

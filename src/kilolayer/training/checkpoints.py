@@ -180,16 +180,14 @@ class Checkpoints:
             if value is None or value.shape != expected.shape or value.dtype != expected.dtype:
                 found = "nothing" if value is None else f"{value.dtype}{list(value.shape)}"
                 raise self._damaged(step, f"{name} should be {expected.dtype}{list(expected.shape)}, found {found}")
-            return jax.random.wrap_key_data(value) if is_key else jnp.asarray(value)
+            return jax.random.wrap_key_data(jnp.asarray(value)) if is_key else jnp.asarray(value)
 
         return jax.tree_util.tree_map_with_path(take, template)
 
     def _damaged(self, step: int, why: str) -> RunError:
         others = [other for other in self.steps() if other != step]
         advice = f"use another: --checkpoint {others[-1]}" if others else "there is no other"
-        return RunError(
-            f"checkpoint {self.directory / str(step)} is damaged ({' '.join(why.split())[:200]}); {advice}"
-        )
+        return RunError(f"checkpoint {self.directory / str(step)} is damaged ({' '.join(why.split())[:200]}); {advice}")
 
     @contextmanager
     def _save_errors(self) -> Iterator[None]:
@@ -236,5 +234,3 @@ def _to_arrays(state: TrainState) -> dict[str, np.ndarray]:
 
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {_name(path): copy(leaf) for path, leaf in leaves}
-
-

@@ -146,7 +146,7 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     merged: dict[str, Any] = {"env": env, "episode_length": spec.episode_length}
     for layer in (spec.training, settings):
         for name, value in layer.items():
-            value = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+            value = _as_plain(value)
             merged[name] = merged.get(name, {}) | value if isinstance(value, Mapping) else value
     eval_env = merged.get("eval_env")
     merged["eval_env"] = registry.resolve(eval_env) if eval_env else spec.eval_env or env
@@ -161,6 +161,10 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
                 f"{getattr(evaluation, size)}, not {getattr(training, size)}"
             )
     return config
+
+
+def _as_plain(value: Any) -> Any:
+    return dataclasses.asdict(value) if isinstance(value, Architecture | CRLConfig) else value
 
 
 def _refuse_unknown(cls: type, settings: Mapping[str, Any], prefix: str) -> None:

@@ -99,9 +99,7 @@ def _open_run(path: str | os.PathLike, settings: Mapping[str, Any]) -> tuple[Run
 class _Trainer:
     """One call of `train`."""
 
-    def __init__(
-        self, run: RunDirectory, config: TrainConfig, checkpoint: int | None, *, resumed: bool, show: bool
-    ):
+    def __init__(self, run: RunDirectory, config: TrainConfig, checkpoint: int | None, *, resumed: bool, show: bool):
         self.run, self.config, self.show = run, config, show
         self.setup = Setup.build(config)
         self.checkpoints = Checkpoints(run.checkpoints, keep=config.checkpoints_to_keep)
@@ -171,8 +169,10 @@ class _Trainer:
             for order, (step, what) in enumerate(
                 (
                     (faults.action_step, "the policy's action"),
-                    (faults.physics_step, f"the physics of {self.setup.environment.name} in environment "
-                     f"{int(faults.physics_env)}"),
+                    (
+                        faults.physics_step,
+                        f"the physics of {self.setup.environment.name} in environment {int(faults.physics_env)}",
+                    ),
                 )
             )
             if step >= 0

@@ -26,6 +26,7 @@ def plan(config: TrainConfig) -> dict[str, Any]:
     memory = lowered.compile().memory_analysis()
     compiled = time.monotonic()
     rounds = config.num_unrolls - config.prefill_env_steps // config.env_steps_per_unroll
+    peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes if memory is not None else None
     return {
         "env": setup.environment.name,
         "eval_env": setup.eval_environment.name,
@@ -37,13 +38,11 @@ def plan(config: TrainConfig) -> dict[str, Any]:
         **{f"{name}_parameters": count for name, count in setup.agent.parameter_counts().items()},
         "replay_bytes": _bytes(state.buffer),
         "state_bytes": _bytes(state),
-        "step_peak_bytes": memory.argument_size_in_bytes + memory.temp_size_in_bytes,
+        "step_peak_bytes": peak,
         "trace_seconds": traced - began,
         "compile_seconds": compiled - traced,
     }
 
 
 def _bytes(tree: Any) -> int:
-    return sum(
-        math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree) if hasattr(leaf, "shape")
-    )
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree) if hasattr(leaf, "shape"))

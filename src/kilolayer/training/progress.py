@@ -97,11 +97,11 @@ class Bar:
         """Begin to draw on `console`."""
         self._clock = clock
 
-        class Text_(ProgressColumn):
+        class Numbers(ProgressColumn):
             def render(self, task: Task) -> Text:
                 return Text(task.fields["text"])
 
-        self._progress = Progress(TextColumn("training"), BarColumn(), Text_(), console=console, transient=True)
+        self._progress = Progress(TextColumn("training"), BarColumn(), Numbers(), console=console, transient=True)
         self._task = self._progress.add_task("", total=clock.total, completed=clock.start, text="compiling")
         self._progress.start()
 

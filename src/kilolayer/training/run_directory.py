@@ -1,11 +1,11 @@
 """The run directory: everything that a run leaves behind, and all that is needed to go on.
 
-    config.json     every setting; a run can be started again from this file alone
-    system.json     versions and hardware, one entry for each time the run was started or resumed
-    metrics.jsonl   one line for each evaluation
-    metrics.csv     the same as a table
-    checkpoints/    one directory for each checkpoint, named by env steps
-    figures/        pictures, and report.html beside it
+config.json     every setting; a run can be started again from this file alone
+system.json     versions and hardware, one entry for each time the run was started or resumed
+metrics.jsonl   one line for each evaluation
+metrics.csv     the same as a table
+checkpoints/    one directory for each checkpoint, named by env steps
+figures/        pictures, and report.html beside it
 """
 
 import fcntl

@@ -148,4 +148,6 @@ class _file_errors:  # noqa: N801 (used as a function is)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, OSError):
-            raise TrainingError(f"metrics could not be written in {self._run.path}: {error.strerror or error}") from error
+            raise TrainingError(
+                f"metrics could not be written in {self._run.path}: {error.strerror or error}"
+            ) from error

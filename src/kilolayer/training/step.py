@@ -90,8 +90,7 @@ StepFunction = Callable[[TrainState], tuple[TrainState, StepOutput]]
 def compile_steps(setup: Setup) -> tuple[StepFunction, StepFunction]:
     """Return `prefill_step` and `training_step`, jitted; each consumes the state that it is given."""
     prefill, train = (
-        jax.jit(lambda state, step=step: step(setup, state), donate_argnums=0)
-        for step in (prefill_step, training_step)
+        jax.jit(lambda state, step=step: step(setup, state), donate_argnums=0) for step in (prefill_step, training_step)
     )
     return prefill, train
 
@@ -103,9 +102,7 @@ def _step(setup: Setup, state: TrainState, gradient_steps: int) -> tuple[TrainSt
     def act_and_step(
         environment: EnvironmentState, key: PRNGKeyArray
     ) -> tuple[EnvironmentState, tuple[Trajectory, Array, Array]]:
-        action = setup.agent.act(
-            state.agent, environment.observation, environment.desired_goal, key, "stochastic"
-        )
+        action = setup.agent.act(state.agent, environment.observation, environment.desired_goal, key, "stochastic")
         next_environment, result = setup.environment.step(environment, action)
         step = Trajectory(environment.observation, environment.achieved_goal, action, result.done)
         return next_environment, (step, _finite_rows(action), _finite_rows(result.observation))
@@ -121,7 +118,8 @@ def _step(setup: Setup, state: TrainState, gradient_steps: int) -> tuple[TrainSt
     def learn(agent: AgentState, key: PRNGKeyArray) -> tuple[AgentState, dict[str, Array]]:
         return setup.agent.update(agent, buffer, key)
 
-    agent, metrics = state.agent, {}
+    agent: AgentState = state.agent
+    metrics: dict[str, Array] = {}
     if gradient_steps:
         agent, metrics = jax.lax.scan(learn, agent, jax.random.split(learn_key, gradient_steps))
 

@@ -40,9 +40,7 @@ class PointMaze:
         cell_key, place_key, speed_key = jax.random.split(key, 3)
         centre = jax.random.choice(cell_key, jnp.asarray(self.maze.centres(self.maze.start_cells)))
         noise = jax.random.uniform(place_key, (2,), minval=-self.start_noise, maxval=self.start_noise)
-        return PointPhysics(
-            position=centre + noise, velocity=self.start_speed * jax.random.normal(speed_key, (2,))
-        )
+        return PointPhysics(position=centre + noise, velocity=self.start_speed * jax.random.normal(speed_key, (2,)))
 
     def goal(self, key: PRNGKeyArray) -> Float[Array, "2"]:
         """Draw a goal cell's centre."""

@@ -1,0 +1,77 @@
+"""End to end: agents that learn, and networks of a thousand layers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from runs import small_config
+
+import kilolayer as kl
+from kilolayer.training import Setup, compile_steps, init_state
+
+CORRIDOR = "#######\n#R...G#\n#######\n"
+
+
+def test_an_agent_learns_to_reach_the_end_of_a_corridor(tmp_path):
+    before = kl.train(
+        CORRIDOR,
+        run_dir=tmp_path / "run",
+        progress=False,
+        width=64,
+        batch_size=128,
+        num_envs=32,
+        episode_length=60,
+        unroll_length=30,
+        gradient_steps_per_unroll=40,
+        replay_capacity=600,
+        min_replay=60,
+        total_env_steps=50_000,
+        num_evals=5,
+        num_eval_envs=64,
+    )
+    first, *_, last = before.run.metrics()
+    assert first["eval/success_any"] <= 0.3
+    assert last["eval/success_any"] >= 0.9
+    assert last["train/categorical_accuracy"] > 2 / 128
+
+
+def finite_steps(depth: int, **settings):
+    setup = Setup.build(small_config(depth=depth, **settings))
+    prefill, train = compile_steps(setup)
+    state = init_state(setup)
+    while int(state.buffer.num_steps) < setup.config.min_replay:
+        state, _ = prefill(state)
+    before = jax.tree.map(jnp.copy, state.agent)
+    state, output = train(state)
+    assert all(np.isfinite(value) for value in output.metrics.values())
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.agent))
+    for network in (before.actor, before.critic.phi, before.critic.psi):
+        assert network.depth == depth
+    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), before.actor.blocks, state.agent.actor.blocks)
+    assert all(jax.tree.leaves(moved))
+
+
+def test_a_deep_actor_and_critic_take_finite_steps():
+    finite_steps(256, architecture={"checkpoint": "block"})
+
+
+@pytest.mark.slow
+def test_a_thousand_layers_of_the_papers_width_take_finite_steps():
+    finite_steps(
+        1024,
+        width=256,
+        batch_size=256,
+        num_envs=16,
+        gradient_steps_per_unroll=2,
+        total_env_steps=1000,
+        architecture={"checkpoint": "block"},
+    )
+
+
+@pytest.mark.slow
+def test_the_demo_reaches_the_far_goals_with_at_least_four_of_five_seeds(tmp_path):
+    reached = [
+        kl.train("point_u_maze", seed=seed, run_dir=tmp_path / str(seed), progress=False).metrics["eval/success_any"]
+        for seed in range(5)
+    ]
+    assert sum(success >= 0.95 for success in reached) >= 4, reached
