@@ -53,7 +53,7 @@ def test_the_buffer_holds_what_the_environments_did(trained):
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(trained):
-    _, before, after, _ = trained
+    setup, before, after, _ = trained
     step = compile_steps(setup)[1]
     again, _ = step(jax.tree.map(jnp.copy, before))
     assert_same_state(after, again)
@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(trained):
 
 
 def test_the_step_is_one_pure_function(trained):
-    _, before, after, _ = trained
+    setup, before, after, _ = trained
     unjitted_shape = jax.eval_shape(lambda state: training_step(setup, state)[0], before)
     assert jax.tree.structure(unjitted_shape) == jax.tree.structure(after)
 

@@ -75,7 +75,7 @@ class CRLConfig:
         loss_function(self.loss)
         if not 0.0 < self.discount <= 1.0:
             raise ConfigurationError(f"discount={self.discount} must be above 0 and at most 1")
-        if self.logsumexp_penalty < 0.0:
+        if not self.logsumexp_penalty >= 0.0:
             raise ConfigurationError(f"logsumexp_penalty={self.logsumexp_penalty} must not be negative")
         for name in ("actor_learning_rate", "critic_learning_rate", "alpha_learning_rate"):
             if not getattr(self, name) > 0.0:

@@ -11,6 +11,7 @@ import tyro
 
 from kilolayer.agents import ActionMode
 from kilolayer.cli.options import parse
+from kilolayer.envs import registry
 from kilolayer.errors import ConfigurationError, TrainingError
 from kilolayer.training import load, run_episodes, summarize
 from kilolayer.training.evaluation import METRICS
@@ -45,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     policy = load(options.run, checkpoint=options.checkpoint)
     config = policy.config
     if options.env is not None:
-        config = dataclasses.replace(config, eval_env=options.env)
+        config = dataclasses.replace(config, eval_env=registry.resolve(options.env))
     environment = Setup.build(config).eval_environment
     episodes = run_episodes(
         policy.setup.agent,

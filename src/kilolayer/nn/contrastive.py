@@ -36,7 +36,8 @@ def infonce_symmetric(logits: Logits) -> Scalar:
 def binary_nce(logits: Logits) -> Scalar:
     """Tell each positive from its negatives by logistic regression.
 
-    A positive weighs as much as all negatives of its row together: -log sigmoid(L_ii) - mean over j != i of log sigmoid(-L_ij).
+    A positive weighs as much as all negatives of its row together:
+    -log sigmoid(L_ii) - mean over j != i of log sigmoid(-L_ij).
     """
     batch = logits.shape[0]
     positives = jax.nn.log_sigmoid(jnp.diagonal(logits))

@@ -5,6 +5,7 @@ and a checksum of every array.
 """
 
 import logging
+import re
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
@@ -36,7 +37,8 @@ class Checkpoints:
 
     def __init__(self, directory: Path, *, keep: int | None = None):
         """Open, and for writing create, the directory."""
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # what Orbax logs is raised here, in a line of our own
+        _hush_abandoned_io()
         self.directory = directory
         self._saving: int | None = None
         policies = [LatestN(keep or 1), BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)]
@@ -97,8 +99,7 @@ class Checkpoints:
             TrainingError: if this or the save before it failed. The checkpoints before are whole.
         """
         step = state.env_steps
-        with self._save_errors():
-            self._manager.check_for_errors()
+        self.wait()
         if step in self.steps():
             return
         self._saving = step
@@ -164,8 +165,7 @@ class Checkpoints:
                     raise ValueError(f"{name} does not match its checksum")
             return arrays
         except Exception as error:  # Orbax and TensorStore raise many types for damaged files
-            _hush_abandoned_reads()
-            raise self._damaged(step, f"{type(error).__name__}: {error}") from error
+            raise self._damaged(step, _reason(error)) from error
         finally:
             handler.close()
 
@@ -187,7 +187,7 @@ class Checkpoints:
     def _damaged(self, step: int, why: str) -> RunError:
         others = [other for other in self.steps() if other != step]
         advice = f"use another: --checkpoint {others[-1]}" if others else "there is no other"
-        return RunError(f"checkpoint {self.directory / str(step)} is damaged ({' '.join(why.split())[:200]}); {advice}")
+        return RunError(f"checkpoint {self.directory / str(step)} is damaged ({why}); {advice}")
 
     @contextmanager
     def _save_errors(self) -> Iterator[None]:
@@ -197,14 +197,22 @@ class Checkpoints:
             steps = [step for step in self.steps() if step != self._saving]
             last = f"the last good one is {self.directory / str(steps[-1])}" if steps else "there is none before it"
             raise TrainingError(
-                f"checkpoint {self.directory / str(self._saving)} could not be saved "
-                f"({' '.join(str(error).split())[:200]}); {last}"
+                f"checkpoint {self.directory / str(self._saving)} could not be saved ({_reason(error)}); {last}"
             ) from error
 
 
-def _hush_abandoned_reads() -> None:
-    """Keep reads that TensorStore finishes after Orbax gave up from printing a traceback each."""
+def _reason(error: Exception) -> str:
+    """Return what the operating system said, if it said anything, and the first words of the error otherwise."""
+    text = " ".join(str(error).split())
+    said = re.search(r"([^:\[\]]+) \[os_error_code", text)
+    return said.group(1).strip() if said else f"{type(error).__name__}: {text[:160]}"
+
+
+def _hush_abandoned_io() -> None:
+    """Keep reads and writes that TensorStore finishes after Orbax gave up from printing a traceback each."""
     previous = sys.unraisablehook
+    if previous.__module__ == __name__:
+        return
 
     def hook(unraisable: "sys.UnraisableHookArgs") -> None:
         if str(unraisable.exc_value) != "Event loop is closed":

@@ -19,7 +19,7 @@ from kilolayer.training.progress import ProgressDisplay, Silent, progress_displa
 from kilolayer.training.run_directory import RunDirectory, default_path
 from kilolayer.training.setup import Setup
 from kilolayer.training.sinks import FileSink, Sink, TensorBoardSink, WandbSink
-from kilolayer.training.step import Faults, TrainState, compile_steps, init_state
+from kilolayer.training.step import TrainState, compile_steps, init_state
 
 RESUMABLE_SETTINGS = ("total_env_steps", "checkpoint_minutes", "checkpoints_to_keep", "tensorboard", "wandb")
 """Settings that may change when a run goes on: none of them changes a step that it takes."""
@@ -80,9 +80,11 @@ def train(
             raise ConfigurationError("config holds all settings; leave env and the others out")
         if checkpoint is not None:
             raise ConfigurationError(f"checkpoint={checkpoint} needs resume")
+    setup = Setup.build(config)
+    if resume is None:
         run = RunDirectory.create(run_dir or default_path(config), config)
     with run.lock():
-        return _Trainer(run, config, checkpoint, resumed=resume is not None, show=progress).train()
+        return _Trainer(run, setup, checkpoint, resumed=resume is not None, show=progress).train()
 
 
 def _open_run(path: str | os.PathLike, settings: Mapping[str, Any]) -> tuple[RunDirectory, TrainConfig]:
@@ -99,17 +101,16 @@ def _open_run(path: str | os.PathLike, settings: Mapping[str, Any]) -> tuple[Run
 class _Trainer:
     """One call of `train`."""
 
-    def __init__(self, run: RunDirectory, config: TrainConfig, checkpoint: int | None, *, resumed: bool, show: bool):
-        self.run, self.config, self.show = run, config, show
-        self.setup = Setup.build(config)
-        self.checkpoints = Checkpoints(run.checkpoints, keep=config.checkpoints_to_keep)
+    def __init__(self, run: RunDirectory, setup: Setup, checkpoint: int | None, *, resumed: bool, show: bool):
+        self.run, self.setup, self.config, self.show = run, setup, setup.config, show
+        self.checkpoints = Checkpoints(run.checkpoints, keep=self.config.checkpoints_to_keep)
         self.prefill_step, self.training_step = compile_steps(self.setup)
         if resumed and self.checkpoints.steps():
             step = self.checkpoints.resolve(checkpoint)
             template = jax.eval_shape(lambda: init_state(self.setup))
             self.state: TrainState = self.checkpoints.restore(template, step)
             self.checkpoints.drop_after(step)
-            run.write_config(config)
+            run.write_config(self.config)
         else:
             if checkpoint is not None:
                 raise RunError(f"{run.path} has no checkpoint {checkpoint}: it has none")
@@ -155,43 +156,23 @@ class _Trainer:
         """Take one training step; refuse what is not finite."""
         steps = self.env_steps // self.config.num_envs
         step = self.training_step if steps >= self.config.min_replay else self.prefill_step
-        before = int(self.state.gradient_steps)
+        gradient_steps = int(self.state.gradient_steps)
         self.state, output = step(self.state)
         output = jax.device_get(output)
-        self._refuse_faults(output.faults, before)
+        fault = output.faults.describe(
+            self.setup.environment.name, self.env_steps, self.config.num_envs, gradient_steps
+        )
+        if fault is not None:
+            self._refuse(fault)
         self.env_steps = self.state.env_steps
         self.train_metrics = {f"train/{name}": float(value) for name, value in output.metrics.items()}
 
-    def _refuse_faults(self, faults: Faults, gradient_steps: int) -> None:
-        # What was first is the cause: the policy acts before the physics moves, and collecting comes before learning.
-        in_unroll = [
-            (int(step), order, what)
-            for order, (step, what) in enumerate(
-                (
-                    (faults.action_step, "the policy's action"),
-                    (
-                        faults.physics_step,
-                        f"the physics of {self.setup.environment.name} in environment {int(faults.physics_env)}",
-                    ),
-                )
-            )
-            if step >= 0
-        ]
-        bad = [(int(index), name) for name, index in faults.gradient_step.items() if index >= 0]
-        if in_unroll:
-            step, _, cause = min(in_unroll)
-            what = f"{cause} is not finite at env step {self.env_steps + self.config.num_envs * step:,}"
-        elif bad:
-            index, name = min(bad)
-            what = f"{name} is not finite at gradient step {gradient_steps + index:,} (env step {self.env_steps:,})"
-        elif faults.parameter:
-            what = f"the agent's parameters are not finite after env step {self.env_steps:,}"
-        else:
-            return
+    def _refuse(self, fault: str) -> None:
+        """Stop because of numbers that are not finite."""
         self.checkpoints.wait()
         kept = self.checkpoints.steps()
         last = f"the last good checkpoint is {self.run.checkpoints / str(kept[-1])}" if kept else "no checkpoint yet"
-        raise TrainingError(f"{what}; {last}")
+        raise TrainingError(f"{fault}; {last}")
 
     def _evaluation_due(self) -> bool:
         """Say whether this training step passed the next of the evenly spaced evaluations."""
@@ -212,7 +193,7 @@ class _Trainer:
             num_episodes=self.config.num_eval_envs,
         )
         if not bool(episodes.finite):
-            raise TrainingError(f"an evaluation episode is not finite at env step {self.env_steps:,}")
+            self._refuse(f"an evaluation episode is not finite after env step {self.env_steps:,}")
         row = {
             "env_steps": self.env_steps,
             "gradient_steps": int(self.state.gradient_steps),

@@ -4,6 +4,7 @@ import dataclasses
 
 from kilolayer.agents import CRL, Agent
 from kilolayer.envs import Environment, make
+from kilolayer.errors import ConfigurationError
 from kilolayer.training.config import TrainConfig
 
 
@@ -21,10 +22,16 @@ class Setup:
         """Build environments and agent.
 
         Raises:
-            ConfigurationError: if an environment is unknown, or the agent cannot be built as configured.
+            ConfigurationError: if an environment is unknown, both do not fit each other, or the agent cannot be built.
         """
         environment = make(config.env, episode_length=config.episode_length)
         eval_environment = make(config.eval_env or config.env, episode_length=config.episode_length)
+        for size in ("observation_size", "goal_size", "action_size"):
+            if getattr(environment, size) != getattr(eval_environment, size):
+                raise ConfigurationError(
+                    f"eval_env {eval_environment.name!r} does not fit env {environment.name!r}: its {size} is "
+                    f"{getattr(eval_environment, size)}, not {getattr(environment, size)}"
+                )
         return cls(config, environment, eval_environment, _agent(config, environment))
 
 

@@ -5,11 +5,12 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from kilolayer.agents import AgentState
 from kilolayer.envs import EnvironmentState
 from kilolayer.replay import ReplayBuffer, Trajectory, empty_buffer, insert
+from kilolayer.training.faults import Faults, finite_rows, first_false
 from kilolayer.training.setup import Setup
 
 
@@ -26,21 +27,6 @@ class TrainState(eqx.Module):
     def env_steps(self) -> int:
         """Steps taken in all environments together (reads the device)."""
         return int(self.buffer.num_steps) * self.buffer.num_envs
-
-
-class Faults(eqx.Module):
-    """Where in a training step the first number appeared that is not finite; -1 where all are finite."""
-
-    action_step: Int[Array, ""]
-    """Step of the unroll in which the policy gave such an action."""
-    physics_step: Int[Array, ""]
-    """Step of the unroll in which the physics gave such an observation."""
-    physics_env: Int[Array, ""]
-    """The environment in which it did."""
-    gradient_step: dict[str, Int[Array, ""]]
-    """For each metric of the agent, the gradient step of the round in which it was such a number."""
-    parameter: Bool[Array, ""]
-    """The agent's state holds such a number at the end."""
 
 
 class StepOutput(eqx.Module):
@@ -105,7 +91,7 @@ def _step(setup: Setup, state: TrainState, gradient_steps: int) -> tuple[TrainSt
         action = setup.agent.act(state.agent, environment.observation, environment.desired_goal, key, "stochastic")
         next_environment, result = setup.environment.step(environment, action)
         step = Trajectory(environment.observation, environment.achieved_goal, action, result.done)
-        return next_environment, (step, _finite_rows(action), _finite_rows(result.observation))
+        return next_environment, (step, finite_rows(action), finite_rows(result.observation))
 
     environment, (trajectory, action_finite, physics_finite) = jax.lax.scan(
         act_and_step, state.environment, jax.random.split(act_key, setup.config.unroll_length)
@@ -124,10 +110,10 @@ def _step(setup: Setup, state: TrainState, gradient_steps: int) -> tuple[TrainSt
         agent, metrics = jax.lax.scan(learn, agent, jax.random.split(learn_key, gradient_steps))
 
     faults = Faults(
-        action_step=_first_false(jnp.all(action_finite, axis=1)),
-        physics_step=_first_false(jnp.all(physics_finite, axis=1)),
-        physics_env=_first_false(jnp.all(physics_finite, axis=0)),
-        gradient_step={name: _first_false(jnp.isfinite(values)) for name, values in metrics.items()},
+        action_step=first_false(jnp.all(action_finite, axis=1)),
+        physics_step=first_false(jnp.all(physics_finite, axis=1)),
+        physics_env=first_false(jnp.all(physics_finite, axis=0)),
+        gradient_step={name: first_false(jnp.isfinite(values)) for name, values in metrics.items()},
         parameter=~jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(agent)])),
     )
     new_state = TrainState(
@@ -138,12 +124,3 @@ def _step(setup: Setup, state: TrainState, gradient_steps: int) -> tuple[TrainSt
         gradient_steps=state.gradient_steps + gradient_steps,
     )
     return new_state, StepOutput({name: jnp.mean(values) for name, values in metrics.items()}, faults)
-
-
-def _finite_rows(x: Float[Array, "num_envs size"]) -> Bool[Array, " num_envs"]:
-    return jnp.all(jnp.isfinite(x), axis=-1)
-
-
-def _first_false(ok: Bool[Array, " length"]) -> Int[Array, ""]:
-    """Return the index of the first False; -1 if there is none."""
-    return jnp.where(jnp.all(ok), -1, jnp.argmin(ok))
