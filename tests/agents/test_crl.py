@@ -12,6 +12,8 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Architecture, Energy, tanh_gaussian
 from kilolayer.replay import Batch, Trajectory, empty_buffer, insert, sample_hindsight
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 OBSERVATION, GOAL, ACTION, BATCH = 4, 2, 3, 8
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from kilolayer.envs import LAYOUTS, Maze
 from kilolayer.envs.engines import PointEngine, PointPhysics
+from kilolayer.envs.tasks import PointMaze
 from kilolayer.errors import ConfigurationError
 
 NUM_DISCS = 64
@@ -292,3 +293,19 @@ def test_discs_that_could_pass_a_wall_or_do_not_fit_are_refused(settings: dict, 
 def test_discs_that_just_fit_are_accepted(settings: dict) -> None:
     engine = PointEngine(Maze(ROOM, cell_size=2.0), **settings)
     assert {name: getattr(engine, name) for name in settings} == settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("radius", 0.0), ("max_speed", -1.0), ("time_step", 0.0), ("time_step", float("nan")), ("substeps", 0)],
+)
+def test_numbers_that_are_not_positive_are_refused(name, value):
+    with pytest.raises(ConfigurationError, match=f"{name}={value} must be above 0"):
+        PointEngine(Maze(LAYOUTS["u"]), **{name: value})
+
+
+def test_starts_inside_walls_and_cells_without_size_are_refused():
+    with pytest.raises(ConfigurationError, match=r"start_noise=0\.6"):
+        PointMaze(Maze(LAYOUTS["u"]), start_noise=0.6)
+    with pytest.raises(ConfigurationError, match="cell_size=0"):
+        Maze(LAYOUTS["u"], cell_size=0.0)

@@ -4,6 +4,15 @@ import pytest
 
 
 @pytest.fixture
+def quick_compilation():
+    """Compile with little optimisation: on networks this small, compilation is nearly all that these tests cost."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
 def x64():
     """Compute in float64."""
     with jax.enable_x64(True):

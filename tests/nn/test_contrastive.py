@@ -18,6 +18,8 @@ from kilolayer.nn import (
     loss_function,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 BATCH, SIZE = 5, 3
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Architecture, ResidualMLP
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 ACTIVATIONS = {
     "swish": lambda x: x / (1.0 + np.exp(-x)),
     "relu": lambda x: np.maximum(x, 0.0),

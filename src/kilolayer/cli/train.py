@@ -62,7 +62,7 @@ def _parse(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]:
     """
     asked = [argument for argument in arguments if argument not in HELP_FLAGS]
     wants_help = len(asked) < len(arguments)
-    first: Any = parse(_unchecked(TrainOptions), asked, command="train")
+    first: Any = parse(_unchecked(), asked, command="train")
     if first.resume is not None:
         if first.settings.env or first.config or first.run_dir:
             raise ConfigurationError("--resume takes ENV, --config and --run-dir from the run; leave them out")
@@ -92,22 +92,20 @@ def _parse(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]:
     return dataclasses.replace(options, settings=full), changed
 
 
-def _unchecked(cls: type) -> type:
-    """Return a dataclass of the same fields whose settings are not checked: that needs the defaults in force."""
-    fields: list[Any] = []
-    for field in dataclasses.fields(cls):
-        default = field.default
-        if field.name == "settings":
-            unchecked = dataclasses.make_dataclass(
-                "Settings",
-                [(f.name, f.type, dataclasses.field(default=f.default)) for f in dataclasses.fields(TrainConfig)],
-            )
-            fields.append(
-                (field.name, Annotated[unchecked, tyro.conf.arg(name="")], dataclasses.field(default_factory=unchecked))
-            )
-        else:
-            fields.append((field.name, field.type, dataclasses.field(default=default)))
-    return dataclasses.make_dataclass("Options", fields)
+def _unchecked() -> type:
+    """Return `TrainOptions` with settings of the same fields that are not checked: the defaults in force may differ."""
+    settings = dataclasses.make_dataclass(
+        "Settings", [(f.name, f.type, dataclasses.field(default=f.default)) for f in dataclasses.fields(TrainConfig)]
+    )
+    others = [
+        (f.name, f.type, dataclasses.field(default=f.default))
+        for f in dataclasses.fields(TrainOptions)
+        if f.name != "settings"
+    ]
+    unchecked: Any = Annotated[settings, tyro.conf.arg(name="")]
+    return dataclasses.make_dataclass(
+        "Options", [("settings", unchecked, dataclasses.field(default_factory=settings)), *others]
+    )
 
 
 def _print_plan(description: dict[str, Any], *, as_json: bool) -> None:
@@ -116,11 +114,19 @@ def _print_plan(description: dict[str, Any], *, as_json: bool) -> None:
         return
     table = Table(box=None, show_header=False)
     for name, value in description.items():
-        table.add_row(
-            name.replace("_", " "),
-            f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value),
-        )
+        table.add_row(name.removesuffix("_bytes").removesuffix("_seconds").replace("_", " "), _readable(name, value))
     Console().print(table)
+
+
+def _readable(name: str, value: Any) -> str:
+    """Return a number with its unit, which the end of its name tells."""
+    if value is None:
+        return "unknown"
+    if name.endswith("_bytes"):
+        return f"{value / 2**20:,.1f} MiB"
+    if name.endswith("_seconds"):
+        return f"{value:.1f} s"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _print_result(result: TrainResult, *, as_json: bool) -> None:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from kilolayer.envs.maze import Maze
+from kilolayer.errors import ConfigurationError
 
 Physics = Any
 """Pytree that an engine steps; every leaf has a leading axis over environments."""
@@ -145,6 +146,15 @@ class Environment:
     engine: Engine
     episode_length: int
     """Steps after which an episode is truncated."""
+
+    def __post_init__(self) -> None:
+        """Refuse an episode without steps.
+
+        Raises:
+            ConfigurationError: if the episode length is below one.
+        """
+        if self.episode_length < 1:
+            raise ConfigurationError(f"episode_length={self.episode_length} must be at least 1")
 
     @property
     def observation_size(self) -> int:

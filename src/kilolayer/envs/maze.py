@@ -33,6 +33,8 @@ class Maze:
 
     def __post_init__(self) -> None:
         """Check the text."""
+        if not self.cell_size > 0:
+            raise ConfigurationError(f"cell_size={self.cell_size} must be above 0 m")
         rows = self.rows
         if not rows:
             raise ConfigurationError("the maze is empty; draw it with '#' walls, an 'R' start and 'G' goals")

@@ -97,10 +97,7 @@ def make(name: str, *, episode_length: int | None = None) -> Environment:
         ConfigurationError: for an unknown name, a maze that is none, or an episode length below one.
     """
     entry = spec(resolve(name))
-    length = entry.episode_length if episode_length is None else episode_length
-    if length < 1:
-        raise ConfigurationError(f"episode_length={length} must be at least 1")
-    return entry.make(length)
+    return entry.make(entry.episode_length if episode_length is None else episode_length)
 
 
 POINT_MAZE_TRAINING: Mapping[str, Any] = {

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import deque
 from typing import Protocol
 
 from rich.console import Console
@@ -39,23 +40,37 @@ class Silent:
 
 
 class Clock:
-    """Speed and remaining time of a run that began, or went on, at `start` of `total` env steps."""
+    """Speed over the last steps, and what remains at that speed, of a run of `total` env steps."""
+
+    WINDOW = 20
+    """Training steps that the speed is taken over: compiling counts for the first few alone."""
 
     def __init__(self, total: int, start: int):
-        """Start the clock."""
-        self.total, self.start = total, start
-        self._began = time.monotonic()
+        """Start the clock at `start` env steps."""
+        self.total = total
+        self._marks = deque([(time.monotonic(), start)], maxlen=self.WINDOW)
 
-    def speed(self, env_steps: int) -> float:
-        """Return env steps per second since the start."""
-        return (env_steps - self.start) / max(time.monotonic() - self._began, 1e-9)
+    def mark(self, env_steps: int) -> None:
+        """Note that the run is at `env_steps` now."""
+        self._marks.append((time.monotonic(), env_steps))
 
-    def eta(self, env_steps: int) -> str:
-        """Return the time that remains, as minutes and seconds."""
-        speed = self.speed(env_steps)
-        if speed <= 0.0:
+    @property
+    def share(self) -> float:
+        """How much of the run is done, from 0 to 1."""
+        return min(self._marks[-1][1] / self.total, 1.0)
+
+    @property
+    def speed(self) -> float:
+        """Env steps per second."""
+        (began, first), (now, last) = self._marks[0], self._marks[-1]
+        return (last - first) / max(now - began, 1e-9)
+
+    @property
+    def eta(self) -> str:
+        """The time that remains, as hours, minutes and seconds."""
+        if self.speed <= 0.0:
             return "--:--"
-        minutes, seconds = divmod(int(max(self.total - env_steps, 0) / speed), 60)
+        minutes, seconds = divmod(round(max(self.total - self._marks[-1][1], 0) / self.speed), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes:02d}:{seconds:02d}"
 
@@ -74,12 +89,13 @@ class Lines:
 
     def update(self, env_steps: int, success: float | None) -> None:
         """Print a line if the last is long enough ago."""
+        clock = self._clock
+        clock.mark(env_steps)
         if time.monotonic() - self._last >= self._seconds:
             self._last = time.monotonic()
-            share = min(env_steps / self._clock.total, 1.0)
             self.note(
-                f"{share:4.0%}  {env_steps:,} env steps  {self._clock.speed(env_steps):,.0f}/s  "
-                f"ETA {self._clock.eta(env_steps)}  success {_success(success)}"
+                f"{clock.share:4.0%}  {env_steps:,} env steps  {clock.speed:,.0f}/s  ETA {clock.eta}  "
+                f"success {_success(success)}"
             )
 
     def note(self, text: str) -> None:
@@ -102,16 +118,14 @@ class Bar:
                 return Text(task.fields["text"])
 
         self._progress = Progress(TextColumn("training"), BarColumn(), Numbers(), console=console, transient=True)
-        self._task = self._progress.add_task("", total=clock.total, completed=clock.start, text="compiling")
+        self._task = self._progress.add_task("", total=clock.total, text="compiling")
         self._progress.start()
 
     def update(self, env_steps: int, success: float | None) -> None:
         """Move the bar."""
-        share = min(env_steps / self._clock.total, 1.0)
-        text = (
-            f"{share:.0%}  ETA {self._clock.eta(env_steps)}  {self._clock.speed(env_steps):,.0f} steps/s  "
-            f"success {_success(success)}"
-        )
+        clock = self._clock
+        clock.mark(env_steps)
+        text = f"{clock.share:.0%}  ETA {clock.eta}  {clock.speed:,.0f} steps/s  success {_success(success)}"
         self._progress.update(self._task, completed=env_steps, text=text)
 
     def note(self, text: str) -> None:

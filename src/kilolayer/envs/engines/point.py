@@ -44,8 +44,12 @@ class PointEngine:
         """Refuse numbers with which a disc could pass a wall.
 
         Raises:
-            ConfigurationError: if a disc can move by its radius in a substep, or does not fit a corridor.
+            ConfigurationError: if a number is not positive, or a disc can move by its radius in a substep or does not
+                fit a corridor.
         """
+        for name in ("radius", "max_speed", "time_step", "substeps"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name}={getattr(self, name)} must be above 0")
         if self.max_speed * self.time_step / self.substeps >= self.radius:
             raise ConfigurationError(
                 f"max_speed={self.max_speed} m/s lets a disc of radius {self.radius} m pass a wall in a substep of "

@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from kilolayer.envs.engines.point import PointPhysics
 from kilolayer.envs.maze import Maze
+from kilolayer.errors import ConfigurationError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,6 +31,18 @@ class PointMaze:
     """Metres: half the edge of the square in which episodes begin."""
     start_speed: float = 0.1
     """Metres per second: standard deviation of each velocity at the start."""
+
+    def __post_init__(self) -> None:
+        """Refuse starts inside walls.
+
+        Raises:
+            ConfigurationError: if the start noise reaches beyond the room that a cell leaves.
+        """
+        room = 0.5 * self.maze.cell_size - self.clearance
+        if not 0.0 <= self.start_noise <= room:
+            raise ConfigurationError(
+                f"start_noise={self.start_noise} m must be from 0 to {room} m, or starts lie in walls"
+            )
 
     observation_size = 4
     goal_size = 2
