@@ -130,6 +130,12 @@ def test_float32_distances_are_accurate_far_from_the_origin(name, offset):
     np.testing.assert_allclose(pairs_of(Energy(name), a, b), np.diagonal(expected), rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["l2", "squared_l2"])
+def test_rounding_never_makes_a_squared_distance_negative(name):
+    a = embeddings(64, 64, dtype=jnp.float32)
+    assert np.max(logits_of(Energy(name), a, a)) <= 0.0
+
+
 def all_equations(jaxpr):
     for equation in jaxpr.eqns:
         yield equation

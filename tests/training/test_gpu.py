@@ -1,0 +1,17 @@
+"""What needs a GPU to be seen."""
+
+import jax
+import numpy as np
+import pytest
+from runs import small_config
+
+import kilolayer as kl
+
+
+@pytest.mark.gpu
+def test_the_whole_loop_runs_on_a_gpu_and_goes_on_from_its_checkpoint(tmp_path):
+    assert jax.default_backend() == "gpu"
+    kl.train(config=small_config(), run_dir=tmp_path / "run", progress=False)
+    result = kl.train(resume=tmp_path / "run", total_env_steps=800, progress=False)
+    assert result.env_steps == 800
+    assert np.isfinite(result.metrics["train/critic_loss"])
