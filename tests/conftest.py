@@ -1,7 +1,31 @@
-"""Checks every annotated shape and type of the numerical packages while the tests run."""
+"""Fixtures of all tests. Annotated shapes and types of the numerical packages are checked while the tests run."""
 
+import jax
 import jaxtyping
+import pytest
 
 jaxtyping.install_import_hook(
     ["kilolayer.agents", "kilolayer.envs", "kilolayer.nn", "kilolayer.replay"], "beartype.beartype"
 )
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Compile with little optimisation: on networks this small, compilation is nearly all that these tests cost."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
+def x64():
+    """Compute in float64."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def no_type_checks(monkeypatch):
+    """Let a wrong name through to the library's own message, as it is outside the tests."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

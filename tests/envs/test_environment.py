@@ -335,5 +335,8 @@ def test_success_is_within_the_success_distance() -> None:
 def test_force_and_resting_observation_of_the_point() -> None:
     task = PointMaze(Maze(LAYOUTS["u"]), force=3.0)
     np.testing.assert_array_equal(task.control(jnp.array([1.0, -0.5])), [3.0, -1.5])
-    np.testing.assert_array_equal(task.observe_at(jnp.array([1.0, 2.0])), [1.0, 2.0, 0.0, 0.0])
+    passing = np.asarray(task.observations_at(jnp.array([1.0, 2.0])))
+    np.testing.assert_array_equal(passing[:, :2], [[1.0, 2.0]] * 8)
+    np.testing.assert_allclose(np.linalg.norm(passing[:, 2:], axis=1), task.cruising_speed, rtol=1e-6)
+    np.testing.assert_allclose(passing[:, 2:].mean(axis=0), 0.0, atol=1e-6)
     assert not task.failed(task.start(jax.random.key(0)))

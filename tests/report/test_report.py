@@ -12,6 +12,8 @@ from kilolayer.envs.geodesic import free_points, shortest_paths
 from kilolayer.report import value_map, write_report
 from kilolayer.report.maze import ValueMap, chosen_goals
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
@@ -55,6 +57,9 @@ def test_the_rank_correlation_is_spearmans(run):
     assert values.points.shape == (values.value.size, 2) == (values.distance.size, 2)
     expected = scipy.stats.spearmanr(values.value, -values.distance).statistic
     assert values.rank_correlation == pytest.approx(expected)
+    observations = np.array([environment.task.observations_at(point) for point in values.points[:3].astype(np.float32)])
+    by_hand = [policy.value(each, [goal] * len(each)).mean() for each in observations]
+    np.testing.assert_allclose(values.value[:3], by_hand, rtol=1e-5)
     right = ValueMap(goal, values.points, -values.distance, values.distance)
     assert right.rank_correlation == pytest.approx(1.0)
 

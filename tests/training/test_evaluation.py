@@ -10,6 +10,8 @@ from runs import small_config
 
 from kilolayer.training import Episodes, Setup, init_state, run_episodes, summarize
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def episodes(success, alive, reward=None):
     success, alive = jnp.array(success, bool).T, jnp.array(alive, bool).T

@@ -9,6 +9,8 @@ from runs import SMALL, final_state, small_config
 import kilolayer as kl
 from kilolayer.training import Checkpoints, RunDirectory
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):

@@ -13,6 +13,8 @@ import kilolayer as kl
 from kilolayer import envs
 from kilolayer.training import RunDirectory, Setup, compile_steps, init_state, training_step
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def trained():

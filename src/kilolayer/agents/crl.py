@@ -3,6 +3,7 @@
 """
 
 import dataclasses
+import math
 from typing import TypeVar
 
 import equinox as eqx
@@ -71,6 +72,10 @@ class CRLConfig:
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
         """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigurationError(f"{field.name}={value} must be a finite number")
         Energy(self.energy, self.temperature)
         loss_function(self.loss)
         if not 0.0 < self.discount <= 1.0:

@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KilolayerError as error:
         print(f"kilolayer: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("kilolayer: interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

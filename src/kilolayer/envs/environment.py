@@ -98,8 +98,8 @@ class MazeTask(Task, Protocol):
         """How near to a wall the robot's centre can come, in metres."""
         ...
 
-    def observe_at(self, position: Float[Array, "2"]) -> Float[Array, " observation"]:
-        """Return what the agent sees when it rests at x, y."""
+    def observations_at(self, position: Float[Array, "2"]) -> Float[Array, "states observation"]:
+        """Return what the agent sees in a few typical states at x, y; a place is worth the mean of their values."""
         ...
 
 

@@ -27,7 +27,7 @@ class ValueMap:
     points: Float[np.ndarray, "points 2"]
     """x and y in metres."""
     value: Float[np.ndarray, " points"]
-    """The critic's value of resting there; larger is nearer."""
+    """The critic's value, the mean over the task's typical states there; larger is nearer."""
     distance: Float[np.ndarray, " points"]
     """Metres to the goal along the shortest path."""
 
@@ -45,8 +45,9 @@ def value_map(policy: Policy, environment: Environment, goal: Float[np.ndarray, 
     distance = shortest_paths(task.maze, task.clearance, goal, per_cell=POINTS_PER_CELL)
     reachable = np.isfinite(distance)
     points, distance = points[reachable], distance[reachable]
-    observation = jax.vmap(task.observe_at)(points.astype(np.float32))
-    value = policy.value(observation, np.broadcast_to(goal.astype(np.float32), points.shape))
+    observations = jax.vmap(task.observations_at)(points.astype(np.float32))
+    goals = np.broadcast_to(goal.astype(np.float32), (*observations.shape[:2], goal.size))
+    value = policy.value(observations, goals).mean(axis=1)
     return ValueMap(goal, points, value, distance)
 
 

@@ -105,8 +105,9 @@ def _maze(directory: RunDirectory, policy: Policy, episodes: Episodes) -> list[s
         page.section(
             "What the critic knows",
             page.paragraph(
-                "The critic's value of resting at every reachable place, beside the true shortest-path distance. "
-                "The rank correlation is 1 where the critic orders all places as the distance does."
+                "The critic's value of every reachable place, the mean over typical states there, beside the true "
+                "shortest-path distance. The rank correlation is 1 where the critic orders all places as the "
+                "distance does."
             ),
             page.table(["goal at x, y (m)", "farthest place", "rank correlation"], rows),
             page.picture(values, "The critic's value beside the true distance"),

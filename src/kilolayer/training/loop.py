@@ -18,7 +18,7 @@ from kilolayer.training.interrupts import StopRequest
 from kilolayer.training.progress import ProgressDisplay, Silent, progress_display
 from kilolayer.training.run_directory import RunDirectory, default_path
 from kilolayer.training.setup import Setup
-from kilolayer.training.sinks import FileSink, Sink, TensorBoardSink, WandbSink
+from kilolayer.training.sinks import FileSink, Sink, TensorBoardSink, WandbSink, require_extras
 from kilolayer.training.step import TrainState, compile_steps, init_state
 
 RESUMABLE_SETTINGS = ("total_env_steps", "checkpoint_minutes", "checkpoints_to_keep", "tensorboard", "wandb")
@@ -81,6 +81,7 @@ def train(
         if checkpoint is not None:
             raise ConfigurationError(f"checkpoint={checkpoint} needs resume")
     setup = Setup.build(config)
+    require_extras(config)
     if resume is None:
         run = RunDirectory.create(run_dir or default_path(config), config)
     with run.lock():

@@ -4,11 +4,14 @@ import csv
 import importlib
 import json
 import os
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Protocol
 
 from kilolayer.errors import ConfigurationError, TrainingError
+from kilolayer.training.config import TrainConfig
 from kilolayer.training.run_directory import RunDirectory
 
 Row = Mapping[str, Any]
@@ -115,8 +118,12 @@ class WandbSink:
             ConfigurationError: if wandb is not installed.
         """
         module = _optional("wandb", "wandb")
+        name = run.path.resolve().name
+        identity = run.path / "wandb-id"
+        if not identity.exists():
+            identity.write_text(f"{name}-{secrets.token_hex(4)}")
         self._run = module.init(
-            project=project, name=run.path.name, id=run.path.resolve().name, resume="allow", config=config, dir=run.path
+            project=project, name=name, id=identity.read_text(), resume="allow", config=config, dir=run.path
         )
 
     def write(self, row: Row) -> None:
@@ -128,6 +135,18 @@ class WandbSink:
         self._run.finish()
 
 
+def require_extras(config: TrainConfig) -> None:
+    """Refuse sinks whose packages are not installed, before anything is written.
+
+    Raises:
+        ConfigurationError: with the command that installs the package.
+    """
+    if config.tensorboard:
+        _optional("tensorboardX", "tensorboard")
+    if config.wandb:
+        _optional("wandb", "wandb")
+
+
 def _optional(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
@@ -137,17 +156,10 @@ def _optional(module: str, extra: str) -> ModuleType:
         ) from None
 
 
-class _file_errors:  # noqa: N801 (used as a function is)
+@contextmanager
+def _file_errors(run: RunDirectory) -> Iterator[None]:
     """Turn a disk's refusal into one line."""
-
-    def __init__(self, run: RunDirectory):
-        self._run = run
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError):
-            raise TrainingError(
-                f"metrics could not be written in {self._run.path}: {error.strerror or error}"
-            ) from error
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(f"metrics could not be written in {run.path}: {error.strerror or error}") from error

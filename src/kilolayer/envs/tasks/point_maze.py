@@ -31,6 +31,8 @@ class PointMaze:
     """Metres: half the edge of the square in which episodes begin."""
     start_speed: float = 0.1
     """Metres per second: standard deviation of each velocity at the start."""
+    cruising_speed: float = 2.0
+    """Metres per second: how fast a disc typically is on its way."""
 
     def __post_init__(self) -> None:
         """Refuse starts inside walls.
@@ -67,9 +69,14 @@ class PointMaze:
         """Return position and velocity."""
         return jnp.concatenate([physics.position, physics.velocity])
 
-    def observe_at(self, position: Float[Array, "2"]) -> Float[Array, "4"]:
-        """Return what the agent sees when it rests at `position`."""
-        return jnp.concatenate([position, jnp.zeros(2)])
+    def observations_at(self, position: Float[Array, "2"]) -> Float[Array, "8 4"]:
+        """Return what the agent sees when it passes `position` at cruising speed in each of eight directions.
+
+        Not at rest: a trained disc rests where its goal is, so resting far from a goal rightly has little future there.
+        """
+        angles = jnp.arange(8) * (jnp.pi / 4)
+        velocity = self.cruising_speed * jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+        return jnp.concatenate([jnp.broadcast_to(position, velocity.shape), velocity], axis=-1)
 
     def achieved_goal(self, physics: PointPhysics) -> Float[Array, "2"]:
         """Return the position."""
