@@ -54,7 +54,7 @@ def error_line(capsys, *arguments: str) -> str:
         (["train", "point_u_maze", "--dept", "4"], "--depth"),
         (["train", "point_u_maze", "--num-envs", "0"], "num_envs=0 must be at least 1"),
         (["train", "point_u_maze", "--width", "-1"], "width=-1 must be at least 1"),
-        (["train", "point_u_maze", "--batch-size", "1280001"], "at most 1280000"),
+        (["train", "point_u_maze", "--batch-size", "256001"], "at most 256000"),
         (["train", "point_u_maze", "--total-env-steps", "1000"], "leaves nothing to train on"),
         (["train", "point_u_maze", "--crl.energy", "l3"], "squared_l2"),
         (["train", "--resume", "no_such_run"], "not a run directory"),

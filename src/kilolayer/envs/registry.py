@@ -101,15 +101,16 @@ def make(name: str, *, episode_length: int | None = None) -> Environment:
 
 
 POINT_MAZE_TRAINING: Mapping[str, Any] = {
-    "total_env_steps": 2_000_000,
+    "total_env_steps": 1_600_000,
     "num_envs": 128,
     "batch_size": 256,
     "width": 128,
     "episode_length": 200,
     "unroll_length": 50,
     "gradient_steps_per_unroll": 64,
+    "replay_capacity": 2000,
     "min_replay": 200,
-    "num_evals": 10,
+    "num_evals": 16,
     "crl": {"loss": "infonce_symmetric"},
 }
 """Sized for two CPU cores."""
