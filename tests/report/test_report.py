@@ -2,6 +2,7 @@
 
 import re
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
@@ -57,7 +58,9 @@ def test_the_rank_correlation_is_spearmans(run):
     assert values.points.shape == (values.value.size, 2) == (values.distance.size, 2)
     expected = scipy.stats.spearmanr(values.value, -values.distance).statistic
     assert values.rank_correlation == pytest.approx(expected)
-    observations = np.array([environment.task.observations_at(point) for point in values.points[:3].astype(np.float32)])
+    observations = np.array(
+        [environment.task.observations_at(jnp.asarray(point)) for point in values.points[:3].astype(np.float32)]
+    )
     by_hand = [policy.value(each, [goal] * len(each)).mean() for each in observations]
     np.testing.assert_allclose(values.value[:3], by_hand, rtol=1e-5)
     right = ValueMap(goal, values.points, -values.distance, values.distance)
