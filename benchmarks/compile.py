@@ -8,7 +8,6 @@ naive form walks the blocks in Python and keeps all activations.
 """
 
 import argparse
-import dataclasses
 import json
 import resource
 import subprocess
@@ -40,9 +39,7 @@ def measure(depth: int, form: str) -> dict[str, Any]:
     checkpoint = "block" if form == "scan" else "none"
     if form == "naive":
         ResidualMLP._walk = unrolled_walk  # type: ignore[method-assign]
-    agent = CRL(
-        OBSERVATION, GOAL, ACTION, BATCH, depth, WIDTH, dataclasses.replace(Architecture(), checkpoint=checkpoint)
-    )
+    agent = CRL(OBSERVATION, GOAL, ACTION, BATCH, depth, WIDTH, Architecture(checkpoint=checkpoint))
     state = jax.jit(agent.init)(jax.random.key(0))
     keys = jax.random.split(jax.random.key(1), 3)
     sizes = (OBSERVATION, ACTION, GOAL)

@@ -6,6 +6,7 @@ import json
 import pytest
 from runs import SMALL, small_config
 
+import kilolayer as kl
 from kilolayer import envs
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.training import RunDirectory, Setup, TrainConfig, default_config, read_config
@@ -93,6 +94,12 @@ def test_the_maze_of_a_file_is_kept_in_the_configuration(tmp_path):
     again = Setup.build(run.config())
     assert again.environment.task.maze.walls.shape == (3, 5)
     assert again.eval_environment.task.maze.walls.shape == (3, 5)
+
+
+def test_settings_changed_before_the_first_checkpoint_are_kept(tmp_path):
+    run = RunDirectory.create(tmp_path / "run", small_config())
+    kl.train(resume=run.path, total_env_steps=200, progress=False)
+    assert run.config().total_env_steps == 200
 
 
 def test_a_configuration_of_a_newer_version_is_refused(tmp_path):

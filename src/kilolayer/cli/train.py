@@ -13,7 +13,6 @@ from rich.table import Table
 from kilolayer.cli.options import HELP_FLAGS, parse
 from kilolayer.errors import ConfigurationError
 from kilolayer.training import RunDirectory, TrainConfig, TrainResult, default_config, read_config, train
-from kilolayer.training.loop import RESUMABLE_SETTINGS
 from kilolayer.training.plan import plan
 
 
@@ -81,10 +80,6 @@ def _parse(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]:
     settings = {f.name: getattr(options.settings, f.name) for f in dataclasses.fields(TrainConfig)}
     changed = {name: value for name, value in settings.items() if value != getattr(base, name)}
     if first.resume is not None:
-        for name in changed:
-            if name not in RESUMABLE_SETTINGS:
-                flags = ", ".join("--" + setting.replace("_", "-") for setting in RESUMABLE_SETTINGS)
-                raise ConfigurationError(f"{name} cannot change when a run goes on; only {flags} can")
         return options, changed
     # The positional ENV may be a file; its maze is in `base`.
     changed.pop("env", None)

@@ -111,11 +111,12 @@ class _Trainer:
             template = jax.eval_shape(lambda: init_state(self.setup))
             self.state: TrainState = self.checkpoints.restore(template, step)
             self.checkpoints.drop_after(step)
-            run.write_config(self.config)
         else:
             if checkpoint is not None:
                 raise RunError(f"{run.path} has no checkpoint {checkpoint}: it has none")
             self.state = init_state(self.setup)
+        if resumed:
+            run.write_config(self.config)
         self.env_steps = self.state.env_steps
         self.files = FileSink(run, self.env_steps)
         self.train_metrics: dict[str, float] = {}

@@ -5,7 +5,7 @@ import importlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Protocol
@@ -44,9 +44,9 @@ class FileSink:
             self._write_table()
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> Sequence[Row]:
         """All rows so far."""
-        return list(self._rows)
+        return self._rows
 
     def write(self, row: Row) -> None:
         """Append one row; it is on the disk when this returns.
