@@ -22,6 +22,9 @@ class LineEngine:
     def init(self, start: Float[Array, "num_envs 1"]) -> LinePhysics:
         return LinePhysics(start)
 
+    def restart(self, physics: LinePhysics, start: Float[Array, "num_envs 1"], where) -> LinePhysics:
+        return LinePhysics(jnp.where(where[:, None], start, physics.place))
+
     def step(self, physics: LinePhysics, control: Float[Array, "num_envs 1"]) -> LinePhysics:
         return LinePhysics(physics.place + control)
 
@@ -35,11 +38,16 @@ class LineTask:
     goal_size = 1
     action_size = 1
 
-    def start(self, key):
-        return jax.random.uniform(key, (1,))
+    flight = 0.0
+    """How far the goal moves ahead of whoever comes near, in each step."""
+    engines = ("line",)
 
-    def goal(self, key):
-        return jax.random.uniform(key, (1,), minval=2.0, maxval=5.0)
+    def reset(self, key):
+        start_key, goal_key = jax.random.split(key)
+        return jax.random.uniform(start_key, (1,)), jax.random.uniform(goal_key, (1,), minval=2.0, maxval=5.0)
+
+    def current_goal(self, physics, desired_goal):
+        return desired_goal + self.flight
 
     def control(self, action):
         return 2.0 * action
@@ -308,7 +316,7 @@ def test_starts_are_new_in_every_episode(many_episodes: tuple[Environment, np.nd
 def test_every_start_cell_is_used_equally_often() -> None:
     maze = Maze("#######\n#R.G.R#\n#######\n#R...##\n#######")
     task = PointMaze(maze)
-    places = jax.vmap(task.start)(jax.random.split(jax.random.key(0), 3000)).position
+    places = jax.vmap(task._start)(jax.random.split(jax.random.key(0), 3000)).position
     cells = np.round(np.asarray(places) / maze.cell_size).astype(int)
     found, counts = np.unique(cells, axis=0, return_counts=True)
     np.testing.assert_array_equal(found, maze.start_cells)
@@ -318,7 +326,7 @@ def test_every_start_cell_is_used_equally_often() -> None:
 @pytest.mark.parametrize("name", [name for name in names() if isinstance(make(name).engine, PointEngine)])
 def test_discs_start_clear_of_the_walls(name: str) -> None:
     environment = make(name)
-    start = jax.vmap(environment.task.start)(jax.random.split(jax.random.key(0), 2000))
+    start = jax.vmap(environment.task._start)(jax.random.split(jax.random.key(0), 2000))
     at_rest = eqx.tree_at(lambda physics: physics.velocity, start, jnp.zeros((2000, 2)))
     moved = environment.engine.step(at_rest, jnp.zeros((2000, 2)))
     np.testing.assert_allclose(moved.position, start.position, atol=1e-6)
@@ -339,4 +347,4 @@ def test_force_and_resting_observation_of_the_point() -> None:
     np.testing.assert_array_equal(passing[:, :2], [[1.0, 2.0]] * 8)
     np.testing.assert_allclose(np.linalg.norm(passing[:, 2:], axis=1), task.cruising_speed, rtol=1e-6)
     np.testing.assert_allclose(passing[:, 2:].mean(axis=0), 0.0, atol=1e-6)
-    assert not task.failed(task.start(jax.random.key(0)))
+    assert not task.failed(task._start(jax.random.key(0)))

@@ -9,6 +9,7 @@ import pytest
 
 from kilolayer.agents import CRLConfig
 from kilolayer.envs import LAYOUTS, EnvironmentSpec, Maze, make, names, register, registry, spec
+from kilolayer.envs.tasks import PointMaze
 from kilolayer.errors import ConfigurationError
 from kilolayer.training import TrainConfig, default_config
 
@@ -104,7 +105,7 @@ def test_a_name_like_no_other_is_told_where_the_names_are() -> None:
 
 @pytest.fixture
 def registered() -> Iterator[EnvironmentSpec]:
-    entry = EnvironmentSpec(name="mine", summary="mine", make=lambda length: make(MAZE, episode_length=length))
+    entry = EnvironmentSpec(name="mine", summary="mine", task=lambda: PointMaze(Maze(MAZE)))
     register(entry)
     yield entry
     registry.unregister("mine")

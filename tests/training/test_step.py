@@ -71,7 +71,7 @@ def test_the_step_is_one_pure_function(trained):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Breaking(envs.registry.PointMaze):
+class Breaking(envs.tasks.PointMaze):
     """A point maze whose physics breaks in environment 2 once it has been stepped often enough."""
 
     after: float = 24.5
@@ -82,7 +82,7 @@ class Breaking(envs.registry.PointMaze):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Ageing(envs.registry.PointEngine):
+class Ageing(envs.engines.PointEngine):
     """Counts steps in the velocity of disc 2 alone."""
 
     def step(self, physics, control):
@@ -95,10 +95,14 @@ class Ageing(envs.registry.PointEngine):
 def breaking_env():
     maze = envs.Maze(envs.LAYOUTS["u"])
 
-    def make(episode_length):
-        return envs.Environment("breaking", Breaking(maze), Ageing(maze), episode_length)
-
-    envs.register(envs.EnvironmentSpec("breaking", "breaks", make, eval_env="point_u_maze"))
+    entry = envs.EnvironmentSpec(
+        "breaking",
+        "breaks",
+        task=lambda: Breaking(maze),
+        engine=lambda name, task: Ageing(maze),
+        eval_env="point_u_maze",
+    )
+    envs.register(entry)
     yield
     envs.registry.unregister("breaking")
 

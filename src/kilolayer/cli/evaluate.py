@@ -12,6 +12,7 @@ import tyro
 from kilolayer.agents import ActionMode
 from kilolayer.cli.options import parse
 from kilolayer.envs import registry
+from kilolayer.envs.engines import EngineName
 from kilolayer.errors import ConfigurationError, TrainingError
 from kilolayer.training import load, run_episodes, summarize
 from kilolayer.training.evaluation import METRICS
@@ -28,6 +29,8 @@ class EvalOptions:
     """Episodes, each with a start and goal of its own."""
     env: str | None = None
     """Environment; None takes the run's evaluation environment."""
+    engine: EngineName | None = None
+    """How the world moves; None takes the run's engine."""
     mode: ActionMode = "deterministic"
     """How actions are chosen."""
     checkpoint: str = "latest"
@@ -47,6 +50,8 @@ def run(arguments: Sequence[str]) -> int:
     config = policy.config
     if options.env is not None:
         config = dataclasses.replace(config, eval_env=registry.resolve(options.env))
+    if options.engine is not None:
+        config = dataclasses.replace(config, engine=options.engine)
     environment = Setup.build(config).eval_environment
     episodes = run_episodes(
         policy.setup.agent,

@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "train an agent, or go on with a run",
     "eval": "evaluate a run",
     "report": "write report.html and pictures of a run",
+    "render": "write a film, stills and a 3-D page of a run's episodes",
     "envs": "list the environments",
 }
 """Subcommands, each a module `kilolayer.cli.NAME` with a function `run(arguments) -> exit code`."""

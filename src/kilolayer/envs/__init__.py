@@ -1,9 +1,11 @@
 """Environments: tasks, engines, and the vectorised environment that joins them."""
 
-from kilolayer.envs import registry
+from kilolayer.envs import catalog, registry
 from kilolayer.envs.environment import Engine, Environment, EnvironmentState, MazeTask, StepResult, Task
-from kilolayer.envs.maze import LAYOUTS, Maze
-from kilolayer.envs.registry import EnvironmentSpec, make, names, register, spec
+from kilolayer.envs.layouts import LAYOUTS
+from kilolayer.envs.maze import Maze
+from kilolayer.envs.registry import EnvironmentSpec, Variant, make, names, register, spec
+from kilolayer.envs.robot_task import RobotState, RobotTask, Start
 
 __all__ = [
     "LAYOUTS",
@@ -13,8 +15,13 @@ __all__ = [
     "EnvironmentState",
     "Maze",
     "MazeTask",
+    "RobotState",
+    "RobotTask",
+    "Start",
     "StepResult",
     "Task",
+    "Variant",
+    "catalog",
     "make",
     "names",
     "register",

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from kilolayer.envs.maze import Maze
@@ -25,6 +26,10 @@ class Engine(Protocol):
 
     def init(self, start: Any) -> Physics:
         """Turn a batch of starts, as the task draws them, into physics states."""
+        ...
+
+    def restart(self, physics: Physics, start: Any, where: Bool[Array, " num_envs"]) -> Physics:
+        """Put the robots that `where` names at their starts, and leave the others as they are."""
         ...
 
     def step(self, physics: Physics, control: Float[Array, "num_envs control"]) -> Physics:
@@ -51,12 +56,13 @@ class Task(Protocol):
         """Numbers in an action, each in [-1, 1]."""
         ...
 
-    def start(self, key: PRNGKeyArray) -> Any:
-        """Draw where an episode begins."""
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Engines that can move this robot; the first is the default on a CPU."""
         ...
 
-    def goal(self, key: PRNGKeyArray) -> Float[Array, " goal"]:
-        """Draw what the episode should reach."""
+    def reset(self, key: PRNGKeyArray) -> tuple[Any, Float[Array, " goal"]]:
+        """Draw where an episode begins, and what it should reach."""
         ...
 
     def control(self, action: Float[Array, " action"]) -> Float[Array, " control"]:
@@ -69,6 +75,10 @@ class Task(Protocol):
 
     def achieved_goal(self, physics: Physics) -> Float[Array, " goal"]:
         """Return the goal that this state amounts to."""
+        ...
+
+    def current_goal(self, physics: Physics, desired_goal: Float[Array, " goal"]) -> Float[Array, " goal"]:
+        """Return the desired goal as it is now: the same, unless the task's goals move."""
         ...
 
     def success(self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]) -> Bool[Array, ""]:
@@ -174,7 +184,8 @@ class Environment:
     def reset(self, key: PRNGKeyArray, num_envs: int) -> EnvironmentState:
         """Begin `num_envs` episodes."""
         key, fresh_key = jax.random.split(key)
-        physics, desired_goal = self._draw(fresh_key, num_envs)
+        start, desired_goal = self._draw(fresh_key, num_envs)
+        physics = self.engine.init(start)
         return EnvironmentState(
             physics=physics,
             observation=jax.vmap(self.task.observe)(physics),
@@ -191,42 +202,52 @@ class Environment:
 
         Returns:
             The state for the next action, and the result of this one.
+
+        Raises:
+            ConfigurationError: if the actions are of the wrong shape, or, outside `jit`, NaN. Inside `jit` an
+                action that is NaN leads to a state that is.
         """
-        action = jnp.clip(action, -1.0, 1.0)
-        physics = self.engine.step(state.physics, jax.vmap(self.task.control)(action))
-        observation = jax.vmap(self.task.observe)(physics)
+        self._check(state, action)
+        physics = self.engine.step(state.physics, jax.vmap(self.task.control)(jnp.clip(action, -1.0, 1.0)))
         achieved_goal = jax.vmap(self.task.achieved_goal)(physics)
+        desired_goal = jax.vmap(self.task.current_goal)(physics, state.desired_goal)
         episode_step = state.episode_step + 1
         terminated = jax.vmap(self.task.failed)(physics)
         result = StepResult(
-            observation=observation,
+            observation=jax.vmap(self.task.observe)(physics),
             achieved_goal=achieved_goal,
-            reward=jax.vmap(self.task.reward)(achieved_goal, state.desired_goal),
-            success=jax.vmap(self.task.success)(achieved_goal, state.desired_goal),
+            reward=jax.vmap(self.task.reward)(achieved_goal, desired_goal),
+            success=jax.vmap(self.task.success)(achieved_goal, desired_goal),
             terminated=terminated,
             truncated=~terminated & (episode_step >= self.episode_length),
         )
 
         key, fresh_key = jax.random.split(state.key)
-        fresh_physics, fresh_goal = self._draw(fresh_key, result.done.shape[0])
-
-        def where_done(fresh: Array, current: Array) -> Array:
-            return jnp.where(result.done.reshape(-1, *(1,) * (current.ndim - 1)), fresh, current)
-
-        physics = jax.tree.map(where_done, fresh_physics, physics)
+        start, fresh_goal = self._draw(fresh_key, result.done.shape[0])
+        physics = self.engine.restart(physics, start, result.done)
         next_state = EnvironmentState(
             physics=physics,
-            observation=where_done(jax.vmap(self.task.observe)(physics), observation),
-            achieved_goal=where_done(jax.vmap(self.task.achieved_goal)(physics), achieved_goal),
-            desired_goal=where_done(fresh_goal, state.desired_goal),
+            observation=jax.vmap(self.task.observe)(physics),
+            achieved_goal=jax.vmap(self.task.achieved_goal)(physics),
+            desired_goal=jnp.where(result.done[:, None], fresh_goal, desired_goal),
             episode_step=jnp.where(result.done, 0, episode_step),
             key=key,
         )
         return next_state, result
 
-    def _draw(self, key: PRNGKeyArray, num_envs: int) -> tuple[Physics, Float[Array, "num_envs goal"]]:
+    def _check(self, state: EnvironmentState, action: Float[Array, "num_envs action"]) -> None:
+        """Refuse actions that cannot be."""
+        expected = (state.episode_step.shape[0], self.action_size)
+        if action.shape != expected:
+            raise ConfigurationError(
+                f"action has shape {action.shape}; {self.name} with {expected[0]} environments takes {expected}"
+            )
+        if not isinstance(action, jax.core.Tracer) and np.isnan(action).any():
+            environment, number = np.argwhere(np.isnan(action))[0]
+            raise ConfigurationError(
+                f"action[{environment}, {number}] is NaN; actions are numbers in [-1, 1]"
+            )
+
+    def _draw(self, key: PRNGKeyArray, num_envs: int) -> tuple[Any, Float[Array, "num_envs goal"]]:
         """Draw a start and a goal for every environment."""
-        start_key, goal_key = jax.random.split(key)
-        start = jax.vmap(self.task.start)(jax.random.split(start_key, num_envs))
-        goal = jax.vmap(self.task.goal)(jax.random.split(goal_key, num_envs))
-        return self.engine.init(start), goal
+        return jax.vmap(self.task.reset)(jax.random.split(key, num_envs))

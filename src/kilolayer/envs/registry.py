@@ -3,13 +3,15 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from kilolayer.envs.engines import PointEngine
-from kilolayer.envs.environment import Environment
-from kilolayer.envs.maze import LAYOUTS, Maze
-from kilolayer.envs.tasks import PointMaze
+from kilolayer.envs.engines import default_engine, make_engine
+from kilolayer.envs.environment import Engine, Environment, Task
+from kilolayer.envs.maze import Maze
 from kilolayer.errors import ConfigurationError, nearest_names
+
+Variant = Literal["default", "paper"]
+"""`default` is the sound form of a task; `paper` all that the published numbers depend on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,17 +21,49 @@ class EnvironmentSpec:
     name: str
     summary: str
     """One line for lists."""
-    make: Callable[[int], Environment]
-    """Builds the environment; takes the episode length in steps."""
+    task: Callable[..., Task]
+    """Builds the task; called with `variant=...` if there is a variant of the paper, else with nothing."""
     episode_length: int = 1000
     """Steps in an episode, unless asked otherwise."""
     eval_env: str | None = None
     """The environment that agents trained here are evaluated on; None for this one."""
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Training settings that differ from the paper's, by the field names of `TrainConfig`."""
+    paper_engine: str | None = None
+    """The engine of the published numbers; None if the task has no variant of the paper."""
+    paper_training: Mapping[str, Any] | None = None
+    """Training settings of the paper's variant; None if they are the same."""
+    engine: Callable[[str, Task], Engine] = make_engine
+    """Builds the engine from its name."""
 
+    def make_task(self, variant: str = "default") -> Task:
+        """Build the task.
+
+        Raises:
+            ConfigurationError: if it has no such variant.
+        """
+        if variant == "default":
+            return self.task() if self.paper_engine is None else self.task(variant=variant)
+        if variant != "paper":
+            raise ConfigurationError(f"variant={variant!r} is unknown; there are 'default' and 'paper'")
+        if self.paper_engine is None:
+            raise ConfigurationError(f"env {self.name!r} has no variant 'paper'; leave variant at 'default'")
+        return self.task(variant=variant)
+
+    def engine_name(self, engine: str, variant: str) -> str:
+        """Return which engine `engine` means here: for `auto` the paper's, or the one that suits the machine."""
+        if engine != "auto":
+            return engine
+        if variant == "paper" and self.paper_engine is not None:
+            return self.paper_engine
+        return default_engine(self.make_task(variant).engines)
+
+
+Family = Callable[[str], EnvironmentSpec | None]
+"""Reads a name that stands for one of many environments, and returns its entry, or None if it is no such name."""
 
 _REGISTRY: dict[str, EnvironmentSpec] = {}
+_FAMILIES: list[Family] = []
 
 
 def register(spec: EnvironmentSpec) -> None:
@@ -48,6 +82,11 @@ def unregister(name: str) -> None:
     _REGISTRY.pop(name, None)
 
 
+def register_family(family: Family) -> None:
+    """Add names that need not be listed one by one."""
+    _FAMILIES.append(family)
+
+
 def names() -> list[str]:
     """Return the names of all registered environments."""
     return list(_REGISTRY)
@@ -61,11 +100,12 @@ def spec(name: str) -> EnvironmentSpec:
     Raises:
         ConfigurationError: if there is none of that name; the line names the nearest.
     """
-    if "\n" in name:
-        return _point_maze("point_maze", name, f"point in a maze of {len(name.strip().splitlines())} lines", None)
-    if name not in _REGISTRY:
-        raise ConfigurationError(f"env {name!r} is unknown; {nearest_names(name, _REGISTRY)}")
-    return _REGISTRY[name]
+    if name in _REGISTRY:
+        return _REGISTRY[name]
+    for family in _FAMILIES:
+        if (found := family(name)) is not None:
+            return found
+    raise ConfigurationError(f"env {name!r} is unknown; {nearest_names(name, _REGISTRY)}")
 
 
 def resolve(name: str) -> str:
@@ -86,64 +126,26 @@ def resolve(name: str) -> str:
     return text.rstrip("\n") + "\n"
 
 
-def make(name: str, *, episode_length: int | None = None) -> Environment:
+def make(
+    name: str, *, episode_length: int | None = None, engine: str = "auto", variant: str = "default"
+) -> Environment:
     """Build the environment called `name`, the path of a maze file, or a maze as text.
 
     Args:
         name: a registered name, a path ending in `.txt`, or the lines of a maze.
         episode_length: steps in an episode; None takes the environment's own.
+        engine: how the world moves; `auto` takes what suits the machine, or the paper's for the variant `paper`.
+        variant: `default`, or `paper` for all that the published numbers depend on.
 
     Raises:
-        ConfigurationError: for an unknown name, a maze that is none, or an episode length below one.
+        ConfigurationError: for an unknown name, a maze that is none, an episode length below one, or an engine or
+            variant that the environment does not have.
     """
     entry = spec(resolve(name))
-    return entry.make(entry.episode_length if episode_length is None else episode_length)
-
-
-POINT_MAZE_TRAINING: Mapping[str, Any] = {
-    "total_env_steps": 1_600_000,
-    "num_envs": 128,
-    "batch_size": 256,
-    "width": 128,
-    "episode_length": 200,
-    "unroll_length": 50,
-    "gradient_steps_per_unroll": 64,
-    "replay_capacity": 2000,
-    "min_replay": 200,
-    "num_evals": 16,
-    "crl": {"loss": "infonce_symmetric"},
-}
-"""Sized for two CPU cores."""
-
-
-def _point_maze(name: str, layout: str, summary: str, eval_env: str | None) -> EnvironmentSpec:
-    def build(episode_length: int) -> Environment:
-        maze = Maze(layout)
-        engine = PointEngine(maze)
-        task = PointMaze(maze, clearance=engine.radius)
-        return Environment(name=name, task=task, engine=engine, episode_length=episode_length)
-
-    return EnvironmentSpec(
-        name=name,
-        summary=summary,
-        make=build,
-        episode_length=POINT_MAZE_TRAINING["episode_length"],
-        eval_env=eval_env,
-        training=POINT_MAZE_TRAINING,
+    task = entry.make_task(variant)
+    return Environment(
+        name=entry.name,
+        task=task,
+        engine=entry.engine(entry.engine_name(engine, variant), task),
+        episode_length=entry.episode_length if episode_length is None else episode_length,
     )
-
-
-def _register_point_mazes() -> None:
-    for layout, text in LAYOUTS.items():
-        name, far = (layout.removesuffix("_eval"), "_eval") if layout.endswith("_eval") else (layout, "")
-        register(
-            _point_maze(
-                f"point_{name}_maze{far}",
-                text,
-                f"point in the {name} maze{', far goals only' if far else ''}",
-                f"point_{name}_maze_eval" if f"{name}_eval" in LAYOUTS else None,
-            )
-        )
-
-
-_register_point_mazes()

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import jax
 
-from kilolayer.envs import MazeTask
+from kilolayer.envs import Environment, MazeTask
 from kilolayer.errors import RunError
 from kilolayer.report import page
+from kilolayer.report.canvas import RendererError
+from kilolayer.report.film import write_still
 from kilolayer.report.learning import draw_curve, draw_learning
 from kilolayer.report.maze import (
     ValueMap,
@@ -19,6 +21,8 @@ from kilolayer.report.maze import (
     draw_value_maps,
     value_map,
 )
+from kilolayer.report.record import pose_at_start
+from kilolayer.report.scene import has_body
 from kilolayer.report.style import new_figure, save
 from kilolayer.training import Policy, RunDirectory, load, run_episodes, summarize
 from kilolayer.training.evaluation import METRICS, Episodes
@@ -46,7 +50,12 @@ def write_report(run: str | os.PathLike, *, checkpoint: int | str | None = None)
         policy.setup.agent, policy.agent_state, environment, jax.random.key(0), num_episodes=NUM_EPISODES
     )
     try:
-        sections = [_learning(directory), *_maze(directory, policy, episodes), *_settings(directory)]
+        sections = [
+            *_body(directory, environment),
+            _learning(directory),
+            *_maze(directory, policy, episodes),
+            *_settings(directory),
+        ]
         metrics = summarize(episodes)
         sections.insert(0, _summary(metrics))
         config = policy.config
@@ -79,6 +88,24 @@ def _learning(directory: RunDirectory) -> str:
         page.paragraph("Evaluations during training; bands are one standard error over episodes."),
         page.picture(path, "Learning curves over env steps"),
     )
+
+
+def _body(directory: RunDirectory, environment: Environment) -> list[str]:
+    """Show a robot at a start, with its goal; a disc is shown well enough by its paths."""
+    if not has_body(environment.task):
+        return []
+    title = "What it is asked to do"
+    try:
+        path = write_still(pose_at_start(environment, jax.random.key(0)), directory.figures / "body.png")
+    except RendererError as error:
+        return [page.section(title, page.paragraph(f"Left out: {error}."))]
+    return [
+        page.section(
+            title,
+            page.paragraph("One start of many, and its goal in orange. `kilolayer render` shows whole episodes."),
+            page.picture(path, "The robot where an episode begins, and its goal"),
+        )
+    ]
 
 
 def _maze(directory: RunDirectory, policy: Policy, episodes: Episodes) -> list[str]:

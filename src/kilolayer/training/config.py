@@ -8,7 +8,8 @@ import pydantic
 import tyro
 
 from kilolayer.agents import CRLConfig
-from kilolayer.envs import registry
+from kilolayer.envs import EnvironmentSpec, Variant, registry
+from kilolayer.envs.engines import EngineName
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Architecture
 
@@ -21,6 +22,10 @@ class TrainConfig:
     """Environment to train in; `kilolayer envs` lists them. In a run's config.json also a maze as text."""
     eval_env: str | None = None
     """Environment to evaluate in; None takes the one registered for env (far goals, for the mazes)."""
+    engine: EngineName = "auto"
+    """How the world moves; auto takes MuJoCo on a CPU, MJX on a GPU, and the paper's engine for the paper's variant."""
+    variant: Variant = "default"
+    """Form of the task: default is the sound one, paper all that the published numbers depend on."""
     agent: Literal["crl"] = "crl"
     """Learning method."""
     depth: int = 4
@@ -143,14 +148,22 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     """
     env = registry.resolve(env)
     spec = registry.spec(env)
+    variant = settings.get("variant", "default")
     merged: dict[str, Any] = {"env": env, "episode_length": spec.episode_length}
-    for layer in (spec.training, settings):
+    for layer in (_preset(spec, variant), settings):
         for name, value in layer.items():
             value = _as_plain(value)
             merged[name] = merged.get(name, {}) | value if isinstance(value, Mapping) else value
     eval_env = merged.get("eval_env")
     merged["eval_env"] = registry.resolve(eval_env) if eval_env else spec.eval_env or env
+    # A run is tied to the engine that it began with: what `auto` means may differ on the next machine.
+    merged["engine"] = spec.engine_name(merged.get("engine", "auto"), variant)
     return TrainConfig.from_dict(merged)
+
+
+def _preset(spec: EnvironmentSpec, variant: str) -> Mapping[str, Any]:
+    """Return the training settings of a variant."""
+    return spec.training if variant != "paper" or spec.paper_training is None else spec.paper_training
 
 
 def _as_plain(value: Any) -> Any:

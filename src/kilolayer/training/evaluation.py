@@ -59,7 +59,7 @@ def run_episodes(
 
     def step(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, tuple]:
         state, alive = carry
-        action = agent.act(agent_state, state.observation, start.desired_goal, key, mode)
+        action = agent.act(agent_state, state.observation, state.desired_goal, key, mode)
         state, result = environment.step(state, action)
         finite = jnp.isfinite(result.observation).all(axis=-1) & jnp.isfinite(action).all(axis=-1)
         record = (result.achieved_goal, result.success, result.reward, alive, jnp.all(finite | ~alive))

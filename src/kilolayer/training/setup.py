@@ -24,8 +24,10 @@ class Setup:
         Raises:
             ConfigurationError: if an environment is unknown, both do not fit each other, or the agent cannot be built.
         """
-        environment = make(config.env, episode_length=config.episode_length)
-        eval_environment = make(config.eval_env or config.env, episode_length=config.episode_length)
+        environment, eval_environment = (
+            make(name, episode_length=config.episode_length, engine=config.engine, variant=config.variant)
+            for name in (config.env, config.eval_env or config.env)
+        )
         for size in ("observation_size", "goal_size", "action_size"):
             if getattr(environment, size) != getattr(eval_environment, size):
                 raise ConfigurationError(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from kilolayer.envs.engines.restart import where_envs
 from kilolayer.envs.maze import Maze
 from kilolayer.errors import ConfigurationError
 
@@ -64,6 +65,10 @@ class PointEngine:
     def init(self, start: PointPhysics) -> PointPhysics:
         """Return the drawn starts: they are whole states already."""
         return start
+
+    def restart(self, physics: PointPhysics, start: PointPhysics, where: Bool[Array, " num_envs"]) -> PointPhysics:
+        """Put the discs that `where` names at their starts, and leave the others as they are."""
+        return where_envs(where, start, physics)
 
     def step(self, physics: PointPhysics, control: Float[Array, "num_envs 2"]) -> PointPhysics:
         """Push every disc by a force in newtons for one control step."""

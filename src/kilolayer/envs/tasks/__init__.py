@@ -1,5 +1,27 @@
 """Tasks: what to reach, as pure functions on one robot."""
 
+from kilolayer.envs.tasks.ant import Ant, AntCorridor, AntMaze
+from kilolayer.envs.tasks.ant_objects import AntBall, AntPush
+from kilolayer.envs.tasks.arm import ArmBinpick, ArmGrasp, ArmPush, ArmReach
+from kilolayer.envs.tasks.half_cheetah import HalfCheetah
+from kilolayer.envs.tasks.humanoid import Humanoid
 from kilolayer.envs.tasks.point_maze import PointMaze
+from kilolayer.envs.tasks.pusher import Pusher
+from kilolayer.envs.tasks.reacher import Reacher
 
-__all__ = ["PointMaze"]
+__all__ = [
+    "Ant",
+    "AntBall",
+    "AntCorridor",
+    "AntMaze",
+    "AntPush",
+    "ArmBinpick",
+    "ArmGrasp",
+    "ArmPush",
+    "ArmReach",
+    "HalfCheetah",
+    "Humanoid",
+    "PointMaze",
+    "Pusher",
+    "Reacher",
+]

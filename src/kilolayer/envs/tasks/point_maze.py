@@ -50,14 +50,21 @@ class PointMaze:
     goal_size = 2
     action_size = 2
 
-    def start(self, key: PRNGKeyArray) -> PointPhysics:
+    engines = ("point",)
+
+    def reset(self, key: PRNGKeyArray) -> tuple[PointPhysics, Float[Array, "2"]]:
+        """Draw where an episode begins, and what it should reach."""
+        start_key, goal_key = jax.random.split(key)
+        return self._start(start_key), self._goal(goal_key)
+
+    def _start(self, key: PRNGKeyArray) -> PointPhysics:
         """Draw a place around a start cell's centre, and a small velocity."""
         cell_key, place_key, speed_key = jax.random.split(key, 3)
         centre = jax.random.choice(cell_key, jnp.asarray(self.maze.centres(self.maze.start_cells)))
         noise = jax.random.uniform(place_key, (2,), minval=-self.start_noise, maxval=self.start_noise)
         return PointPhysics(position=centre + noise, velocity=self.start_speed * jax.random.normal(speed_key, (2,)))
 
-    def goal(self, key: PRNGKeyArray) -> Float[Array, "2"]:
+    def _goal(self, key: PRNGKeyArray) -> Float[Array, "2"]:
         """Draw a goal cell's centre."""
         return jax.random.choice(key, jnp.asarray(self.maze.centres(self.maze.goal_cells)))
 
@@ -81,6 +88,11 @@ class PointMaze:
     def achieved_goal(self, physics: PointPhysics) -> Float[Array, "2"]:
         """Return the position."""
         return physics.position
+
+    def current_goal(self, physics: PointPhysics, desired_goal: Float[Array, "2"]) -> Float[Array, "2"]:
+        """Return the desired goal: it does not move."""
+        del physics
+        return desired_goal
 
     def success(self, achieved_goal: Float[Array, "2"], desired_goal: Float[Array, "2"]) -> Bool[Array, ""]:
         """Say whether the disc is within `success_distance` of the goal."""

@@ -1,0 +1,140 @@
+"""`kilolayer render`: show how a run's policy behaves, as a film, as stills and as a page in 3-D."""
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import tyro
+
+from kilolayer.agents import ActionMode
+from kilolayer.cli.options import parse
+from kilolayer.envs import registry
+from kilolayer.envs.engines import EngineName
+from kilolayer.errors import ConfigurationError, RunError
+from kilolayer.report.camera import CameraMode
+from kilolayer.report.canvas import RendererError, context_class
+from kilolayer.report.film import STILLS, film_length, write_film, write_strip
+from kilolayer.report.progress import counted
+from kilolayer.report.record import record
+from kilolayer.report.scene import Scene
+from kilolayer.report.viewer import write_page
+from kilolayer.training import load
+from kilolayer.training.setup import Setup
+
+SMALLEST, LARGEST = 64, 4096
+"""Pixels along an edge of the film."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderOptions:
+    """Write a film (MP4), stills (PNG) and an interactive 3-D page (HTML) of evaluation episodes into RUN/render."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The run directory."""
+    episodes: int = 4
+    """Episodes, each with a start and goal of its own."""
+    env: str | None = None
+    """Environment; None takes the run's evaluation environment."""
+    engine: EngineName | None = None
+    """How the world moves; None takes the run's engine."""
+    mode: ActionMode = "deterministic"
+    """How actions are chosen."""
+    checkpoint: str = "latest"
+    """Checkpoint: latest, best, or its env steps."""
+    seed: int = 0
+    """Seed of starts, goals and drawn actions."""
+    camera: CameraMode | None = None
+    """Where it is seen from: follow goes along with the robot, top shows the whole maze; None takes what suits."""
+    size: str = "640x480"
+    """Width and height of the film in pixels, both even."""
+    speed: float = 1.0
+    """How many times as fast as it happened the film plays."""
+    video: bool = True
+    """Draw film and stills; --no-video writes the page alone, which needs no renderer on this machine."""
+    json: bool = False
+    """Print one JSON object with the paths."""
+    quiet: bool = False
+    """Show no progress."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the subcommand; returns the exit code."""
+    options = parse(RenderOptions, arguments, command="render")
+    if options.episodes < 1:
+        raise ConfigurationError(f"episodes={options.episodes} must be at least 1")
+    if not (math.isfinite(options.speed) and 0.05 <= options.speed <= 100.0):
+        raise ConfigurationError(f"speed={options.speed} must be from 0.05 to 100")
+    size = _size(options.size)
+    policy = load(options.run, checkpoint=options.checkpoint)
+    if options.video:
+        _need_renderer()
+    config = policy.config
+    if options.env is not None:
+        config = dataclasses.replace(config, eval_env=registry.resolve(options.env))
+    if options.engine is not None:
+        config = dataclasses.replace(config, engine=options.engine)
+    environment = Setup.build(config).eval_environment
+    with counted("running", environment.episode_length, shown=not options.quiet) as advance:
+        scene = record(
+            policy,
+            environment,
+            jax.random.key(options.seed),
+            num_episodes=options.episodes,
+            mode=options.mode,
+            advance=advance,
+        )
+    paths = _write(scene, options, size)
+    reached = sum(motion.time_at_goal > 0 for motion in scene.motions)
+    if options.json:
+        about = {"env": environment.name, "episodes": options.episodes, "env_steps": policy.env_steps}
+        print(json.dumps(about | {"reached": reached} | {name: str(path) for name, path in paths.items()}, indent=2))
+        return 0
+    print(
+        f"{environment.name}, checkpoint {policy.env_steps:,}, {options.mode}: "
+        f"{reached} of {options.episodes} episodes reach the goal"
+    )
+    for name, path in paths.items():
+        print(f"  {name:5} {path}")
+    return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Read WIDTHxHEIGHT."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if match is None:
+        raise ConfigurationError(f"size={text!r} is no size; write WIDTHxHEIGHT in pixels, as 640x480")
+    width, height = int(match[1]), int(match[2])
+    if width % 2 or height % 2 or not all(SMALLEST <= edge <= LARGEST for edge in (width, height)):
+        raise ConfigurationError(f"size={text} must have even numbers from {SMALLEST} to {LARGEST}")
+    return width, height
+
+
+def _need_renderer() -> None:
+    """Fail before any episode is run, not after."""
+    try:
+        context_class()
+    except RendererError as error:
+        raise RendererError(f"{error}; or take --no-video, which writes the page alone") from None
+
+
+def _write(scene: Scene, options: RenderOptions, size: tuple[int, int]) -> dict[str, Path]:
+    folder = options.run / "render"
+    try:
+        folder.mkdir(exist_ok=True)
+        paths = {"page": write_page(scene, folder / "scene.html", camera=options.camera)}
+        if options.video:
+            total = film_length(scene, options.speed) + STILLS * len(scene.motions)
+            with counted("drawing", total, shown=not options.quiet) as advance:
+                paths["strip"] = write_strip(scene, folder / "strip.png", camera=options.camera, advance=advance)
+                film = folder / "episodes.mp4"
+                paths["film"] = write_film(
+                    scene, film, size=size, camera=options.camera, speed=options.speed, advance=advance
+                )
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return paths

@@ -1,0 +1,182 @@
+"""All environments that come with the library."""
+
+import functools
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from kilolayer.envs.layouts import EVAL_LAYOUTS, LAYOUTS
+from kilolayer.envs.maze import Maze
+from kilolayer.envs.registry import EnvironmentSpec, register, register_family
+from kilolayer.envs.tasks import (
+    Ant,
+    AntBall,
+    AntCorridor,
+    AntMaze,
+    AntPush,
+    ArmBinpick,
+    ArmGrasp,
+    ArmPush,
+    ArmReach,
+    HalfCheetah,
+    Humanoid,
+    PointMaze,
+    Pusher,
+    Reacher,
+)
+
+POINT_MAZE_TRAINING: Mapping[str, Any] = {
+    "total_env_steps": 1_600_000,
+    "num_envs": 128,
+    "batch_size": 256,
+    "width": 128,
+    "episode_length": 200,
+    "unroll_length": 50,
+    "gradient_steps_per_unroll": 64,
+    "replay_capacity": 2000,
+    "min_replay": 200,
+    "num_evals": 16,
+    "crl": {"loss": "infonce_symmetric"},
+}
+"""Sized for two CPU cores."""
+
+BUDGETS: Mapping[str, int] = {
+    "ant_hardest_maze": 200_000_000,
+    "ant_u5_maze": 400_000_000,
+    "humanoid_u_maze": 400_000_000,
+    "humanoid_big_maze": 400_000_000,
+}
+"""Env steps of the paper's runs where they are not 100 million (its Figure 1)."""
+
+CORRIDORS = ("u", "u2", "u3", "u4", "u5", "u6", "u7")
+"""Layouts that are one corridor without branches."""
+
+ANT_CELL = 4.0
+HUMANOID_CELL = 2.0
+"""Metres."""
+
+
+def _register(name: str, summary: str, task: Any, paper_engine: str, **others: Any) -> None:
+    training = {"total_env_steps": BUDGETS[name]} if name in BUDGETS else {}
+    register(EnvironmentSpec(name, summary, task, paper_engine=paper_engine, **({"training": training} | others)))
+
+
+# Point mazes
+
+
+def _point_maze(name: str, layout: str, summary: str, eval_env: str | None) -> EnvironmentSpec:
+    return EnvironmentSpec(
+        name=name,
+        summary=summary,
+        task=lambda: PointMaze(Maze(layout)),
+        episode_length=POINT_MAZE_TRAINING["episode_length"],
+        eval_env=eval_env,
+        training=POINT_MAZE_TRAINING,
+    )
+
+
+def _own_point_maze(name: str) -> EnvironmentSpec | None:
+    if "\n" not in name:
+        return None
+    return _point_maze("point_maze", name, f"point in a maze of {len(name.strip().splitlines())} lines", None)
+
+
+def _maze_name(robot: str, layout: str) -> str:
+    """Return the environment's name: `u_eval` becomes ROBOT_u_maze_eval."""
+    stem, *rest = layout.split("_")
+    return "_".join([robot, stem, "maze", *rest])
+
+
+def _maze_summary(robot: str, layout: str) -> str:
+    stem, *rest = layout.split("_")
+    return f"{robot} in the {stem} maze{', goals for evaluation' if rest else ''}"
+
+
+def _far_goals(robot: str, layout: str) -> str | None:
+    """Return the environment with the far goals of a layout; humanoids have one goal more in the big maze."""
+    if layout in EVAL_LAYOUTS:
+        return None
+    stem = layout.split("_")[0]
+    far = f"{stem}_eval_10" if robot == "humanoid" and stem == "big" else f"{stem}_eval"
+    return _maze_name(robot, far) if far in LAYOUTS | EVAL_LAYOUTS else None
+
+
+register_family(_own_point_maze)
+for _layout, _text in LAYOUTS.items():
+    register(
+        _point_maze(_maze_name("point", _layout), _text, _maze_summary("point", _layout), _far_goals("point", _layout))
+    )
+
+# Ants
+
+_register("ant", "ant to a point 10 m away", Ant, "spring")
+for _layout, _text in (LAYOUTS | {name: text for name, text in EVAL_LAYOUTS.items() if name != "big_eval_10"}).items():
+    _register(
+        _maze_name("ant", _layout),
+        _maze_summary("ant", _layout),
+        functools.partial(AntMaze, Maze(_text, cell_size=ANT_CELL)),
+        "spring",
+        eval_env=_far_goals("ant", _layout),
+    )
+_register("ant_ball", "ant pushes a ball to a point", AntBall, "spring")
+_register("ant_push", "ant moves a block out of its way", AntPush, "mjx")
+
+
+def _ant_corridor(name: str) -> EnvironmentSpec | None:
+    """Read ant_LAYOUT_maze_gen_DISTANCES, as in ant_u_maze_gen_1f2f3f: starts and goals 1, 2 or 3 cells apart."""
+    match = re.fullmatch(r"ant_([a-z]+[0-9]?)(?:_maze)?_gen_((?:\d+f)+)", name)
+    if match is None or match[1] not in CORRIDORS:
+        return None
+    distances = [int(number) for number in match[2].removesuffix("f").split("f")]
+    return EnvironmentSpec(
+        name=name,
+        summary=f"ant in the {match[1]} maze, goals {', '.join(map(str, distances))} cells from the start",
+        task=functools.partial(AntCorridor, Maze(LAYOUTS[match[1]], cell_size=ANT_CELL), distances),
+        eval_env=_far_goals("ant", match[1]),
+        paper_engine="spring",
+    )
+
+
+register_family(_ant_corridor)
+for _layout in CORRIDORS:
+    _spec = _ant_corridor(f"ant_{_layout}_maze_gen_1f2f3f")
+    assert _spec is not None
+    register(_spec)
+
+# Humanoids
+
+_register("humanoid", "humanoid to a point up to 5 m away", Humanoid, "spring")
+for _layout in ("u", "u_eval", "big", "big_eval", "big_eval_10", "hardest"):
+    _register(
+        _maze_name("humanoid", _layout),
+        _maze_summary("humanoid", _layout),
+        functools.partial(Humanoid, Maze((LAYOUTS | EVAL_LAYOUTS)[_layout], cell_size=HUMANOID_CELL)),
+        "spring",
+        eval_env=_far_goals("humanoid", _layout),
+    )
+
+# Arms
+
+_register("arm_reach", "arm moves its wrist to a point", ArmReach, "mjx")
+for _level in ("easy", "hard"):
+    _register(
+        f"arm_push_{_level}",
+        f"arm pushes a cube to a point{', far away' if _level == 'hard' else ''}",
+        functools.partial(ArmPush, _level),
+        "mjx",
+    )
+for _level in ("easy", "hard"):
+    _register(
+        f"arm_binpick_{_level}",
+        f"arm moves a cube from one bin to another{', far away' if _level == 'hard' else ''}",
+        functools.partial(ArmBinpick, _level),
+        "mjx",
+    )
+_register("arm_grasp", "arm takes a cube between its fingers", ArmGrasp, "mjx")
+
+# Others
+
+_register("reacher", "two links reach a point in the plane", Reacher, "spring")
+for _level in ("easy", "hard"):
+    _register(f"pusher_{_level}", "arm pushes a puck to a point", functools.partial(Pusher, _level), "spring")
+_register("half_cheetah", "cheetah runs to a line", HalfCheetah, "mjx")

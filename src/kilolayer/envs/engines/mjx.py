@@ -1,0 +1,126 @@
+"""MuJoCo XLA: MuJoCo's physics compiled with the rest of the program; on a GPU also by MuJoCo Warp."""
+
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from kilolayer.envs.engines.restart import where_envs
+from kilolayer.envs.robot_task import RobotState, RobotTask, Start
+from kilolayer.errors import ConfigurationError
+
+Implementation = Literal["jax", "warp"]
+
+
+class Carried(eqx.Module):
+    """What MJX's next step depends on beside positions and velocities."""
+
+    time: Float[Array, "*num_envs"]
+    act: Float[Array, "*num_envs na"]
+    qacc_warmstart: Float[Array, "*num_envs nv"]
+
+
+class MjxEngine:
+    """Steps all robots at once with MJX."""
+
+    def __init__(self, task: RobotTask, *, impl: Implementation = "jax"):
+        """Prepare a task's model.
+
+        Args:
+            task: whose model to move.
+            impl: `jax`, or `warp` for NVIDIA GPUs.
+
+        Raises:
+            ConfigurationError: if MJX or Warp is not installed, or MJX lacks something that the model uses.
+        """
+        mjx = import_mjx(impl)
+        self.model = task.model
+        self.substeps = task.substeps
+        self.impl = impl
+        self.body_ids = np.array([self.model.body(name).id for name in task.tracked_bodies], np.int32)
+        try:
+            self._model = mjx.put_model(self.model, impl=impl)
+        except (NotImplementedError, ValueError) as error:
+            raise ConfigurationError(f"engine 'mjx' cannot run task {type(task).__name__}: {error}") from None
+        self._mjx = mjx
+
+    def init(self, start: Start) -> RobotState:
+        """Put robots where episodes begin."""
+        return jax.vmap(self._init)(start)
+
+    def restart(self, state: RobotState, start: Start, where: Bool[Array, " num_envs"]) -> RobotState:
+        """Put the robots that `where` names where new episodes begin, and leave the others."""
+        return jax.lax.cond(
+            jnp.any(where), lambda state: where_envs(where, self.init(start), state), lambda state: state, state
+        )
+
+    def step(self, state: RobotState, control: Float[Array, "num_envs nu"]) -> RobotState:
+        """Advance every robot by one control step."""
+        return jax.vmap(self._step)(state, control)
+
+    def _init(self, start: Start) -> RobotState:
+        data = self._make_data().replace(qpos=start.qpos, qvel=start.qvel)
+        return self._state(data, jnp.zeros(self.model.nu))
+
+    def _step(self, state: RobotState, control: Array) -> RobotState:
+        data = self._make_data().replace(
+            qpos=state.qpos,
+            qvel=state.qvel,
+            ctrl=control,
+            time=state.engine.time,
+            act=state.engine.act,
+            qacc_warmstart=state.engine.qacc_warmstart,
+        )
+        data, _ = jax.lax.scan(
+            lambda data, _: (self._mjx.step(self._model, data), None), data, None, length=self.substeps
+        )
+        return self._state(data, control)
+
+    def _make_data(self) -> Any:
+        return self._mjx.make_data(self.model, impl=self.impl)
+
+    def _state(self, data: Any, control: Array) -> RobotState:
+        position, quaternion, velocity, angular = (jnp.zeros((0, size)) for size in (3, 4, 3, 3))
+        if len(self.body_ids):
+            # A step leaves the bodies where they were before its last substep.
+            data = self._mjx.com_vel(
+                self._model, self._mjx.com_pos(self._model, self._mjx.kinematics(self._model, data))
+            )
+            position, quaternion = data.xpos[self.body_ids], data.xquat[self.body_ids]
+            angular = data.cvel[self.body_ids, :3]
+            root = data.subtree_com[self.model.body_rootid[self.body_ids]]
+            velocity = data.cvel[self.body_ids, 3:] + jnp.cross(angular, position - root)
+        return RobotState(
+            qpos=data.qpos,
+            qvel=data.qvel,
+            control=control,
+            position=position,
+            quaternion=quaternion,
+            velocity=velocity,
+            angular_velocity=angular,
+            engine=Carried(time=data.time, act=data.act, qacc_warmstart=data.qacc_warmstart),
+        )
+
+
+def import_mjx(impl: Implementation) -> Any:
+    """Return the module `mujoco.mjx`.
+
+    Raises:
+        ConfigurationError: if it, or Warp for `warp`, is not installed.
+    """
+    try:
+        from mujoco import mjx
+    except ImportError:
+        raise ConfigurationError("engine 'mjx' needs MuJoCo XLA; install it: pip install 'kilolayer[mjx]'") from None
+    if impl == "warp":
+        try:
+            import warp  # noqa: F401
+        except ImportError:
+            raise ConfigurationError(
+                "engine 'mjx-warp' needs MuJoCo Warp; install it: pip install 'kilolayer[warp]'"
+            ) from None
+    return mjx

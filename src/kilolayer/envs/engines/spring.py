@@ -1,0 +1,91 @@
+"""Brax's spring pipeline: the physics of the paper's ant and humanoid figures."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from kilolayer.envs.engines.restart import where_envs
+from kilolayer.envs.robot_task import RobotState, RobotTask, Start
+from kilolayer.errors import ConfigurationError
+
+
+class SpringEngine:
+    """Steps all robots at once with Brax's spring pipeline.
+
+    The model's joint armature, damping and stiffness have no effect there; its custom numbers (`constraint_stiffness`
+    and others) take their place.
+    """
+
+    def __init__(self, task: RobotTask):
+        """Prepare a task's model.
+
+        Args:
+            task: whose model to move.
+
+        Raises:
+            ConfigurationError: if Brax is not installed, or cannot load the model.
+        """
+        mjcf, self._pipeline = import_spring()
+        self.model = task.model
+        self.substeps = task.substeps
+        try:
+            self._system = mjcf.load_model(self.model)
+            mjcf.validate_model(self.model)
+        except (NotImplementedError, ValueError, RuntimeError) as error:
+            raise ConfigurationError(f"engine 'spring' cannot run task {type(task).__name__}: {error}") from None
+        self._links = np.array([self._system.link_names.index(name) for name in task.tracked_bodies], np.int32)
+
+    def init(self, start: Start) -> RobotState:
+        """Put robots where episodes begin."""
+        return jax.vmap(self._init)(start)
+
+    def restart(self, state: RobotState, start: Start, where: Bool[Array, " num_envs"]) -> RobotState:
+        """Put the robots that `where` names where new episodes begin, and leave the others."""
+        return jax.lax.cond(
+            jnp.any(where), lambda state: where_envs(where, self.init(start), state), lambda state: state, state
+        )
+
+    def step(self, state: RobotState, control: Float[Array, "num_envs nu"]) -> RobotState:
+        """Advance every robot by one control step."""
+        return jax.vmap(self._step)(state, control)
+
+    def _init(self, start: Start) -> RobotState:
+        return self._state(self._pipeline.init(self._system, start.qpos, start.qvel), jnp.zeros(self.model.nu))
+
+    def _step(self, state: RobotState, control: Array) -> RobotState:
+        inner, _ = jax.lax.scan(
+            lambda inner, _: (self._pipeline.step(self._system, inner, control), None),
+            state.engine,
+            None,
+            length=self.substeps,
+        )
+        return self._state(inner, control)
+
+    def _state(self, inner: Any, control: Array) -> RobotState:
+        return RobotState(
+            qpos=inner.q,
+            qvel=inner.qd,
+            control=control,
+            position=inner.x.pos[self._links],
+            quaternion=inner.x.rot[self._links],
+            velocity=inner.xd.vel[self._links],
+            angular_velocity=inner.xd.ang[self._links],
+            engine=inner,
+        )
+
+
+def import_spring() -> tuple[Any, Any]:
+    """Return Brax's MJCF loader and spring pipeline.
+
+    Raises:
+        ConfigurationError: if Brax is not installed.
+    """
+    try:
+        from brax.io import mjcf
+        from brax.spring import pipeline
+    except ImportError:
+        raise ConfigurationError("engine 'spring' needs Brax; install it: pip install 'kilolayer[brax]'") from None
+    return mjcf, pipeline

@@ -1,0 +1,268 @@
+"""The ant: walk somewhere, find the way through a maze, join short ways into long ones."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from kilolayer.envs.maze import Maze
+from kilolayer.envs.robot_task import RobotState, RobotTask, Start
+from kilolayer.envs.walls import add_walls
+from kilolayer.errors import ConfigurationError
+
+VARIANTS: Final = ("default", "paper")
+LEGS: Final = (1, 2, 3, 4)
+
+# Contact bits. Two geoms touch where the contype of one meets the conaffinity of the other.
+FLOOR: Final = 1
+"""The floor, and what stands on it. The paper's variants use this bit for everything."""
+OBSTACLE: Final = 2
+"""Walls and props, and what they stop. A bit of its own: legs stop at walls, but neither at legs nor at the floor."""
+
+
+class Ant(RobotTask):
+    """Walk to a point of the circle of radius 10 m around the start.
+
+    The observation (29) is the torso's x, y, z (metres) and quaternion (w, x, y, z), the angles hip_1, ankle_1, ...,
+    hip_4, ankle_4 (radians), the torso's linear velocity (world axes, metres per second) and angular velocity (body
+    axes, radians per second), and the joints' velocities in the same order. The goal is x, y of the torso. The action
+    (8) is the torque, in parts of 150 N m, on hip_4, ankle_4, hip_1, ankle_1, hip_2, ankle_2, hip_3, ankle_3. An
+    episode is lost when the torso's centre leaves heights from 0.2 to 1 m: the ant has turned over, or leapt.
+
+    Source: the paper's `ant`, its model after Brax. The variants differ in this:
+
+    | | `default` | `paper` |
+    |---|---|---|
+    | engine | MuJoCo, 5 steps of 0.01 s | Brax's spring, 10 steps of 0.005 s |
+    | start | noise on the quaternion, then normalised | noise on the quaternion, which then has no unit length |
+
+    Args:
+        variant: `"default"`, or `"paper"` for the physics and the quirks of the reference code.
+
+    Raises:
+        ConfigurationError: for another variant.
+    """
+
+    mjcf = str(Path(__file__).parents[1] / "assets" / "ant.xml")
+    control_step = 0.05
+    success_distance = 0.5
+
+    goal_radius = 10.0
+    """Metres from the start to the goal."""
+    start_noise = 0.1
+    """Half the range of the noise on each of a start's positions, and standard deviation of each velocity."""
+    healthy_height = (0.2, 1.0)
+    """Metres: heights of the torso's centre between which an episode goes on."""
+    cruising_speed = 1.0
+    """Metres per second: how fast an ant is supposed to be on its way where a typical state is asked for."""
+
+    def __init__(self, variant: str = "default") -> None:
+        if variant not in VARIANTS:
+            raise ConfigurationError(f"variant={variant!r} must be one of {', '.join(map(repr, VARIANTS))}")
+        self.variant = variant
+        self.engines = self._engines()
+
+    @property
+    def paper(self) -> bool:
+        """Whether this is the paper's variant."""
+        return self.variant == "paper"
+
+    def _engines(self) -> tuple[str, ...]:
+        return ("spring", "mujoco", "mjx") if self.paper else ("mujoco", "mjx")
+
+    def build(self) -> mujoco.MjSpec:
+        """Return the ant on its floor."""
+        spec = super().build()
+        if self.paper:
+            spec.option.timestep = 0.005
+        return spec
+
+    def draw_start(self, key: PRNGKeyArray) -> Start:
+        """Draw a start: the standing pose, with noise on every position and every velocity."""
+        position_key, velocity_key = jax.random.split(key)
+        home, noise = self.home, self.start_noise
+        qpos = home.qpos + jax.random.uniform(position_key, home.qpos.shape, minval=-noise, maxval=noise)
+        qvel = home.qvel + noise * jax.random.normal(velocity_key, home.qvel.shape)
+        if not self.paper:
+            qpos = qpos.at[3:7].divide(jnp.linalg.norm(qpos[3:7]))
+        return Start(qpos=qpos, qvel=qvel)
+
+    def draw_goal(self, key: PRNGKeyArray) -> Float[Array, "2"]:
+        """Draw a point of the circle."""
+        angle = jax.random.uniform(key, maxval=2 * jnp.pi)
+        return self.goal_radius * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+
+    def achieved_goal(self, state: RobotState) -> Float[Array, "2"]:
+        """Return x and y of the torso."""
+        return state.qpos[:2]
+
+    def failed(self, state: RobotState) -> Bool[Array, ""]:
+        """Say whether the torso is too low or too high."""
+        low, high = self.healthy_height
+        return (state.qpos[2] < low) | (state.qpos[2] > high)
+
+    def marker(self, desired_goal: Float[np.ndarray, "2"]) -> tuple[Float[np.ndarray, "3"], float]:
+        """Return a ball on the floor, as wide as the goal."""
+        return np.array([*desired_goal, self.success_distance], np.float32), self.success_distance
+
+
+class AntMaze(Ant):
+    """Walk through a maze to the centre of a goal cell.
+
+    Observation, action and end of an episode are those of `Ant`. An episode begins in a start cell; its goal is the
+    centre of a goal cell; each cell is as likely as any other of its kind. The walls are 2 m high.
+
+    Source: the paper's `ant_u4_maze`, `ant_u5_maze`, `ant_big_maze`, `ant_hardest_maze` and their like. The variants
+    differ as those of `Ant` do, and in this:
+
+    | | `default` | `paper` |
+    |---|---|---|
+    | walls stop | the torso and the whole legs | torso, feet, and the legs' stubs; the rest of the legs goes through |
+    | the ant's parts | do not touch each other | feet touch feet, torso and the legs' stubs |
+
+    The limits of the joints keep the parts apart as well, so that the second row hardly matters.
+
+    Args:
+        maze: walls, start cells and goal cells; the paper's cells are 4 m wide.
+        variant: `"default"`, or `"paper"` for the physics and the quirks of the reference code.
+
+    Raises:
+        ConfigurationError: for another variant, or cells too narrow for the ant.
+    """
+
+    clearance = 0.25
+    """Metres: the radius of the torso, and so the least distance of its centre from a wall."""
+    wall_height = 2.0
+    """Metres."""
+    least_cell_size = 2.5
+    """Metres: room for an ant, 1.9 m from foot to foot, with its start noise."""
+
+    def __init__(self, maze: Maze, variant: str = "default") -> None:
+        super().__init__(variant)
+        if maze.cell_size < self.least_cell_size:
+            raise ConfigurationError(
+                f"cell_size={maze.cell_size} m of the maze must be at least {self.least_cell_size} m for an ant"
+            )
+        self.maze = maze
+
+    def build(self) -> mujoco.MjSpec:
+        """Return the ant in its maze, standing in the first start cell."""
+        spec = super().build()
+        if self.paper:
+            add_walls(spec, self.maze, height=self.wall_height, contype=FLOOR, conaffinity=FLOOR)
+            for name in ("torso", *(f"{part}_{leg}" for part in ("aux", "foot") for leg in LEGS)):
+                spec.geom(name).conaffinity = FLOOR
+        else:
+            add_walls(spec, self.maze, height=self.wall_height, contype=OBSTACLE, conaffinity=0)
+            stop_at_obstacles(spec)
+        centre = self.maze.centres(self.maze.start_cells)[0]
+        home = spec.key("home")
+        home.qpos = [*centre, *list(home.qpos)[2:]]
+        spec.geom("floor").size[:2] = 100.0
+        return spec
+
+    def draw_start(self, key: PRNGKeyArray) -> Start:
+        """Draw a start around the centre of a start cell."""
+        cell_key, key = jax.random.split(key)
+        centre = jax.random.choice(cell_key, jnp.asarray(self.maze.centres(self.maze.start_cells)))
+        start = super().draw_start(key)
+        return Start(qpos=start.qpos.at[:2].add(centre - self.home.qpos[:2]), qvel=start.qvel)
+
+    def draw_goal(self, key: PRNGKeyArray) -> Float[Array, "2"]:
+        """Draw a goal cell's centre."""
+        return jax.random.choice(key, jnp.asarray(self.maze.centres(self.maze.goal_cells)))
+
+    def observations_at(self, position: Float[Array, "2"]) -> Float[Array, "8 29"]:
+        """Return what the agent sees when it stands at `position` and moves on, facing each of eight directions."""
+        angles = jnp.arange(8) * (jnp.pi / 4)
+        zeros = jnp.zeros(8)
+        home = jnp.broadcast_to(self.home.qpos, (8, self.home.qpos.size))
+        quaternions = jnp.stack([jnp.cos(angles / 2), zeros, zeros, jnp.sin(angles / 2)], axis=-1)
+        velocities = self.cruising_speed * jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+        qpos = home.at[:, :2].set(position).at[:, 3:7].set(quaternions)
+        qvel = jnp.zeros((8, self.home.qvel.size)).at[:, :2].set(velocities)
+        return jnp.concatenate([qpos, qvel], axis=-1)
+
+
+class AntCorridor(AntMaze):
+    """Walk a few cells along a corridor, from anywhere in it: short ways that an agent can learn to join.
+
+    A distance k is drawn from `distances`, each as likely as any other; then, evenly, a cell p_i of the corridor p_0
+    (the start cell), ..., p_L, such that p_{i+k} exists. The episode begins at the centre of p_i, with the noise of
+    `Ant` on all but x and y, and its goal is the centre of p_{i+k}: always forward. All else is as in `AntMaze`.
+
+    Source: the paper's study of stitching: in the `u` maze it trains on distances up to 3 and evaluates on the cells
+    4, 5 and 6 from the start (layout `u_eval`).
+
+    Args:
+        maze: a single corridor with its start cell at one end; its goal cells play no part.
+        distances: ways between start and goal, in cells, each from 1 to the corridor's length L.
+        variant: `"default"`, or `"paper"`, as for `AntMaze`.
+
+    Raises:
+        ConfigurationError: as `AntMaze`; for a maze that is no single corridor; for distances that are none, that
+            repeat, or that the corridor does not have.
+    """
+
+    def __init__(self, maze: Maze, distances: Sequence[int], variant: str = "default") -> None:
+        super().__init__(maze, variant)
+        self.distances = tuple(distances)
+        length = len(self.path) - 1
+        if not self.distances:
+            raise ConfigurationError(f"distances are none; list at least one from 1 to {length} cells")
+        for number, distance in enumerate(self.distances):
+            if not 1 <= distance <= length:
+                raise ConfigurationError(
+                    f"distances={list(self.distances)}: {distance} must be from 1 to {length}, the corridor's length "
+                    "in cells"
+                )
+            if distance in self.distances[:number]:
+                raise ConfigurationError(f"distances={list(self.distances)}: {distance} is listed twice")
+
+    @cached_property
+    def path(self) -> Int[np.ndarray, "cells 2"]:
+        """Row and column of the corridor's cells, from the start cell to the far end.
+
+        Raises:
+            ConfigurationError: if the maze is no single corridor.
+        """
+        if len(self.maze.start_cells) > 1:
+            raise ConfigurationError(
+                f"the maze has {len(self.maze.start_cells)} starts; a corridor has one 'R', at one end"
+            )
+        lengths = self.maze.path_lengths(self.maze.start_cells)[tuple(self.maze.free_cells.T)]
+        order = np.argsort(lengths, kind="stable")
+        # A corridor has one cell at each distance from its end. Where it forks, or runs on behind the start, two cells
+        # are equally far; a cell that no way leads to has length -1.
+        for cell, length, expected in zip(self.maze.free_cells[order], lengths[order], range(len(order)), strict=True):
+            if length != expected:
+                row, column = cell + 1
+                raise ConfigurationError(
+                    f"maze line {row}, column {column}: this cell makes the maze more than a single corridor "
+                    "that begins at 'R'"
+                )
+        return self.maze.free_cells[order]
+
+    def reset(self, key: PRNGKeyArray) -> tuple[Start, Float[Array, "2"]]:
+        """Draw a start and a goal farther along the corridor."""
+        start_key, distance_key, cell_key = jax.random.split(key, 3)
+        centres = jnp.asarray(self.maze.centres(self.path))
+        distance = jax.random.choice(distance_key, jnp.asarray(self.distances))
+        cell = jax.random.randint(cell_key, (), 0, len(self.path) - distance)
+        start = self.draw_start(start_key)
+        return Start(qpos=start.qpos.at[:2].set(centres[cell]), qvel=start.qvel), centres[cell + distance]
+
+
+def stop_at_obstacles(spec: mujoco.MjSpec) -> None:
+    """Let obstacles stop an ant's torso and legs.
+
+    Hip and shin capsules begin and end with the round ends of stub and foot, which need no contacts of their own.
+    """
+    for name in ("torso", *(f"{part}_{leg}" for part in ("hip", "shin") for leg in LEGS)):
+        spec.geom(name).conaffinity |= OBSTACLE

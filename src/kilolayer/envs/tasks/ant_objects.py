@@ -1,0 +1,241 @@
+"""The ant with an object: push a ball to a place, or a block out of the way."""
+
+from typing import Final
+
+import jax
+import jax.numpy as jnp
+import mujoco
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from kilolayer.envs.robot_task import RobotState, Start
+from kilolayer.envs.tasks.ant import FLOOR, LEGS, OBSTACLE, Ant, stop_at_obstacles
+from kilolayer.envs.walls import RGBA as WALL_RGBA
+
+ANT_QPOS: Final = 15
+"""Positions of the ant among those of a model, ahead of the object's."""
+ANT_QVEL: Final = 14
+"""Velocities of the ant among those of a model, ahead of the object's."""
+GRAVITY: Final = 9.81
+"""Metres per second squared."""
+
+
+class _AntWithObject(Ant):
+    """An ant, and an object that slides: what the tasks with one have in common."""
+
+    object_position = (0.0, 0.0)
+    """Metres: where the object's joints read zero."""
+
+    def observe(self, state: RobotState) -> Float[Array, "31"]:
+        """Return the ant's positions and velocities, then x and y of the object."""
+        return jnp.concatenate([state.qpos[:ANT_QPOS], state.qvel[:ANT_QVEL], self._object_xy(state)])
+
+    def _object_xy(self, state: RobotState) -> Float[Array, "2"]:
+        return jnp.asarray(self.object_position) + state.qpos[ANT_QPOS : ANT_QPOS + 2]
+
+
+class AntBall(_AntWithObject):
+    """Push a ball to a point of the circle of radius 5 m around the start.
+
+    The observation (31) is that of `Ant`, then x and y of the ball in metres; the goal is x, y of the ball. The ball
+    has a radius of 0.5 m, and slides on the floor without turning. Action and end of an episode are those of `Ant`.
+
+    Source: the paper's `ant_ball`. The variants differ as those of `Ant` do, and in this:
+
+    | | `default` | `paper` |
+    |---|---|---|
+    | achieved goal | x, y of the ball | velocity of the last ankle, x of the ball: the indices are off by one |
+    | ball at the start | 1 m from a fifth of the way to the goal, but clear of the ant | likewise, but y of the goal \
+counts twice, its angle standing in for the ball's; may lie in the ant |
+    | ball and floor | dry friction, coefficient 1, in the joints | contact of ball and floor |
+    | ball and ant | the torso and the whole legs push it | torso and feet push it, the legs go through |
+    | the ant's parts | do not touch each other | feet touch feet and torso |
+
+    Args:
+        variant: `"default"`, or `"paper"` for the physics and the quirks of the reference code.
+
+    Raises:
+        ConfigurationError: for another variant.
+    """
+
+    goal_radius = 5.0
+    ball_radius = 0.5
+    """Metres."""
+    ball_mass = 0.576
+    """Kilograms."""
+    ball_range = (-10.3213, 10.3)
+    """Metres: how far the ball can slide along x and along y."""
+    ant_reach = 1.11
+    """Metres from the torso's centre to the farthest point of a foot, with the ankle as straight as starts have it."""
+
+    def build(self) -> mujoco.MjSpec:
+        """Return ant and ball."""
+        spec = super().build()
+        ball = spec.worldbody.add_body(name="ball", pos=[*self.object_position, self.ball_radius])
+        # A joint along z is missing, so that floor and ball press on each other only where an engine lets the ball sink
+        # in: the spring engine does; in MuJoCo the friction has to be the joints' own.
+        friction = {} if self.paper else {"armature": 0.0, "frictionloss": self.ball_mass * GRAVITY}
+        _add_slides(ball, "ball", "xy", limited=True, range=list(self.ball_range), damping=0.0, **friction)
+        ball.add_geom(
+            name="ball",
+            type=mujoco.mjtGeom.mjGEOM_SPHERE,
+            size=[self.ball_radius, 0, 0],
+            mass=self.ball_mass,
+            contype=FLOOR if self.paper else OBSTACLE,
+            conaffinity=0,
+            rgba=(0.22, 0.45, 0.75, 1.0),
+        )
+        if self.paper:
+            for name in ("torso", *(f"foot_{leg}" for leg in LEGS)):
+                spec.geom(name).conaffinity = FLOOR
+        else:
+            stop_at_obstacles(spec)
+        home = spec.key("home")
+        home.qpos = [*home.qpos, 1.0, 0.0]
+        return spec
+
+    def reset(self, key: PRNGKeyArray) -> tuple[Start, Float[Array, "2"]]:
+        """Draw a start of the ant, a goal, and a place for the ball on the way."""
+        start_key, goal_key, ball_key = jax.random.split(key, 3)
+        start, goal = self.draw_start(start_key), self.draw_goal(goal_key)
+        angle = jax.random.uniform(ball_key, maxval=2 * jnp.pi)
+        ball = 0.2 * goal
+        if self.paper:
+            ball += jnp.stack([jnp.cos(angle), goal[1] / self.goal_radius])
+        else:
+            ball += jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+            ball = self._clear_of_ant(ball, start.qpos[:2], goal)
+        return Start(
+            qpos=start.qpos.at[ANT_QPOS:].set(ball),
+            qvel=start.qvel.at[ANT_QVEL:].set(0.0),
+        ), goal
+
+    def achieved_goal(self, state: RobotState) -> Float[Array, "2"]:
+        """Return x and y of the ball; in the paper's variant, entries 28 and 29 of the observation."""
+        return self.observe(state)[28:30] if self.paper else self._object_xy(state)
+
+    def _clear_of_ant(
+        self, ball: Float[Array, "2"], ant: Float[Array, "2"], goal: Float[Array, "2"]
+    ) -> Float[Array, "2"]:
+        """Push a ball straight away from the ant, until no pose of the ant's start can touch it."""
+        offset = ball - ant
+        distance = jnp.linalg.norm(offset)
+        direction = jnp.where(distance > 1e-3, offset / jnp.maximum(distance, 1e-3), goal / self.goal_radius)
+        return ant + direction * jnp.maximum(distance, self.ant_reach + self.ball_radius)
+
+
+class AntPush(_AntWithObject):
+    """Push a block out of the way, or in a direction that leaves one, and walk to one of two places behind it.
+
+    Seen from above, in cells of 8 m, x to the right, y up; the ant starts in S, the block M can slide, goals are in g:
+
+        y = 24    # # # # #
+        y = 16    # # g # #
+        y = 8     # . M g #
+        y = 0     # S . # #
+        y = -8    # # # # #
+              x = -8  0  8  16 24
+
+    The observation (31) is that of `Ant`, then x and y of the block in metres; the goal is x, y of the torso: the
+    centre of a cell g, plus up to 2 m on each axis. Action and end of an episode are those of `Ant`; the ant weighs
+    eight times as much. The walls are 4 m high.
+
+    Source: the paper's `ant_push`. Both variants are made for MuJoCo, 5 steps of 0.01 s, and differ in this:
+
+    | | `default` | `paper` |
+    |---|---|---|
+    | start | noise on the quaternion, then normalised | noise on the quaternion, which then has no unit length |
+    | block at the start | at rest, noise on x, y | 0.2 m above the floor, noise on x, y, z and the velocity along x |
+    | block in motion | slides along x, y, dry friction 1 | along z, too: a kick can throw it over the walls |
+    | walls and block stop | the torso and the whole legs | torso and feet; the legs go through |
+
+    Args:
+        variant: `"default"`, or `"paper"` for the quirks of the reference code.
+
+    Raises:
+        ConfigurationError: for another variant.
+    """
+
+    object_position = (8.0, 8.0)
+    goals = ((16.0, 8.0), (8.0, 16.0))
+    """Metres: the corners of the goals' squares that are nearest to the origin."""
+    goal_range = 2.0
+    """Metres: edge of the goals' squares."""
+    block_size = (3.6, 3.6, 1.8)
+    """Metres: half the block's edges."""
+    block_mass = 0.0002
+    """Kilograms."""
+    walls = (
+        ((-4.0, 20.0), (8.0, 8.0)),
+        ((8.0, 24.0), (4.0, 4.0)),
+        ((20.0, 20.0), (8.0, 8.0)),
+        ((-8.0, 4.0), (4.0, 8.0)),
+        ((24.0, 8.0), (4.0, 4.0)),
+        ((20.0, -4.0), (8.0, 8.0)),
+        ((0.0, -8.0), (12.0, 4.0)),
+    )
+    """Metres: x, y of each wall's centre, and half its edges."""
+
+    def _engines(self) -> tuple[str, ...]:
+        return ("mjx", "mujoco") if self.paper else ("mujoco", "mjx")
+
+    def build(self) -> mujoco.MjSpec:
+        """Return ant, walls and block."""
+        spec = super().build()
+        spec.option.timestep = 0.01
+        for number, ((x, y), (half_x, half_y)) in enumerate(self.walls):
+            spec.worldbody.add_geom(
+                name=f"wall_{number}",
+                type=mujoco.mjtGeom.mjGEOM_BOX,
+                pos=[x, y, 2.0],
+                size=[half_x, half_y, 2.0],
+                contype=0 if self.paper else OBSTACLE,
+                conaffinity=FLOOR if self.paper else 0,
+                rgba=WALL_RGBA,
+            )
+        # So light a block flies up when a leg gets under its edge; on slides along x and y alone it cannot.
+        axes, height = ("xyz", 2.0) if self.paper else ("xy", self.block_size[2])
+        friction = {} if self.paper else {"frictionloss": self.block_mass * GRAVITY}
+        block = spec.worldbody.add_body(name="block", pos=[*self.object_position, height])
+        _add_slides(block, "block", axes, limited=False, armature=0.0, damping=0.0, **friction)
+        block.add_geom(
+            name="block",
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            size=list(self.block_size),
+            mass=self.block_mass,
+            contype=FLOOR if self.paper else OBSTACLE,
+            conaffinity=FLOOR if self.paper else OBSTACLE,
+            rgba=(0.80, 0.27, 0.24, 1.0),
+        )
+        spec.geom("torso").contype = FLOOR
+        if not self.paper:
+            stop_at_obstacles(spec)
+        for geom in spec.geoms:
+            geom.density = 40.0
+            geom.solimp[:3] = (0.995, 0.995, 0.01)
+        home = spec.key("home")
+        home.qpos = [0.0, 0.0, 0.75, *list(home.qpos)[3:], *(0.0 for _ in axes)]
+        spec.geom("floor").size[:2] = 60.0
+        return spec
+
+    def draw_start(self, key: PRNGKeyArray) -> Start:
+        """Draw a start: the standing pose and the block's place, with noise."""
+        start = super().draw_start(key)
+        at_rest = ANT_QVEL + 1 if self.paper else ANT_QVEL
+        return Start(qpos=start.qpos, qvel=start.qvel.at[at_rest:].set(0.0))
+
+    def draw_goal(self, key: PRNGKeyArray) -> Float[Array, "2"]:
+        """Draw a goal cell, and a point of its square."""
+        cell_key, place_key = jax.random.split(key)
+        corner = jax.random.choice(cell_key, jnp.asarray(self.goals))
+        return corner + jax.random.uniform(place_key, (2,), maxval=self.goal_range)
+
+
+def _add_slides(body: mujoco.MjsBody, name: str, axes: str, **settings: object) -> None:
+    """Let a body slide along axes of the world, by joints named `<name>_x` and so on."""
+    for axis in axes:
+        body.add_joint(
+            name=f"{name}_{axis}",
+            type=mujoco.mjtJoint.mjJNT_SLIDE,
+            axis=[float(axis == letter) for letter in "xyz"],
+            **settings,
+        )

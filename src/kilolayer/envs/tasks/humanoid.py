@@ -1,0 +1,330 @@
+"""The humanoid: walk somewhere upright, or find the way through a maze."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from kilolayer.envs.maze import Maze
+from kilolayer.envs.robot_task import RobotState, RobotTask, Start
+from kilolayer.envs.walls import add_walls
+from kilolayer.errors import ConfigurationError
+
+VARIANTS: Final = ("default", "paper")
+
+LINKS: Final = (
+    "torso",
+    "lwaist",
+    "pelvis",
+    "right_thigh",
+    "right_shin",
+    "left_thigh",
+    "left_shin",
+    "right_upper_arm",
+    "right_lower_arm",
+    "left_upper_arm",
+    "left_lower_arm",
+)
+"""The moving bodies, in the order of the observation."""
+
+SPRING_GEARS: Final = (350.0,) * 11 + (100.0,) * 6
+"""N m for a control of 1 in the paper's variant: trunk and legs, then arms."""
+
+HEADINGS: Final = 8
+"""Directions that `observations_at` looks in."""
+
+
+class Links(eqx.Module):
+    """What the observation needs to know of the bodies, in the frames of the bodies."""
+
+    mass: Float[np.ndarray, " links"]
+    """Kilograms."""
+    centre: Float[np.ndarray, "links 3"]
+    """Centre of mass, in metres."""
+    inertia: Float[np.ndarray, "links 3 3"]
+    """About the centre of mass, in kg m2."""
+
+
+class Humanoid(RobotTask):
+    """Bring the torso to a point 1.25 m above the floor: walk there, and stay on the feet.
+
+    Without a maze an episode begins at the origin, and its goal is 1 to 5 m away, each distance and each direction as
+    likely as any other. With a maze it begins at the centre of a start cell, and its goal is above the centre of a goal
+    cell, each cell as likely as any other of its kind. The humanoid always faces +x, in its zero pose.
+
+    The goal is x, y, z of the torso in metres, with z = 1.25; it is reached when the torso is within 0.5 m. The action
+    (17) is the torque of each motor, in the model's order, in parts of its greatest. An episode is lost when the
+    torso's centre leaves heights from 1 to 2 m. The walls are 1 m high.
+
+    The observation is a concatenation, over all joints and all links in the model's order, of
+
+    * the positions: torso x, y, z, its quaternion (w, x, y, z), joint angles (metres, radians),
+    * their velocities: of the torso linear (world axes) and angular (body axes), of the joints,
+    * 10 numbers for each link: its inertia (3 x 3, row by row, kg m2) about the centre of mass of them all, its mass,
+    * 6 numbers for each link: the velocity of its centre of mass times its share of the total mass, its angular
+      velocity (world axes),
+    * the motors' torques, one number for each velocity: 6 zeros for the torso, then the joints.
+
+    Source: the paper's `humanoid`, `humanoid_u_maze`, `humanoid_big_maze`, `humanoid_hardest_maze`, their model after
+    Brax. The variants differ in this:
+
+    | | `default` | `paper` |
+    |---|---|---|
+    | observation | 246 numbers | 268 numbers |
+    | goal in the observation | is not seen | is a body of 1 kg, a link among the others: see below |
+    | inertia of a link about its own centre | its true one | the identity, as Brax's spring has it |
+    | torques in the observation | -1 to 1, in parts of the greatest | -140 to 140 N m |
+    | motors | the model's: 10 to 120 N m | 140 N m in trunk and legs, 40 N m in the arms |
+    | engine | MuJoCo, 5 steps of 0.003 s | Brax's spring, 10 steps of 0.003 s; in mazes 10 of 0.0015 s |
+    | control step | 0.015 s | 0.030 s; in mazes 0.015 s |
+    | start | noise on joint angles and all velocities | always the same |
+
+    In the paper's variant the goal's body adds its x, y (entries 24, 25), velocities, inertia, mass and torques to the
+    observation. It has its share in the centre of mass too, so that every link's inertia depends on the goal.
+
+    Args:
+        maze: walls, start cells and goal cells, the paper's with cells of 2 m; None for open ground.
+        variant: `"default"`, or `"paper"` for the physics and the quirks of the reference code.
+
+    Raises:
+        ConfigurationError: for another variant, or cells too narrow for the humanoid.
+    """
+
+    mjcf = str(Path(__file__).parents[1] / "assets" / "humanoid.xml")
+    goal_body = "torso"
+    success_distance = 0.5
+
+    goal_height = 1.25
+    """Metres: z of every goal."""
+    goal_distance = (1.0, 5.0)
+    """Metres between start and goal without a maze."""
+    start_noise = 0.01
+    """Half the range of the noise on joint angles (radians) and velocities (metres, radians per second)."""
+    healthy_height = (1.0, 2.0)
+    """Metres: heights of the torso's centre between which an episode goes on."""
+    clearance = 0.07
+    """Metres: the radius of the torso's capsule, and so the least distance of its centre from a wall."""
+    wall_height = 1.0
+    """Metres."""
+    least_cell_size = 1.0
+    """Metres: room for a humanoid as it stands at the start, 0.8 m from elbow to elbow."""
+
+    maze: Maze
+    """Walls, start cells and goal cells; there is no such attribute on open ground."""
+
+    def __init__(self, maze: Maze | None = None, variant: str = "default") -> None:
+        if variant not in VARIANTS:
+            raise ConfigurationError(f"variant={variant!r} must be one of {', '.join(map(repr, VARIANTS))}")
+        if maze is not None and maze.cell_size < self.least_cell_size:
+            raise ConfigurationError(
+                f"cell_size={maze.cell_size} m of the maze must be at least {self.least_cell_size} m for a humanoid"
+            )
+        self.variant = variant
+        if maze is not None:
+            # Left out on open ground, so that the task is no `MazeTask` there.
+            self.maze = maze
+        self.control_step = 0.030 if self.paper and maze is None else 0.015
+        self.bodies = (*LINKS, "target") if self.paper else LINKS
+        self.engines = ("spring", "mujoco", "mjx") if self.paper else ("mujoco", "mjx")
+
+    @property
+    def paper(self) -> bool:
+        """Whether this is the paper's variant."""
+        return self.variant == "paper"
+
+    @property
+    def _maze(self) -> Maze | None:
+        return getattr(self, "maze", None)
+
+    def build(self) -> mujoco.MjSpec:
+        """Return the humanoid, with walls around it if there is a maze, and with the goal as a body for the paper."""
+        spec = super().build()
+        maze = self._maze
+        if self.paper:
+            spec.option.timestep = 0.003 if maze is None else 0.0015
+            for actuator, gear in zip(spec.actuators, SPRING_GEARS, strict=True):
+                actuator.gear[0] = gear
+            _add_target(spec, height=self.goal_height, reach=20.0 if maze is None else 100.0)
+        if maze is not None:
+            add_walls(spec, maze, height=self.wall_height)
+            spec.geom("floor").size[:2] = 100.0
+            x, y = maze.centres(maze.start_cells)[0]
+            joints = [0.0] * len(spec.joints[1:])
+            spec.add_key(name="home", qpos=[x, y, spec.body("torso").pos[2], 1.0, 0.0, 0.0, 0.0, *joints])
+        return spec
+
+    def reset(self, key: PRNGKeyArray) -> tuple[Start, Float[Array, "3"]]:
+        """Draw a start and a goal; in the paper's variant the goal is a part of the start."""
+        start, goal = super().reset(key)
+        if self.paper:
+            start = Start(qpos=start.qpos.at[-2:].set(goal[:2]), qvel=start.qvel)
+        return start, goal
+
+    def draw_start(self, key: PRNGKeyArray) -> Start:
+        """Draw a start in the zero pose, in a start cell if there is a maze."""
+        cell_key, angle_key, velocity_key = jax.random.split(key, 3)
+        start = super().draw_start(key)
+        qpos, qvel = start.qpos, start.qvel
+        if (maze := self._maze) is not None:
+            qpos = qpos.at[:2].set(jax.random.choice(cell_key, jnp.asarray(maze.centres(maze.start_cells))))
+        if not self.paper:
+            noise = self.start_noise
+            qpos = qpos.at[7:].add(jax.random.uniform(angle_key, qpos[7:].shape, minval=-noise, maxval=noise))
+            qvel = qvel + jax.random.uniform(velocity_key, qvel.shape, minval=-noise, maxval=noise)
+        return Start(qpos=qpos, qvel=qvel)
+
+    def draw_goal(self, key: PRNGKeyArray) -> Float[Array, "3"]:
+        """Draw a goal cell's centre; without a maze, a distance and a direction from the origin."""
+        if (maze := self._maze) is not None:
+            place = jax.random.choice(key, jnp.asarray(maze.centres(maze.goal_cells)))
+        else:
+            distance_key, angle_key = jax.random.split(key)
+            nearest, farthest = self.goal_distance
+            distance = jax.random.uniform(distance_key, minval=nearest, maxval=farthest)
+            angle = jax.random.uniform(angle_key, maxval=2 * jnp.pi)
+            place = distance * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+        return jnp.append(place, self.goal_height)
+
+    def observe(self, state: RobotState) -> Float[Array, " observation"]:
+        """Return positions, velocities, each link's inertia, mass and velocities, and the motors' torques."""
+        links = self._links
+        rotation = _rotations(state.quaternion)
+        lever = jnp.einsum("lij,lj->li", rotation, links.centre, precision="highest")
+        centre = state.position + lever
+        share = links.mass / links.mass.sum()
+        offset = centre - jnp.einsum("l,li->i", share, centre, precision="highest")
+
+        # The parallel axis theorem, with distances from the centre of mass of all links.
+        squared = jnp.sum(offset * offset, axis=-1)[:, None, None] * jnp.eye(3)
+        steiner = links.mass[:, None, None] * (squared - offset[:, :, None] * offset[:, None, :])
+        inertia = steiner + jnp.einsum("lij,ljk,lmk->lim", rotation, links.inertia, rotation, precision="highest")
+        inertias = jnp.concatenate([inertia.reshape(-1, 9), links.mass[:, None]], axis=-1)
+
+        velocity = state.velocity + jnp.cross(state.angular_velocity, lever)
+        velocities = jnp.concatenate([share[:, None] * velocity, state.angular_velocity], axis=-1)
+
+        torques = jnp.zeros(self.model.nv).at[self._actuated].set(self._torque_of_control * state.control)
+        return jnp.concatenate([state.qpos, state.qvel, inertias.ravel(), velocities.ravel(), torques])
+
+    def failed(self, state: RobotState) -> Bool[Array, ""]:
+        """Say whether the torso is too low or too high."""
+        low, high = self.healthy_height
+        height = self.achieved_goal(state)[2]
+        return (height < low) | (height > high)
+
+    def observations_at(self, position: Float[Array, "2"]) -> Float[Array, "8 observation"]:
+        """Return what the agent sees when it stands at `position` at rest, facing each of eight directions.
+
+        The paper's observation holds the goal, which is not known here: it is put where the humanoid stands.
+        """
+        angles = jnp.arange(HEADINGS) * (2 * jnp.pi / HEADINGS)
+        return jax.vmap(lambda angle: self.observe(self._standing(position, angle)))(angles)
+
+    def _standing(self, position: Float[Array, "2"], heading: Float[Array, ""]) -> RobotState:
+        """Return the start pose at x, y, turned by an angle from +x."""
+        home, bodies = self.home, len(self.tracked_bodies)
+        cosine, sine, zero = jnp.cos(heading), jnp.sin(heading), jnp.zeros(())
+        turn = jnp.stack([jnp.cos(heading / 2), zero, zero, jnp.sin(heading / 2)])
+        x, y, z = self._home_poses[0].T
+        position_turned = jnp.stack([cosine * x - sine * y + position[0], sine * x + cosine * y + position[1], z], -1)
+        w0, x0, y0, z0 = self._home_poses[1].T
+        w, k = turn[0], turn[3]
+        quaternion = jnp.stack([w * w0 - k * z0, w * x0 - k * y0, w * y0 + k * x0, w * z0 + k * w0], axis=-1)
+        qpos = jnp.asarray(home.qpos).at[:2].set(position).at[3:7].set(turn)
+        if self.paper:
+            qpos = qpos.at[-2:].set(position)
+        return RobotState(
+            qpos=qpos,
+            qvel=jnp.zeros(self.model.nv),
+            control=jnp.zeros(self.model.nu),
+            position=position_turned,
+            quaternion=quaternion,
+            velocity=jnp.zeros((bodies, 3)),
+            angular_velocity=jnp.zeros((bodies, 3)),
+            engine=None,
+        )
+
+    @cached_property
+    def _home_poses(self) -> tuple[Float[np.ndarray, "bodies 3"], Float[np.ndarray, "bodies 4"]]:
+        """Positions and quaternions of the tracked bodies in the zero pose, the torso above the origin."""
+        data = mujoco.MjData(self.model)
+        data.qpos[:] = self.home.qpos
+        data.qpos[:2] = 0.0
+        mujoco.mj_kinematics(self.model, data)
+        return data.xpos[self._body_ids].astype(np.float32), data.xquat[self._body_ids].astype(np.float32)
+
+    @cached_property
+    def _body_ids(self) -> np.ndarray:
+        return np.array([self.model.body(name).id for name in self.tracked_bodies])
+
+    @cached_property
+    def _links(self) -> Links:
+        model, ids = self.model, self._body_ids
+        if self.paper:
+            inertia = np.broadcast_to(np.eye(3), (len(ids), 3, 3))
+        else:
+            rows = np.empty((len(ids), 9))
+            for row, quaternion in zip(rows, model.body_iquat[ids], strict=True):
+                mujoco.mju_quat2Mat(row, quaternion)
+            axes = rows.reshape(-1, 3, 3)
+            inertia = np.einsum("lij,lj,lkj->lik", axes, model.body_inertia[ids], axes)
+        return Links(
+            mass=model.body_mass[ids].astype(np.float32),
+            centre=model.body_ipos[ids].astype(np.float32),
+            inertia=inertia.astype(np.float32),
+        )
+
+    @cached_property
+    def _actuated(self) -> np.ndarray:
+        """For each motor, the place of its joint's velocity."""
+        return self.model.jnt_dofadr[self.model.actuator_trnid[:, 0]]
+
+    @cached_property
+    def _torque_of_control(self) -> Float[np.ndarray, " motors"]:
+        """What to multiply controls with for the observation: N m for the paper, else parts of the greatest control."""
+        model = self.model
+        factor = model.actuator_gear[:, 0] if self.paper else 1.0 / model.actuator_ctrlrange[:, 1]
+        return factor.astype(np.float32)
+
+
+def _add_target(spec: mujoco.MjSpec, *, height: float, reach: float) -> None:
+    """Add the goal as a body that slides in the plane, up to `reach` metres along x and y, and touches nothing."""
+    target = spec.worldbody.add_body(name="target", pos=[0.0, 0.0, height])
+    for name, axis in (("target_x", [1.0, 0.0, 0.0]), ("target_y", [0.0, 1.0, 0.0])):
+        target.add_joint(
+            name=name,
+            type=mujoco.mjtJoint.mjJNT_SLIDE,
+            axis=axis,
+            limited=mujoco.mjtLimited.mjLIMITED_TRUE,
+            range=[-reach, reach],
+            armature=0.0,
+            damping=0.0,
+            stiffness=0.0,
+        )
+    target.add_geom(
+        name="target",
+        type=mujoco.mjtGeom.mjGEOM_SPHERE,
+        size=[0.5, 0.0, 0.0],
+        mass=1.0,
+        contype=0,
+        conaffinity=0,
+        rgba=[0.16, 0.62, 0.56, 0.25],
+        material="",
+    )
+
+
+def _rotations(quaternion: Float[Array, "bodies 4"]) -> Float[Array, "bodies 3 3"]:
+    """Turn unit quaternions into matrices that lead from the bodies' axes to the world's."""
+    w, x, y, z = jnp.moveaxis(quaternion, -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
