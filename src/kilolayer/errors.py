@@ -20,10 +20,19 @@ class TrainingError(KilolayerError):
     """Training had to stop: a number that is not finite, or a save that failed."""
 
 
-def nearest_names(name: str, names: Iterable[str], *, count: int = 3) -> str:
-    """Return the names most like `name`, as text for an error line ("did you mean a, b?")."""
+def nearest_names(
+    name: str, names: Iterable[str], *, count: int = 3, listing: str = "`kilolayer envs` lists them"
+) -> str:
+    """Return the names most like `name`, as text for an error line ("did you mean a, b?").
+
+    Args:
+        name: what was asked for.
+        names: what there is.
+        count: names to return at most.
+        listing: what to say where no name is like it and there are many.
+    """
     names = sorted(names)
     close = difflib.get_close_matches(name, names, n=count, cutoff=0.4)
     if close:
         return f"did you mean {', '.join(close)}?"
-    return f"there are {', '.join(names)}" if len(names) <= 8 else "`kilolayer envs` lists them"
+    return f"there are {', '.join(names)}" if len(names) <= 8 else listing

@@ -42,7 +42,7 @@ def test_masses_and_inertias_are_those_of_brax():
 def test_the_model_is_that_of_brax():
     mjcf = pytest.importorskip("brax.io.mjcf")
     epath = pytest.importorskip("etils.epath")
-    theirs, ours = mjcf.load_mjmodel(epath.resource_path("brax") / "envs/assets/ant.xml"), Ant().model
+    theirs, ours = mjcf.load_mjmodel(epath.resource_path("brax") / "envs/assets/ant.xml"), Ant("paper").model
     fields = (
         "body_mass body_inertia body_ipos body_iquat body_pos body_quat body_parentid "
         "jnt_type jnt_axis jnt_range jnt_limited jnt_pos jnt_solref jnt_solimp dof_armature dof_damping "

@@ -62,8 +62,7 @@ def test_where_the_ball_is_seen_and_the_goal_is_read():
         state = robot_state(task, qpos, qvel)
         observation = task.observe(state)
         np.testing.assert_array_equal(observation, [*qpos[:15], *qvel[:14], *qpos[15:]])
-        expected = observation[29:31] if variant == "default" else observation[28:30]
-        np.testing.assert_array_equal(task.achieved_goal(state), expected)
+        np.testing.assert_array_equal(task.achieved_goal(state), observation[29:31])
 
 
 def test_the_balls_position_is_that_of_its_joints():

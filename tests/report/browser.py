@@ -53,8 +53,10 @@ class Browser:
         read_commands, self._commands = os.pipe()
         self._answers, write_answers = os.pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, str(read_commands), str(write_answers), binary, *FLAGS]
-            + [f"--user-data-dir={profile}"],
+            [
+                *(sys.executable, "-c", LAUNCH, str(read_commands), str(write_answers)),
+                *(binary, *FLAGS, f"--user-data-dir={profile}"),
+            ],
             pass_fds=(read_commands, write_answers),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -105,7 +105,7 @@ def test_a_strip_is_a_row_of_stills_for_each_episode(tmp_path):
         assert second.height > 1.9 * first.height
 
 
-@pytest.mark.parametrize("name", ["ant_u_maze", "humanoid", "arm_push_easy", "half_cheetah"])
+@pytest.mark.parametrize("name", ["ant_u_maze", "arm_push_easy", "half_cheetah"])
 def test_a_camera_has_the_robot_and_its_surroundings_in_the_picture(name):
     scene = pose_at_start(make(name, engine="mujoco"), jax.random.key(0))
     motion = scene.motions[0]
@@ -148,10 +148,7 @@ def test_the_report_shows_a_robot_or_says_why_not(tmp_path, monkeypatch):
     (section,) = write._body(directory, environment)
     assert 'src="data:image/png;base64,' in section
     with Image.open(directory.figures / "body.png") as picture:
-        assert (
-            len(set(picture.getdata() if not hasattr(picture, "get_flattened_data") else picture.get_flattened_data()))
-            > 500
-        )
+        assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 500
 
     def nothing() -> None:
         raise RendererError("pictures cannot be drawn here")
@@ -172,29 +169,23 @@ def test_a_still_of_a_pose(tmp_path):
         assert picture.size == (120, 80)
 
 
-def lines_without_a_renderer(**variables: str) -> list[str]:
-    """Ask for a renderer in a process in which PyOpenGL can load neither library."""
-    script = (
-        "from kilolayer.errors import RunError\n"
-        "from kilolayer.report.canvas import context_class\n"
-        "try:\n    context_class()\n"
-        "except RunError as error:\n    print(error)\n"
-    )
-    environment = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
-    result = subprocess.run(
-        [sys.executable, "-c", script],
-        env=environment | {"PYOPENGL_PLATFORM": "none", **variables},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return result.stdout.splitlines()
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="EGL and OSMesa are Linux's")
 def test_without_any_renderer_one_line_says_what_to_install():
-    (line,) = lines_without_a_renderer()
-    assert "neither EGL nor OSMesa works" in line
-    assert "apt-get install libegl1" in line
-    (line,) = lines_without_a_renderer(MUJOCO_GL="egl")
-    assert "MUJOCO_GL=egl does not work" in line
+    script = """
+import os
+from kilolayer.errors import RunError
+from kilolayer.report.canvas import context_class
+for asked in ("", "egl"):
+    os.environ["MUJOCO_GL"] = asked
+    try:
+        context_class()
+    except RunError as error:
+        print(error)
+"""
+    command = [sys.executable, "-c", script]
+    environment = os.environ | {"PYOPENGL_PLATFORM": "none"}  # then PyOpenGL loads neither library
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    neither, asked = result.stdout.splitlines()
+    assert "neither EGL nor OSMesa works" in neither
+    assert "MUJOCO_GL=egl does not work" in asked
+    assert all("apt-get install libegl1" in line for line in (neither, asked))

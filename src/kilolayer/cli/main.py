@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from kilolayer.cli.user_code import import_user_code
 from kilolayer.errors import KilolayerError, nearest_names
 
 COMMANDS = {
@@ -12,16 +13,19 @@ COMMANDS = {
     "eval": "evaluate a run",
     "report": "write report.html and pictures of a run",
     "render": "write a film, stills and a 3-D page of a run's episodes",
-    "envs": "list the environments",
+    "envs": "list the environments, or check one",
+    "bench": "measure speed",
 }
 """Subcommands, each a module `kilolayer.cli.NAME` with a function `run(arguments) -> exit code`."""
 
 MODULES = {"eval": "evaluate"}
 
 USAGE = """\
-usage: kilolayer COMMAND [options]     (kilolayer COMMAND --help tells more)
+usage: kilolayer [--import FILE] COMMAND [options]     (kilolayer COMMAND --help tells more)
 
 {commands}
+
+--import FILE runs a Python file (or module) of your own first, which registers your environments.
 
 kilolayer {version}: goal-reaching agents with networks up to a thousand layers deep."""
 
@@ -36,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_version())
         return 0
     try:
+        arguments = import_user_code(arguments)
         if arguments[0] not in COMMANDS:
             raise KilolayerError(f"command {arguments[0]!r} is unknown; {nearest_names(arguments[0], COMMANDS)}")
         name = MODULES.get(arguments[0], arguments[0])

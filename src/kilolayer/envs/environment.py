@@ -244,9 +244,7 @@ class Environment:
             )
         if not isinstance(action, jax.core.Tracer) and np.isnan(action).any():
             environment, number = np.argwhere(np.isnan(action))[0]
-            raise ConfigurationError(
-                f"action[{environment}, {number}] is NaN; actions are numbers in [-1, 1]"
-            )
+            raise ConfigurationError(f"action[{environment}, {number}] is NaN; actions are numbers in [-1, 1]")
 
     def _draw(self, key: PRNGKeyArray, num_envs: int) -> tuple[Any, Float[Array, "num_envs goal"]]:
         """Draw a start and a goal for every environment."""

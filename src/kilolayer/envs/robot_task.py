@@ -68,8 +68,8 @@ class RobotTask:
     All methods below `control` see one robot; the environment maps them over all.
 
     Raises:
-        ConfigurationError: when it is made, in one line: if the model does not compile, `control_step` is no multiple of
-            its time step, or a body is named that it does not have.
+        ConfigurationError: in one line, when an engine takes it: if the model does not compile, `control_step` is no
+            multiple of its time step, or a body is named that it does not have.
     """
 
     mjcf: ClassVar[str | None] = None
@@ -130,7 +130,7 @@ class RobotTask:
             if name not in known:
                 raise ConfigurationError(
                     f"task {type(self).__name__} names the body {name!r}, which its model does not have; "
-                    f"{nearest_names(name, known)}"
+                    f"{nearest_names(name, known, listing=f'there are {len(known)}')}"
                 )
         return tracked
 
@@ -188,7 +188,8 @@ class RobotTask:
         """Return the goal that this state amounts to: the position of `goal_body`, unless overridden."""
         if self.goal_body is None:
             raise ConfigurationError(
-                f"task {type(self).__name__} does not say where its goal is read; set `goal_body`, or define `achieved_goal`"
+                f"task {type(self).__name__} does not say where its goal is read; set `goal_body`, or define "
+                "`achieved_goal`"
             )
         return state.position[self.body(self.goal_body)]
 

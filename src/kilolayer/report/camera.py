@@ -63,7 +63,7 @@ def view(scene: Scene, motion: Motion, mode: CameraMode, *, aspect: float) -> Vi
     to_goal = motion.goal[0, :2] - path[0, :2]
     beside = 18.0 if scene.robot_turns else 70.0  # from behind, the robot hides the goal; what cannot turn has a side
     azimuth = float(np.degrees(np.arctan2(to_goal[1], to_goal[0]))) + beside
-    return View(_smooth(path), 4.6 * scene.robot_radius, azimuth, -22.0)
+    return View(_smooth(path) + np.array([0.0, 0.0, scene.middle]), 5.0 * scene.robot_radius, azimuth, -22.0)
 
 
 def _arena(scene: Scene, motion: Motion) -> Float[np.ndarray, "points 3"]:

@@ -163,7 +163,7 @@ def write_still(scene: Scene, path: Path, *, size: tuple[int, int] = (880, 495))
 def describe(scene: Scene, motion: Motion) -> str:
     """Say in words what an episode came to."""
     if not motion.time_at_goal:
-        return f"goal not reached in {len(motion.qpos) * scene.control_step:.0f} s"
+        return f"goal not reached in {len(motion.qpos) * scene.control_step:.1f} s"
     first = int(motion.success.argmax()) if motion.success.any() else len(motion.qpos)
     steps = f"{motion.time_at_goal} step{'s' if motion.time_at_goal > 1 else ''}"
     return f"at the goal after {first * scene.control_step:.1f} s, for {steps}"

@@ -69,14 +69,28 @@ class Scene:
         return min(1, model.nbody - 1)
 
     @cached_property
+    def middle(self) -> float:
+        """Metres from the root's origin up to the middle of the robot's height, in the first frame."""
+        data, own = self.place(self.motions[0].qpos[0]), self._own_geoms
+        if not own.any():
+            return 0.0
+        heights, reach = data.geom_xpos[own, 2], self.model.geom_rbound[own]
+        return float(0.5 * ((heights - reach).min() + (heights + reach).max()) - data.xpos[self.root, 2])
+
+    @cached_property
     def robot_radius(self) -> float:
-        """Metres from the root's origin to the farthest point of the robot, in its first frame."""
-        data, model = self.place(self.motions[0].qpos[0]), self.model
-        own = model.body_rootid[model.geom_bodyid] == self.root
+        """Metres from the robot's middle to its farthest point, in the first frame."""
+        middle, own = self.middle, self._own_geoms
+        data = self.place(self.motions[0].qpos[0])
         if not own.any():
             return 0.5
-        far = np.linalg.norm(data.geom_xpos[own] - data.xpos[self.root], axis=-1) + model.geom_rbound[own]
-        return float(far.max())
+        centre = data.xpos[self.root] + np.array([0.0, 0.0, middle])
+        return float((np.linalg.norm(data.geom_xpos[own] - centre, axis=-1) + self.model.geom_rbound[own]).max())
+
+    @property
+    def _own_geoms(self) -> Bool[np.ndarray, " ngeom"]:
+        """Which geoms are the robot's."""
+        return self.model.body_rootid[self.model.geom_bodyid] == self.root
 
     @property
     def robot_moves(self) -> bool:

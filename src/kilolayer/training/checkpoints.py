@@ -176,7 +176,8 @@ class Checkpoints:
             name = prefix + _name(path)
             is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
             expected = jax.eval_shape(jax.random.key_data, leaf) if is_key else leaf
-            value = arrays.get(name)
+            # What has no numbers is not saved: Orbax refuses it.
+            value = arrays.get(name) if expected.size else np.zeros(expected.shape, expected.dtype)
             if value is None or value.shape != expected.shape or value.dtype != expected.dtype:
                 found = "nothing" if value is None else f"{value.dtype}{list(value.shape)}"
                 raise self._damaged(step, f"{name} should be {expected.dtype}{list(expected.shape)}, found {found}")
@@ -234,11 +235,11 @@ def _name(path: tuple) -> str:
 
 
 def _to_arrays(state: TrainState) -> dict[str, np.ndarray]:
-    """Return all leaves by name, copied to the host: training goes on in the memory that they leave."""
+    """Return all leaves that hold numbers by name, copied to the host: training goes on in the memory they leave."""
 
     def copy(leaf: jax.Array) -> np.ndarray:
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         return np.array(jax.random.key_data(leaf) if is_key else leaf, copy=True)
 
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {_name(path): copy(leaf) for path, leaf in leaves}
+    return {_name(path): copy(leaf) for path, leaf in leaves if leaf.size}

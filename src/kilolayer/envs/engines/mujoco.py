@@ -18,7 +18,6 @@ from jaxtyping import Array, Bool, Float, UInt32
 from kilolayer.envs.engines.restart import where_envs
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start
 
-
 BODY_FIELDS = ("xpos", "xquat", "cvel", "subtree_com")
 
 

@@ -43,7 +43,6 @@ class AntBall(_AntWithObject):
 
     | | `default` | `paper` |
     |---|---|---|
-    | achieved goal | x, y of the ball | velocity of the last ankle, x of the ball: the indices are off by one |
     | ball at the start | 1 m from a fifth of the way to the goal, but clear of the ant | likewise, but y of the goal \
 counts twice, its angle standing in for the ball's; may lie in the ant |
     | ball and floor | dry friction, coefficient 1, in the joints | contact of ball and floor |
@@ -110,8 +109,8 @@ counts twice, its angle standing in for the ball's; may lie in the ant |
         ), goal
 
     def achieved_goal(self, state: RobotState) -> Float[Array, "2"]:
-        """Return x and y of the ball; in the paper's variant, entries 28 and 29 of the observation."""
-        return self.observe(state)[28:30] if self.paper else self._object_xy(state)
+        """Return x and y of the ball. The reference code is one entry off; no published number depends on it."""
+        return self._object_xy(state)
 
     def _clear_of_ant(
         self, ball: Float[Array, "2"], ant: Float[Array, "2"], goal: Float[Array, "2"]
@@ -156,6 +155,8 @@ class AntPush(_AntWithObject):
     """
 
     object_position = (8.0, 8.0)
+    default_torque = 150.0
+    """Newton metres of an action of 1, also in the default variant: this ant is heavy."""
     goals = ((16.0, 8.0), (8.0, 16.0))
     """Metres: the corners of the goals' squares that are nearest to the origin."""
     goal_range = 2.0

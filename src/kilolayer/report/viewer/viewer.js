@@ -14,7 +14,6 @@
   }
 
   // ---- Poses ----------------------------------------------------------------------------------------------------------
-
   const UNIT = 1 / 32767;
   const first = new THREE.Vector3(), second = new THREE.Vector3();
   const firstTurn = new THREE.Quaternion(), secondTurn = new THREE.Quaternion();
@@ -36,7 +35,6 @@
   }
 
   // ---- The world ------------------------------------------------------------------------------------------------------
-
   const canvas = element("view");
   let renderer;
   try {
@@ -184,7 +182,6 @@
   }
 
   // ---- Camera: drag turns, right drag or two fingers move, wheel or pinch goes nearer ---------------------------------------
-
   const orbit = {};
   const centre = new THREE.Vector3(), lookat = new THREE.Vector3(), pan = new THREE.Vector3();
 
@@ -206,6 +203,7 @@
         pose(player.episode, time, scene.root, position, firstTurn.clone());
         lookat.addScaledVector(position, 1 / count);
       }
+      lookat.z += scene.middle;
       centre.copy(lookat);
     } else {
       lookat.copy(centre);
@@ -233,7 +231,6 @@
 
   const touches = new Map();
   const right = new THREE.Vector3(), upward = new THREE.Vector3();
-
   function move(dx, dy) {
     const metres = 2 * camera.position.distanceTo(lookat) * Math.tan((scene.fovy * Math.PI) / 360) / canvas.clientHeight;
     right.setFromMatrixColumn(camera.matrix, 0);
@@ -262,8 +259,7 @@
     if (!touch) return;
     const dx = event.clientX - touch.x, dy = event.clientY - touch.y;
     if (touches.size === 1) {
-      if (touch.moves) move(dx, dy);
-      else turn(dx, dy);
+      (touch.moves ? move : turn)(dx, dy);
     } else if (touches.size === 2) {
       const other = [...touches.entries()].find(([id]) => id !== event.pointerId)[1];
       const before = Math.hypot(touch.x - other.x, touch.y - other.y);
@@ -271,8 +267,7 @@
       zoom(before / Math.max(after, 1));
       move(dx / 2, dy / 2);
     }
-    touch.x = event.clientX;
-    touch.y = event.clientY;
+    [touch.x, touch.y] = [event.clientX, event.clientY];
   });
   for (const name of ["pointerup", "pointercancel"]) {
     canvas.addEventListener(name, (event) => touches.delete(event.pointerId));
@@ -284,7 +279,6 @@
   }, { passive: false });
 
   // ---- Playing ------------------------------------------------------------------------------------------------------------
-
   const player = { number: 0, episode: scene.episodes[0], time: 0, playing: false };
   let changed = true;
 
@@ -323,6 +317,7 @@
   }
 
   function show() {
+    changed = false;
     const { episode, time } = player;
     bodies.forEach((body, index) => pose(episode, time, index, body.position, body.quaternion));
     const frame = Math.floor(time);
@@ -349,10 +344,7 @@
       seek(player.time + (passed * Number(element("speed").value)) / scene.step);
       if (player.time >= player.episode.frames - 1) setPlaying(false);
     }
-    if (changed) {
-      changed = false;
-      show();
-    }
+    if (changed) show();
     requestAnimationFrame(tick);
   }
 
@@ -369,6 +361,9 @@
     chooseEpisode(Number(event.target.value));
     setPlaying(true);
   });
+  if (!scene.robot_moves) { // there is nobody to follow
+    for (const id of ["follow", "trail"]) element(id).parentElement.style.display = "none";
+  }
   element("home").addEventListener("click", homeView);
   for (const id of ["follow", "trail"]) element(id).addEventListener("change", () => { changed = true; });
   addEventListener("keydown", (event) => {
@@ -380,7 +375,7 @@
       ArrowLeft: () => { setPlaying(false); seek(Math.ceil(player.time) - step); },
       ArrowDown: () => chooseEpisode(player.number + 1),
       ArrowUp: () => chooseEpisode(player.number - 1),
-      f: () => element("follow").click(),
+      f: () => scene.robot_moves && element("follow").click(),
       r: homeView,
     };
     const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
@@ -394,8 +389,7 @@
     renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
     renderer.setSize(clientWidth, clientHeight, false);
     camera.aspect = clientWidth / Math.max(clientHeight, 1);
-    changed = true;
-    show();
+    show(); // at once: a canvas that changes its size is blank
   }).observe(canvas);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
 

@@ -90,6 +90,7 @@ def _data(scene: Scene, camera: CameraMode) -> dict[str, Any]:
         "scale": scale,
         "fovy": float(model.vis.global_.fovy),
         "robot_radius": scene.robot_radius,
+        "middle": scene.middle,
         "robot_moves": scene.robot_moves,
         "far": span,
         "flat_goal": scene.flat_goal,

@@ -1,0 +1,251 @@
+"""Checks of a task before anyone trains on it: sizes, starts, goals, stability and speed, from zero and random actions."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from kilolayer.envs.environment import Environment, EnvironmentState
+
+Verdict = Literal["ok", "warning", "failed"]
+
+LARGE = 100.0
+"""Observations beyond this are hard to learn from: nothing scales them on their way into the networks."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What one check found."""
+
+    name: str
+    verdict: Verdict
+    text: str
+    """What was seen, in numbers, and if it is not as it should be, what to look at."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Roll:
+    """Steps of all environments under one kind of action; the first axis is time."""
+
+    observation: np.ndarray
+    achieved_goal: np.ndarray
+    desired_goal: np.ndarray
+    success: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+
+
+def check(
+    environment: Environment,
+    *,
+    num_envs: int = 64,
+    num_steps: int = 1000,
+    seed: int = 0,
+    tell: Callable[[str], object] = id,
+) -> Iterator[Finding]:
+    """Check an environment, one finding after another.
+
+    Args:
+        environment: what to check.
+        num_envs: environments side by side.
+        num_steps: steps of each under each kind of action.
+        seed: of starts, goals and random actions.
+        tell: called with what is about to be done.
+    """
+    tell("sizes and starts")
+    key = jax.random.key(seed)
+    reset = jax.jit(environment.reset, static_argnums=1)
+    begun = reset(key, num_envs)
+    yield _sizes(environment, begun)
+    yield from _starts(environment, begun, reset(key, num_envs), reset(jax.random.key(seed + 1), num_envs))
+
+    tell(f"{num_steps:,} steps without action")
+    still = _roll(environment, num_envs, num_steps, key, 0.0)
+    yield _finite("zero actions", still)
+
+    tell(f"{num_steps:,} random steps")
+    began = time.perf_counter()
+    roll = _roll(environment, num_envs, num_steps, key, 1.0)
+    first = time.perf_counter() - began
+    yield _finite("random actions", roll)
+    yield _bounded(roll)
+    yield _moves(still, roll)
+    yield _episodes(environment, roll)
+    yield _goals(environment, roll)
+
+    tell("speed")
+    again = _roll(environment, num_envs, num_steps, key, 1.0)
+    same = np.array_equal(roll.observation, again.observation, equal_nan=True)
+    yield Finding(
+        "same seed",
+        "ok" if same else "warning",
+        "the same seed gives the same bits" if same else "the same seed gives other numbers: runs cannot be repeated",
+    )
+    began = time.perf_counter()
+    _roll(environment, num_envs, num_steps, key, 1.0)
+    seconds = time.perf_counter() - began
+    yield Finding(
+        "speed",
+        "ok",
+        f"{num_envs * num_steps / seconds:,.0f} env steps/s with {num_envs} environments; "
+        f"compiled in {max(first - seconds, 0.0):.1f} s",
+    )
+
+
+def _sizes(environment: Environment, begun: EnvironmentState) -> Finding:
+    sizes = {name: getattr(environment, f"{name}_size") for name in ("observation", "goal", "action")}
+    text = ", ".join(f"{name} {size}" for name, size in sizes.items())
+    for name, array, size in (
+        ("observe", begun.observation, sizes["observation"]),
+        ("achieved_goal", begun.achieved_goal, sizes["goal"]),
+        ("the drawn goal", begun.desired_goal, sizes["goal"]),
+    ):
+        if array.shape[1:] != (size,):
+            return Finding("sizes", "failed", f"{text}, but {name} gives shape {array.shape[1:]}")
+        if array.dtype != jnp.float32:
+            return Finding("sizes", "failed", f"{name} gives {array.dtype}; it must be float32")
+    empty = [name for name, size in sizes.items() if size < 1]
+    return Finding("sizes", "failed" if empty else "ok", f"{text}{'; none may be 0' if empty else ''}")
+
+
+def _starts(
+    environment: Environment, begun: EnvironmentState, same: EnvironmentState, other: EnvironmentState
+) -> Iterator[Finding]:
+    repeated = all(
+        np.array_equal(a, b, equal_nan=True)
+        for a, b in ((begun.observation, same.observation), (begun.desired_goal, same.desired_goal))
+    )
+    if not repeated:
+        yield Finding("starts", "failed", "the same key draws another start or goal; draw from the key alone")
+    for name, one, two in (
+        ("starts", begun.observation, other.observation),
+        ("goals", begun.desired_goal, other.desired_goal),
+    ):
+        distinct = len(np.unique(np.concatenate([one, two]), axis=0))
+        yield Finding(
+            name,
+            "ok" if distinct > 1 else "warning",
+            f"{distinct} different among {2 * len(one)}{'' if distinct > 1 else ': nothing is drawn'}",
+        )
+    success = jax.vmap(environment.task.success)
+    reached = float(np.mean(success(begun.achieved_goal, begun.desired_goal)))
+    yield Finding(
+        "success at the start",
+        "ok" if reached < 0.5 else "warning",
+        f"{reached:.0%} of the goals are reached before the first step",
+    )
+    perfect = bool(np.all(success(begun.desired_goal, begun.desired_goal)))
+    yield Finding(
+        "success at the goal",
+        "ok" if perfect else "failed",
+        "an achieved goal equal to the desired one is a success"
+        if perfect
+        else "an achieved goal equal to the desired one is no success; look at `success`",
+    )
+    failed = float(np.mean(jax.vmap(environment.task.failed)(begun.physics)))
+    yield Finding(
+        "failed at the start",
+        "ok" if failed == 0.0 else "failed",
+        f"{failed:.0%} of the starts count as failed{'' if failed == 0.0 else '; look at `failed` and the starts'}",
+    )
+
+
+def _finite(name: str, roll: Roll) -> Finding:
+    bad = ~np.isfinite(roll.observation).all(axis=-1)
+    if not bad.any():
+        return Finding(name, "ok", f"{roll.success.size:,} env steps, all numbers finite")
+    step, number = np.argwhere(bad)[0]
+    entries = np.flatnonzero(~np.isfinite(roll.observation[step, number]))
+    return Finding(
+        name,
+        "failed",
+        f"not finite at step {step} of environment {number}, observation entries {_list(entries)}; "
+        "a smaller time step of the engine may help",
+    )
+
+
+def _bounded(roll: Roll) -> Finding:
+    largest = np.nanmax(np.abs(roll.observation), axis=(0, 1))
+    wide = np.flatnonzero(largest > LARGE)
+    text = f"largest {largest.max():.3g} (entry {largest.argmax()})"
+    if not wide.size:
+        return Finding("observations", "ok", text)
+    return Finding(
+        "observations", "warning", f"{text}; entries {_list(wide)} exceed {LARGE:g}: scale them in `observe`"
+    )
+
+
+def _moves(still: Roll, roll: Roll) -> Finding:
+    same = np.array_equal(still.observation, roll.observation)
+    if same:
+        return Finding("actions", "failed", "random actions lead where no action leads; look at `control`")
+    spread = np.nanstd(roll.achieved_goal, axis=(0, 1))
+    if not (spread > 0).any():
+        return Finding("actions", "failed", "the achieved goal never changes; look at `achieved_goal`")
+    text = f"achieved goal varies by {', '.join(f'{value:.2g}' for value in spread[:6])} under random ones"
+    return Finding("actions", "ok", text)
+
+
+def _episodes(environment: Environment, roll: Roll) -> Finding:
+    """Look at how episodes end: not at once, and never both ways."""
+    ends = roll.terminated | roll.truncated
+    both = roll.terminated & roll.truncated
+    lengths = roll.success.size / max(int(ends.sum()), 1)
+    failures = float(roll.terminated.mean())
+    text = f"under random actions {failures:.2%} of the steps end in failure"
+    if ends.any():
+        text += f", a mean episode has {lengths:.0f} of {environment.episode_length} steps"
+    if both.any():
+        return Finding("episodes", "failed", f"{int(both.sum())} steps are both terminated and truncated")
+    if failures > 0.2:
+        return Finding("episodes", "warning", f"{text}: hardly anything can be learnt in so few; look at `failed`")
+    return Finding("episodes", "ok", text)
+
+
+def _goals(environment: Environment, roll: Roll) -> Finding:
+    """Compare goals with places that random actions reach: how many of one are near enough to one of the other."""
+    rng = np.random.default_rng(0)
+    seen = roll.achieved_goal.reshape(-1, roll.achieved_goal.shape[-1])
+    wanted = roll.desired_goal.reshape(-1, roll.desired_goal.shape[-1])
+    wanted = np.unique(wanted, axis=0)
+    seen, wanted = (array[rng.permutation(len(array))[:count]] for array, count in ((seen, 4000), (wanted, 200)))
+    near = jax.jit(lambda goal: jnp.any(jax.vmap(lambda place: environment.task.success(place, goal))(seen)))
+    share = float(np.mean(jax.lax.map(near, jnp.asarray(wanted))))
+    text = (
+        f"random actions are in success {roll.success.mean():.2%} of the time; "
+        f"{share:.0%} of the goals lie where random actions have led some robot"
+    )
+    if share == 0.0:
+        return Finding("reach", "warning", f"{text}: goals may be out of reach, or `achieved_goal` in other units")
+    return Finding("reach", "ok", text)
+
+
+@partial(jax.jit, static_argnames=("environment", "num_envs", "num_steps"))
+def _compiled(environment: Environment, num_envs: int, num_steps: int, key: PRNGKeyArray, scale: Array) -> tuple:
+    reset_key, act_key = jax.random.split(key)
+    shape = (num_envs, environment.action_size)
+
+    def step(state: EnvironmentState, key: PRNGKeyArray) -> tuple[EnvironmentState, tuple]:
+        action = scale * jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+        after, result = environment.step(state, action)
+        ends = (result.success, result.terminated, result.truncated)
+        return after, (result.observation, result.achieved_goal, state.desired_goal, *ends)
+
+    return jax.lax.scan(step, environment.reset(reset_key, num_envs), jax.random.split(act_key, num_steps))[1]
+
+
+def _roll(environment: Environment, num_envs: int, num_steps: int, key: PRNGKeyArray, scale: float) -> Roll:
+    out = _compiled(environment, num_envs, num_steps, key, jnp.float32(scale))
+    return Roll(*(np.asarray(array) for array in out))
+
+
+def _list(entries: np.ndarray) -> str:
+    """Return a few numbers as text."""
+    shown = ", ".join(map(str, entries[:8]))
+    return f"{shown}, ..." if len(entries) > 8 else shown
