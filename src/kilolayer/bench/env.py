@@ -77,10 +77,10 @@ def bench_env(
     """
     for task in tasks:
         sides: list[tuple[str, str, str, Callable[[], None]]] = []
-        environment = make(task, engine="mujoco")
-        if not isinstance(environment.task, RobotTask):
+        if not isinstance(registry.spec(task).make_task(), RobotTask):
             raise ConfigurationError(f"task={task!r} has no body to time; take a robot's, as {', '.join(TASKS)}")
-        sides.append(("default", "mujoco", "bare", _bare_mujoco(environment.task, num_envs, num_steps)))
+        environment = make(task, engine="mujoco")
+        sides.append(("default", "mujoco", "bare", _bare_mujoco(environment, num_envs, num_steps)))
         for engine in engines:
             variant = "paper" if engine == "spring" else "default"
             if engine == "spring" and registry.spec(task).paper_engine != "spring":
@@ -127,9 +127,10 @@ def _seconds(run: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-def _bare_mujoco(task: RobotTask, num_envs: int, num_steps: int) -> Callable[[], None]:
+def _bare_mujoco(environment: Environment, num_envs: int, num_steps: int) -> Callable[[], None]:
     """Return a loop over the C engine alone, on all cores, from the task's starts."""
-    engine = MujocoEngine(task)
+    task, engine = environment.task, environment.engine
+    assert isinstance(engine, MujocoEngine)
     start, _ = jax.jit(jax.vmap(task.reset))(jax.random.split(jax.random.key(0), num_envs))
     qpos, qvel = np.asarray(start.qpos), np.asarray(start.qvel)
     batch = mujoco.batch.Batch(engine.model, nsim=num_envs, nthread=0)

@@ -72,7 +72,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _table(rows: list[Speed]) -> Table:
     table = Table("task", "variant", "engine", "kind", box=None, header_style="bold")
-    for column in ("env steps/s", "slowest", "fastest", "compile s", "of bare MuJoCo", "MuJoCo rollout is"):
+    for column in ("env steps/s", "of bare MuJoCo", "MuJoCo rollout is", "compile s"):
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(
@@ -80,9 +80,9 @@ def _table(rows: list[Speed]) -> Table:
             row.variant,
             row.engine,
             row.kind,
-            *(f"{value:,.0f}" for value in (row.env_steps_per_second, row.slowest, row.fastest)),
-            f"{row.compile_seconds:.1f}",
+            f"{row.env_steps_per_second:,.0f}",
             "" if row.ratio_to_bare is None else f"{row.ratio_to_bare:.0%}",
             "" if row.rollout_ratio is None else f"{row.rollout_ratio:.2f}x",
+            f"{row.compile_seconds:.1f}",
         )
     return table

@@ -3,15 +3,13 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from kilolayer.envs.engines import default_engine, make_engine
 from kilolayer.envs.environment import Engine, Environment, Task
 from kilolayer.envs.maze import Maze
+from kilolayer.envs.robot_task import Variant as Variant
 from kilolayer.errors import ConfigurationError, nearest_names
-
-Variant = Literal["default", "paper"]
-"""`default` is the sound form of a task; `paper` all that the published numbers depend on."""
 
 
 @dataclasses.dataclass(frozen=True)

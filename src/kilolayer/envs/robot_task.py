@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, Literal, get_args
 
 import equinox as eqx
 import jax
@@ -14,6 +14,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from kilolayer.errors import ConfigurationError, nearest_names
+
+Variant = Literal["default", "paper"]
+"""`default` is the sound form of a task; `paper` all that the published numbers depend on."""
+VARIANTS: Final[tuple[str, ...]] = get_args(Variant)
 
 
 class Start(eqx.Module):
@@ -232,6 +236,16 @@ class RobotTask:
             angular_velocity=jnp.zeros((bodies, 3)),
             engine=None,
         )
+
+
+def check_variant(variant: str) -> None:
+    """Refuse a variant that no task has.
+
+    Raises:
+        ConfigurationError: in one line, if it is none of `VARIANTS`.
+    """
+    if variant not in VARIANTS:
+        raise ConfigurationError(f"variant={variant!r} must be one of {', '.join(map(repr, VARIANTS))}")
 
 
 def load_mjcf(path: Path) -> mujoco.MjSpec:

@@ -1,5 +1,6 @@
 """Brax's spring pipeline: the physics of the paper's ant and humanoid figures."""
 
+import copy
 from typing import Any
 
 import jax
@@ -32,7 +33,8 @@ class SpringEngine:
         self.model = task.model
         self.substeps = task.substeps
         try:
-            self._system = mjcf.load_model(self.model)
+            # Brax writes infinities into the ranges of the model that it is given, where there is no limit.
+            self._system = mjcf.load_model(copy.deepcopy(self.model))
             mjcf.validate_model(self.model)
         except (NotImplementedError, ValueError, RuntimeError) as error:
             raise ConfigurationError(f"engine 'spring' cannot run task {type(task).__name__}: {error}") from None

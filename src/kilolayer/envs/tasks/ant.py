@@ -12,11 +12,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from kilolayer.envs.maze import Maze
-from kilolayer.envs.robot_task import RobotState, RobotTask, Start
+from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
 from kilolayer.envs.walls import add_walls
 from kilolayer.errors import ConfigurationError
 
-VARIANTS: Final = ("default", "paper")
 LEGS: Final = (1, 2, 3, 4)
 
 # Contact bits. Two geoms touch where the contype of one meets the conaffinity of the other.
@@ -67,8 +66,7 @@ class Ant(RobotTask):
     """Metres per second: how fast an ant is supposed to be on its way where a typical state is asked for."""
 
     def __init__(self, variant: str = "default") -> None:
-        if variant not in VARIANTS:
-            raise ConfigurationError(f"variant={variant!r} must be one of {', '.join(map(repr, VARIANTS))}")
+        check_variant(variant)
         self.variant = variant
         self.engines = self._engines()
 

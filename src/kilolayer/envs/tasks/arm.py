@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from kilolayer.envs import panda
-from kilolayer.envs.robot_task import RobotState, RobotTask, Start
+from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
 from kilolayer.errors import ConfigurationError
 
 LEVELS = ("easy", "hard")
@@ -68,7 +68,7 @@ class ArmTask(RobotTask):
         Raises:
             ConfigurationError: if there is no such variant.
         """
-        _check("variant", variant, panda.VARIANTS)
+        check_variant(variant)
         self.variant = variant
         self.engines = ("mjx", "mujoco") if variant == "paper" else ("mujoco", "mjx")
 
@@ -193,7 +193,8 @@ class MoveCubeTask(CubeTask):
             ConfigurationError: if there is no such level or variant.
         """
         super().__init__(variant)
-        _check("level", level, LEVELS)
+        if level not in LEVELS:
+            raise ConfigurationError(f"level={level!r} must be one of {', '.join(map(repr, LEVELS))}")
         self.level = level
         self.cube_centre, self.cube_noise, self.goal_centre, self.goal_noise = self.places[level]
 
@@ -345,11 +346,6 @@ class ArmGrasp(CubeTask):
     def marker(self, desired_goal: Float[np.ndarray, "7"]) -> tuple[Float[np.ndarray, "3"], float]:
         """Return the middle of the two tips' goals, and how near it the middle of the tips should be."""
         return 0.5 * (desired_goal[:3] + desired_goal[3:6]), self.success_distance
-
-
-def _check(field: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ConfigurationError(f"{field}={value!r} is not one of {', '.join(known)}")
 
 
 def _noise(key: PRNGKeyArray, size: int, half_width: float) -> Float[Array, " size"]:

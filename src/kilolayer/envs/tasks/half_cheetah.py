@@ -7,10 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.envs.robot_task import RobotState, RobotTask, Start
-from kilolayer.errors import ConfigurationError
-
-VARIANTS: Final = ("default", "paper")
+from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
 
 
 class HalfCheetah(RobotTask):
@@ -50,8 +47,7 @@ class HalfCheetah(RobotTask):
     """Half the range of the noise on each position, and standard deviation of each velocity, at the start."""
 
     def __init__(self, variant: str = "default") -> None:
-        if variant not in VARIANTS:
-            raise ConfigurationError(f"variant={variant!r} must be one of {', '.join(map(repr, VARIANTS))}")
+        check_variant(variant)
         self.variant = variant
 
     @property

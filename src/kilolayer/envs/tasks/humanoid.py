@@ -12,11 +12,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from kilolayer.envs.maze import Maze
-from kilolayer.envs.robot_task import RobotState, RobotTask, Start
+from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
 from kilolayer.envs.walls import add_walls
 from kilolayer.errors import ConfigurationError
 
-VARIANTS: Final = ("default", "paper")
 
 LINKS: Final = (
     "torso",
@@ -119,8 +118,7 @@ class Humanoid(RobotTask):
     """Walls, start cells and goal cells; there is no such attribute on open ground."""
 
     def __init__(self, maze: Maze | None = None, variant: str = "default") -> None:
-        if variant not in VARIANTS:
-            raise ConfigurationError(f"variant={variant!r} must be one of {', '.join(map(repr, VARIANTS))}")
+        check_variant(variant)
         if maze is not None and maze.cell_size < self.least_cell_size:
             raise ConfigurationError(
                 f"cell_size={maze.cell_size} m of the maze must be at least {self.least_cell_size} m for a humanoid"

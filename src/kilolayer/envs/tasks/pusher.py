@@ -9,10 +9,9 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.envs.robot_task import RobotState, RobotTask, Start
+from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
 from kilolayer.errors import ConfigurationError
 
-VARIANTS: Final = ("default", "paper")
 KINDS: Final = ("easy", "hard")
 
 ORIGIN: Final = np.array([0.45, -0.05], np.float32)
@@ -79,8 +78,7 @@ class Pusher(RobotTask):
     def __init__(self, kind: str = "easy", variant: str = "default") -> None:
         if kind not in KINDS:
             raise ConfigurationError(f"kind={kind!r} must be one of {', '.join(map(repr, KINDS))}")
-        if variant not in VARIANTS:
-            raise ConfigurationError(f"variant={variant!r} must be one of {', '.join(map(repr, VARIANTS))}")
+        check_variant(variant)
         self.kind = kind
         self.variant = variant
         self.success_distance = 0.1 if kind == "easy" else 0.05

@@ -8,10 +8,8 @@ import jax.numpy as jnp
 import mujoco
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.envs.robot_task import RobotState, RobotTask, Start
-from kilolayer.errors import ConfigurationError
+from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
 
-VARIANTS: Final = ("default", "paper")
 
 TIP: Final = (0.11, 0.0, 0.0)
 """Metres: the fingertip's centre in the frame of the second link."""
@@ -58,8 +56,7 @@ class Reacher(RobotTask):
     """Radians per second: half the range of each joint's velocity at the start."""
 
     def __init__(self, variant: str = "default") -> None:
-        if variant not in VARIANTS:
-            raise ConfigurationError(f"variant={variant!r} must be one of {', '.join(map(repr, VARIANTS))}")
+        check_variant(variant)
         self.variant = variant
         self.engines = ("spring", "mujoco", "mjx") if self.paper else ("mujoco", "mjx")
 

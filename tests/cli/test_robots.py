@@ -1,0 +1,149 @@
+"""Robots on the command line: your own from a file, checked, timed, trained and gone on with."""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import kilolayer as kl
+from kilolayer.cli.main import main
+from kilolayer.envs import registry
+from kilolayer.training import Checkpoints, RunDirectory, Setup, init_state
+
+CRANE = Path(__file__).parents[2] / "examples" / "crane.py"
+SMALL = {
+    "depth": 4,
+    "width": 16,
+    "batch_size": 16,
+    "num_envs": 4,
+    "episode_length": 20,
+    "unroll_length": 10,
+    "gradient_steps_per_unroll": 2,
+    "replay_capacity": 60,
+    "min_replay": 20,
+    "total_env_steps": 240,
+    "num_evals": 3,
+    "num_eval_envs": 4,
+}
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.fixture(autouse=True)
+def forget_the_crane():
+    yield
+    registry.unregister("crane")
+    sys.modules.pop("crane", None)
+
+
+def state_of(path: Path):
+    run = RunDirectory.open(path)
+    setup = Setup.build(run.config())
+    checkpoints = Checkpoints(run.checkpoints)
+    try:
+        return checkpoints.restore(jax.eval_shape(lambda: init_state(setup)), checkpoints.resolve(None))
+    finally:
+        checkpoints.close()
+
+
+def bits(state) -> list[bytes]:
+    def plain(leaf):
+        return jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+    return [np.asarray(plain(leaf)).tobytes() for leaf in jax.tree.leaves(state)]
+
+
+def test_a_robot_on_mujoco_goes_on_bit_for_bit(tmp_path):
+    kl.train("reacher", run_dir=tmp_path / "whole", progress=False, **SMALL)
+    kl.train("reacher", run_dir=tmp_path / "half", progress=False, **SMALL | {"total_env_steps": 120, "num_evals": 1})
+    kl.train(resume=tmp_path / "half", total_env_steps=240, progress=False)
+    assert bits(state_of(tmp_path / "whole")) == bits(state_of(tmp_path / "half"))
+    config = RunDirectory.open(tmp_path / "whole").config()
+    assert (config.engine, config.variant) == ("mujoco", "default")
+    with pytest.raises(kl.ConfigurationError, match="engine"):
+        kl.train(resume=tmp_path / "half", engine="mjx", progress=False)
+
+
+def test_a_robot_of_your_own_from_a_file(capsys, tmp_path):
+    run = tmp_path / "run"
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    assert main(["--import", str(CRANE), "train", "crane", f"--run-dir={run}", *flags]) == 0
+    assert "finished" in capsys.readouterr().out
+    assert main(["eval", str(run), "--episodes=2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["env"] == "crane"
+
+    registry.unregister("crane")  # as in a session that does not import the file
+    assert main(["eval", str(run)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "env 'crane' is unknown" in line
+
+
+def test_check_prints_what_it_found_and_its_exit_code_tells(capsys):
+    assert main(["--import", str(CRANE), "envs", "check", "crane", "--num-envs=4", "--num-steps=30"]) == 0
+    assert "all numbers finite" in " ".join(capsys.readouterr().out.split())
+    assert main(["envs", "check", "reacher", "--num-envs=4", "--num-steps=30", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"name", "verdict", "text"} == set(found[0])
+    assert main(["envs", "check", "reacher", "--num-envs=0"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "there is no such file"),
+        ("import nonsense_that_is_not_there", "ModuleNotFoundError"),
+        ("def broken(:", "SyntaxError"),
+        ("x = 1\ny = 1 / 0\n", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_one_line(capsys, tmp_path, text, words):
+    path = tmp_path / "mine.py"
+    if text is not None:
+        path.write_text(text)
+    assert main(["--import", str(path), "envs"]) == 2
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert out == ""
+    assert words in line
+    sys.modules.pop("mine", None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(["--import"], "needs a Python file"), (["--import", "json"], "followed")]
+)
+def test_import_without_a_file_or_a_command_is_one_line(capsys, arguments, words):
+    assert main(arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_the_benchmark_gives_a_row_for_each_side(capsys):
+    arguments = ["--tasks=reacher", "--engines", "mujoco", "--num-envs=4", "--num-steps=3", "--rounds=2", "--json"]
+    assert main(["bench", "env", *arguments]) == 0
+    bare, rollout = json.loads(capsys.readouterr().out)
+    assert (bare["kind"], rollout["kind"]) == ("bare", "rollout")
+    assert bare["ratio_to_bare"] == rollout["rollout_ratio"] == 1.0
+    assert 0 < rollout["slowest"] <= rollout["env_steps_per_second"] <= rollout["fastest"]
+    assert main(["bench", "env", *arguments[:-1]]) == 0
+    table = capsys.readouterr().out
+    assert "bare" in table
+    assert "rollout" in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["bench", "speed"], "bench 'speed' is unknown"),
+        (["bench", "env", "--tasks=point_u_maze"], "has no body"),
+        (["bench", "env", "--rounds=0"], "rounds=0 must be at least 1"),
+        (["train", "reacher", "--engine=unreal"], "--engine"),
+        (["train", "point_u_maze", "--engine=mujoco"], "engine='mujoco' cannot move task PointMaze; it runs on point"),
+        (["train", "point_u_maze", "--variant=paper"], "has no variant 'paper'"),
+    ],
+)
+def test_what_cannot_be_is_one_line(capsys, arguments, words):
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
