@@ -40,6 +40,19 @@ POINT_MAZE_TRAINING: Mapping[str, Any] = {
 }
 """Sized for two CPU cores."""
 
+ARM_TRAINING: Mapping[str, Any] = {
+    "total_env_steps": 1_000_000,
+    "num_envs": 128,
+    "batch_size": 256,
+    "episode_length": 100,
+    "unroll_length": 50,
+    "gradient_steps_per_unroll": 64,
+    "replay_capacity": 2000,
+    "min_replay": 200,
+    "num_evals": 10,
+}
+"""For arms that only reach: sized for two CPU cores."""
+
 BUDGETS: Mapping[str, int] = {
     "ant_hardest_maze": 200_000_000,
     "ant_u5_maze": 400_000_000,
@@ -157,7 +170,15 @@ for _layout in ("u", "u_eval", "big", "big_eval", "big_eval_10", "hardest"):
 
 # Arms
 
-_register("arm_reach", "arm moves its wrist to a point", ArmReach, "mjx")
+_register(
+    "arm_reach",
+    "arm moves its wrist to a point",
+    ArmReach,
+    "mjx",
+    episode_length=ARM_TRAINING["episode_length"],
+    training=ARM_TRAINING,
+    paper_training={"episode_length": 1000},
+)
 for _level in ("easy", "hard"):
     _register(
         f"arm_push_{_level}",
@@ -176,7 +197,15 @@ _register("arm_grasp", "arm takes a cube between its fingers", ArmGrasp, "mjx")
 
 # Others
 
-_register("reacher", "two links reach a point in the plane", Reacher, "spring")
+_register(
+    "reacher",
+    "two links reach a point in the plane",
+    Reacher,
+    "spring",
+    episode_length=ARM_TRAINING["episode_length"],
+    training=ARM_TRAINING,
+    paper_training={"episode_length": 1000},
+)
 for _level in ("easy", "hard"):
     _register(f"pusher_{_level}", "arm pushes a puck to a point", functools.partial(Pusher, _level), "spring")
 _register("half_cheetah", "cheetah runs to a line", HalfCheetah, "mjx")

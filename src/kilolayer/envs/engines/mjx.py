@@ -1,5 +1,7 @@
 """MuJoCo XLA: MuJoCo's physics compiled with the rest of the program; on a GPU also by MuJoCo Warp."""
 
+import contextlib
+import io
 from typing import Any, Literal
 
 import equinox as eqx
@@ -112,7 +114,9 @@ def import_mjx(impl: Implementation) -> Any:
         ConfigurationError: if it, or Warp for `warp`, is not installed.
     """
     try:
-        from mujoco import mjx
+        # On import MJX prints that Warp is missing, whoever asks for it.
+        with contextlib.redirect_stdout(io.StringIO()):
+            from mujoco import mjx
     except ImportError:
         raise ConfigurationError("engine 'mjx' needs MuJoCo XLA; install it: pip install 'kilolayer[mjx]'") from None
     if impl == "warp":

@@ -1,6 +1,8 @@
 """Brax's spring pipeline: the physics of the paper's ant and humanoid figures."""
 
 import copy
+import contextlib
+import io
 from typing import Any
 
 import jax
@@ -86,8 +88,10 @@ def import_spring() -> tuple[Any, Any]:
         ConfigurationError: if Brax is not installed.
     """
     try:
-        from brax.io import mjcf
-        from brax.spring import pipeline
+        # On import MJX, which Brax imports, prints that Warp is missing.
+        with contextlib.redirect_stdout(io.StringIO()):
+            from brax.io import mjcf
+            from brax.spring import pipeline
     except ImportError:
         raise ConfigurationError("engine 'spring' needs Brax; install it: pip install 'kilolayer[brax]'") from None
     return mjcf, pipeline

@@ -1,7 +1,6 @@
 """The half cheetah: run to a place on a line."""
 
 from pathlib import Path
-from typing import Final
 
 import jax
 import jax.numpy as jnp

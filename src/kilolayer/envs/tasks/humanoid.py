@@ -16,7 +16,6 @@ from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_varian
 from kilolayer.envs.walls import add_walls
 from kilolayer.errors import ConfigurationError
 
-
 LINKS: Final = (
     "torso",
     "lwaist",

@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
 
-
 TIP: Final = (0.11, 0.0, 0.0)
 """Metres: the fingertip's centre in the frame of the second link."""
 
