@@ -1,8 +1,8 @@
 """A robot of your own: a crane learns to bring its swinging load anywhere it can reach, without a reward.
 
-    kilolayer --import examples/crane.py envs check crane
-    kilolayer --import examples/crane.py train crane --run-dir runs/crane
-    kilolayer --import examples/crane.py render runs/crane
+kilolayer --import examples/crane.py envs check crane
+kilolayer --import examples/crane.py train crane --run-dir runs/crane
+kilolayer --import examples/crane.py render runs/crane
 """
 
 import jax

@@ -6,7 +6,7 @@ from pathlib import Path
 import kilolayer
 
 SOURCE = Path(kilolayer.__file__).parent
-FLOORS = {"errors": 0, "nn": 1, "replay": 2, "envs": 2, "agents": 3, "training": 4, "report": 5, "cli": 6}
+FLOORS = {"errors": 0, "nn": 1, "replay": 2, "envs": 2, "agents": 3, "training": 4, "report": 5, "bench": 5, "cli": 6}
 
 
 def room_of(module: str) -> str:

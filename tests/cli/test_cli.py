@@ -99,6 +99,8 @@ def test_envs_lists_sizes_as_json(capsys):
         "goal_size": 2,
         "action_size": 2,
         "episode_length": 200,
+        "engines": ["point"],
+        "paper_engine": None,
     }
     layouts = ["u", "u2", "u3", "u4", "u5", "u6", "u7", "big", "hardest"]
     assert {f"point_{layout}_maze" for layout in layouts} <= set(by_name)

@@ -100,6 +100,11 @@ class History(eqx.Module):
     starts: jax.Array
     """Observations at other starts."""
 
+    @property
+    def done(self) -> np.ndarray:
+        """Where an episode ended."""
+        return np.asarray(self.result.terminated | self.result.truncated)
+
     def before(self, name: str) -> np.ndarray:
         """A field of the states before each step."""
         return np.concatenate([getattr(self.first, name)[None], getattr(self, name)[:-1]])
@@ -158,7 +163,6 @@ def test_sizes_are_the_papers(name: str) -> None:
     sizes = (268, 3, 17) if "humanoid" in name else TASKS[name].sizes
     paper = make(name, engine="mujoco", variant="paper")
     assert (paper.observation_size, paper.goal_size, paper.action_size) == sizes
-    assert environment.episode_length == paper.episode_length == 1000
 
 
 @on_short_and_long_rolls
@@ -192,14 +196,14 @@ def test_a_step_tells_where_its_episode_went_even_if_it_ended(roll: Roll) -> Non
     np.testing.assert_array_equal(result.observation, observed)
     np.testing.assert_array_equal(result.achieved_goal, achieved)
     np.testing.assert_array_equal(result.terminated, failed)
-    done = np.asarray(result.done)
+    done = roll.history.done
     np.testing.assert_array_equal(roll.history.observation[~done], observed[~done])
 
 
 @on_short_and_long_rolls
 def test_an_episode_that_ended_is_followed_by_a_fresh_start(roll: Roll) -> None:
     history = roll.history
-    done = np.asarray(history.result.done)
+    done = history.done
     low, high = np.min(history.starts, axis=0), np.max(history.starts, axis=0)
     # Noise at starts can be normal: 512 of them do not span all that there can be.
     margin = 0.5 * (high - low) + 1e-4
@@ -217,7 +221,7 @@ def test_an_episode_that_ended_is_followed_by_a_fresh_start(roll: Roll) -> None:
 @on_short_and_long_rolls
 def test_each_episode_has_a_goal_of_its_own(roll: Roll) -> None:
     history = roll.history
-    done = np.asarray(history.result.done)
+    done = history.done
     before, after = history.before("desired_goal"), np.asarray(history.desired_goal)
     changed = (before != after).any(axis=-1)
     if not roll.facts.goals_move:
@@ -243,7 +247,8 @@ def same_bits(one: History, other: History) -> None:
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(roll: Roll) -> None:
     other = roll.run(jax.random.key(1))
     same_bits(roll.history, roll.run(jax.random.key(0)))
-    assert (np.asarray(roll.history.observation) != other.observation).any(axis=-1).mean() > 0.99
+    # Some robots begin in one pose always, but none gets to the same place.
+    assert (np.asarray(roll.history.result.observation) != other.result.observation).any(axis=-1).all()
     assert (np.asarray(roll.history.desired_goal) != other.desired_goal).any(axis=-1).mean() > 0.5
 
 

@@ -14,28 +14,15 @@ from kilolayer.envs import make
 from kilolayer.report.canvas import RendererError, context_class
 from kilolayer.report.record import record
 from kilolayer.training import Checkpoints, Policy, RunDirectory, Setup, default_config, init_state, run_episodes
+from runs import SMALL, small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-SMALL = {
-    "width": 16,
-    "batch_size": 16,
-    "num_envs": 4,
-    "episode_length": 20,
-    "unroll_length": 10,
-    "gradient_steps_per_unroll": 2,
-    "replay_capacity": 60,
-    "min_replay": 20,
-    "total_env_steps": 160,
-    "num_evals": 2,
-    "num_eval_envs": 4,
-}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run that has just begun: pictures are the same for a policy that knows nothing."""
-    config = default_config("point_u_maze", **SMALL)
+    config = small_config()
     directory = RunDirectory.create(tmp_path_factory.mktemp("render") / "run", config)
     checkpoints = Checkpoints(directory.checkpoints, keep=1)
     checkpoints.save(init_state(Setup.build(config)))
@@ -68,7 +55,7 @@ def test_a_recording_is_the_evaluation_frame_by_frame(policy, length):
 
 def test_nothing_of_the_next_episode_is_shown():
     settings = SMALL | {"episode_length": 120, "unroll_length": 10, "replay_capacity": 240, "min_replay": 120}
-    config = default_config("ant", engine="mujoco", **settings | {"total_env_steps": 960})
+    config = default_config("humanoid", engine="mujoco", **settings | {"total_env_steps": 960})
     setup = Setup.build(config)
     policy = Policy(setup, init_state(setup).agent, 0)
     scene = record(policy, setup.eval_environment, jax.random.key(0), num_episodes=8, mode="stochastic")

@@ -59,8 +59,8 @@ def bench_env(
 ) -> Iterator[Speed]:
     """Time the physics of tasks. All sides are timed in turn, round by round, so that noise meets all alike.
 
-    A bare loop of the C engine (`mujoco.batch` without JAX) is timed always. Spring moves the paper's variant of a task,
-    the other engines the default one; a task that spring cannot move is not timed on it.
+    A bare loop of the C engine (`mujoco.batch` without JAX) is timed always. Spring moves the paper's variant of a
+    task, the other engines the default one; a task that spring cannot move is not timed on it.
 
     Args:
         tasks: names of environments of robots.

@@ -6,15 +6,11 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import jax
-import tyro
 
-from kilolayer.agents import ActionMode
+from kilolayer.cli.episodes import EpisodeOptions
 from kilolayer.cli.options import parse
-from kilolayer.envs import registry
-from kilolayer.envs.engines import EngineName
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.report.camera import CameraMode
 from kilolayer.report.canvas import RendererError, context_class
@@ -23,31 +19,17 @@ from kilolayer.report.progress import counted
 from kilolayer.report.record import record
 from kilolayer.report.scene import Scene
 from kilolayer.report.viewer import write_page
-from kilolayer.training import load
-from kilolayer.training.setup import Setup
 
 SMALLEST, LARGEST = 64, 4096
 """Pixels along an edge of the film."""
 
 
-@dataclasses.dataclass(frozen=True)
-class RenderOptions:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RenderOptions(EpisodeOptions):
     """Write a film (MP4), stills (PNG) and an interactive 3-D page (HTML) of evaluation episodes into RUN/render."""
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run directory."""
     episodes: int = 4
     """Episodes, each with a start and goal of its own."""
-    env: str | None = None
-    """Environment; None takes the run's evaluation environment."""
-    engine: EngineName | None = None
-    """How the world moves; None takes the run's engine."""
-    mode: ActionMode = "deterministic"
-    """How actions are chosen."""
-    checkpoint: str = "latest"
-    """Checkpoint: latest, best, or its env steps."""
-    seed: int = 0
-    """Seed of starts, goals and drawn actions."""
     camera: CameraMode | None = None
     """Where it is seen from: follow goes along with the robot, top shows the whole maze; None takes what suits."""
     size: str = "640x480"
@@ -56,8 +38,6 @@ class RenderOptions:
     """How many times as fast as it happened the film plays."""
     video: bool = True
     """Draw film and stills; --no-video writes the page alone, which needs no renderer on this machine."""
-    json: bool = False
-    """Print one JSON object with the paths."""
     quiet: bool = False
     """Show no progress."""
 
@@ -65,20 +45,12 @@ class RenderOptions:
 def run(arguments: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
     options = parse(RenderOptions, arguments, command="render")
-    if options.episodes < 1:
-        raise ConfigurationError(f"episodes={options.episodes} must be at least 1")
     if not (math.isfinite(options.speed) and 0.05 <= options.speed <= 100.0):
         raise ConfigurationError(f"speed={options.speed} must be from 0.05 to 100")
     size = _size(options.size)
-    policy = load(options.run, checkpoint=options.checkpoint)
     if options.video:
         _need_renderer()
-    config = policy.config
-    if options.env is not None:
-        config = dataclasses.replace(config, eval_env=registry.resolve(options.env))
-    if options.engine is not None:
-        config = dataclasses.replace(config, engine=options.engine)
-    environment = Setup.build(config).eval_environment
+    policy, environment = options.load()
     with counted("running", environment.episode_length, shown=not options.quiet) as advance:
         scene = record(
             policy,

@@ -170,15 +170,13 @@ for _layout in ("u", "u_eval", "big", "big_eval", "big_eval_10", "hardest"):
 
 # Arms
 
-_register(
-    "arm_reach",
-    "arm moves its wrist to a point",
-    ArmReach,
-    "mjx",
-    episode_length=ARM_TRAINING["episode_length"],
-    training=ARM_TRAINING,
-    paper_training={"episode_length": 1000},
-)
+_ARM: Mapping[str, Any] = {
+    "episode_length": ARM_TRAINING["episode_length"],
+    "training": ARM_TRAINING,
+    "paper_training": {"episode_length": 1000},
+}
+
+_register("arm_reach", "arm moves its wrist to a point", ArmReach, "mjx", **_ARM)
 for _level in ("easy", "hard"):
     _register(
         f"arm_push_{_level}",
@@ -197,15 +195,7 @@ _register("arm_grasp", "arm takes a cube between its fingers", ArmGrasp, "mjx")
 
 # Others
 
-_register(
-    "reacher",
-    "two links reach a point in the plane",
-    Reacher,
-    "spring",
-    episode_length=ARM_TRAINING["episode_length"],
-    training=ARM_TRAINING,
-    paper_training={"episode_length": 1000},
-)
+_register("reacher", "two links reach a point in the plane", Reacher, "spring", **_ARM)
 for _level in ("easy", "hard"):
     _register(f"pusher_{_level}", "arm pushes a puck to a point", functools.partial(Pusher, _level), "spring")
 _register("half_cheetah", "cheetah runs to a line", HalfCheetah, "mjx")

@@ -1,4 +1,4 @@
-"""Checks of a task before anyone trains on it: sizes, starts, goals, stability and speed, from zero and random actions."""
+"""Checks of a task before anyone trains on it: its sizes, starts, goals, stability and speed."""
 
 import dataclasses
 import time

@@ -8,9 +8,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from kilolayer.envs.engines.restart import where_envs
+from kilolayer.envs.engines.jax_engine import JaxEngine
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start
 from kilolayer.errors import ConfigurationError
 
@@ -25,7 +25,7 @@ class Carried(eqx.Module):
     qacc_warmstart: Float[Array, "*num_envs nv"]
 
 
-class MjxEngine:
+class MjxEngine(JaxEngine):
     """Steps all robots at once with MJX."""
 
     def __init__(self, task: RobotTask, *, impl: Implementation = "jax"):
@@ -49,25 +49,13 @@ class MjxEngine:
             raise ConfigurationError(f"engine 'mjx' cannot run task {type(task).__name__}: {error}") from None
         self._mjx = mjx
 
-    def init(self, start: Start) -> RobotState:
-        """Put robots where episodes begin."""
-        return jax.vmap(self._init)(start)
-
-    def restart(self, state: RobotState, start: Start, where: Bool[Array, " num_envs"]) -> RobotState:
-        """Put the robots that `where` names where new episodes begin, and leave the others."""
-        return jax.lax.cond(
-            jnp.any(where), lambda state: where_envs(where, self.init(start), state), lambda state: state, state
-        )
-
-    def step(self, state: RobotState, control: Float[Array, "num_envs nu"]) -> RobotState:
-        """Advance every robot by one control step."""
-        return jax.vmap(self._step)(state, control)
-
-    def _init(self, start: Start) -> RobotState:
+    def init_one(self, start: Start) -> RobotState:
+        """Put a robot where an episode begins."""
         data = self._make_data().replace(qpos=start.qpos, qvel=start.qvel)
         return self._state(data, jnp.zeros(self.model.nu))
 
-    def _step(self, state: RobotState, control: Array) -> RobotState:
+    def step_one(self, state: RobotState, control: Float[Array, " nu"]) -> RobotState:
+        """Advance a robot by one control step."""
         data = self._make_data().replace(
             qpos=state.qpos,
             qvel=state.qvel,

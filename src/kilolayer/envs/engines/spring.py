@@ -1,21 +1,22 @@
 """Brax's spring pipeline: the physics of the paper's ant and humanoid figures."""
 
-import copy
 import contextlib
+import copy
 import io
+import warnings
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from kilolayer.envs.engines.restart import where_envs
+from kilolayer.envs.engines.jax_engine import JaxEngine
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start
 from kilolayer.errors import ConfigurationError
 
 
-class SpringEngine:
+class SpringEngine(JaxEngine):
     """Steps all robots at once with Brax's spring pipeline.
 
     The model's joint armature, damping and stiffness have no effect there; its custom numbers (`constraint_stiffness`
@@ -36,30 +37,20 @@ class SpringEngine:
         self.substeps = task.substeps
         try:
             # Brax writes infinities into the ranges of the model that it is given, where there is no limit.
-            self._system = mjcf.load_model(copy.deepcopy(self.model))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that Brax's physics is not developed any further, at every load
+                self._system = mjcf.load_model(copy.deepcopy(self.model))
             mjcf.validate_model(self.model)
         except (NotImplementedError, ValueError, RuntimeError) as error:
             raise ConfigurationError(f"engine 'spring' cannot run task {type(task).__name__}: {error}") from None
         self._links = np.array([self._system.link_names.index(name) for name in task.tracked_bodies], np.int32)
 
-    def init(self, start: Start) -> RobotState:
-        """Put robots where episodes begin."""
-        return jax.vmap(self._init)(start)
-
-    def restart(self, state: RobotState, start: Start, where: Bool[Array, " num_envs"]) -> RobotState:
-        """Put the robots that `where` names where new episodes begin, and leave the others."""
-        return jax.lax.cond(
-            jnp.any(where), lambda state: where_envs(where, self.init(start), state), lambda state: state, state
-        )
-
-    def step(self, state: RobotState, control: Float[Array, "num_envs nu"]) -> RobotState:
-        """Advance every robot by one control step."""
-        return jax.vmap(self._step)(state, control)
-
-    def _init(self, start: Start) -> RobotState:
+    def init_one(self, start: Start) -> RobotState:
+        """Put a robot where an episode begins."""
         return self._state(self._pipeline.init(self._system, start.qpos, start.qvel), jnp.zeros(self.model.nu))
 
-    def _step(self, state: RobotState, control: Array) -> RobotState:
+    def step_one(self, state: RobotState, control: Float[Array, " nu"]) -> RobotState:
+        """Advance a robot by one control step."""
         inner, _ = jax.lax.scan(
             lambda inner, _: (self._pipeline.step(self._system, inner, control), None),
             state.engine,
