@@ -223,17 +223,34 @@ class Environment:
         )
 
         key, fresh_key = jax.random.split(state.key)
-        start, fresh_goal = self._draw(fresh_key, result.done.shape[0])
-        physics = self.engine.restart(physics, start, result.done)
         next_state = EnvironmentState(
+            physics=physics,
+            observation=result.observation,
+            achieved_goal=achieved_goal,
+            desired_goal=desired_goal,
+            episode_step=episode_step,
+            key=key,
+        )
+        # In most steps no episode ends, and nothing of this needs to be computed.
+        next_state = jax.lax.cond(
+            jnp.any(result.done), self._begin_anew, lambda state, done, key: state, next_state, result.done, fresh_key
+        )
+        return next_state, result
+
+    def _begin_anew(
+        self, state: EnvironmentState, done: Bool[Array, " num_envs"], key: PRNGKeyArray
+    ) -> EnvironmentState:
+        """Begin new episodes where the last ones are done."""
+        start, fresh_goal = self._draw(key, done.shape[0])
+        physics = self.engine.restart(state.physics, start, done)
+        return EnvironmentState(
             physics=physics,
             observation=jax.vmap(self.task.observe)(physics),
             achieved_goal=jax.vmap(self.task.achieved_goal)(physics),
-            desired_goal=jnp.where(result.done[:, None], fresh_goal, desired_goal),
-            episode_step=jnp.where(result.done, 0, episode_step),
-            key=key,
+            desired_goal=jnp.where(done[:, None], fresh_goal, state.desired_goal),
+            episode_step=jnp.where(done, 0, state.episode_step),
+            key=state.key,
         )
-        return next_state, result
 
     def _check(self, state: EnvironmentState, action: Float[Array, "num_envs action"]) -> None:
         """Refuse actions that cannot be."""

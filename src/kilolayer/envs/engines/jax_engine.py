@@ -3,7 +3,6 @@
 import abc
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from kilolayer.envs.engines.restart import where_envs
@@ -27,9 +26,7 @@ class JaxEngine(abc.ABC):
 
     def restart(self, state: RobotState, start: Start, where: Bool[Array, " num_envs"]) -> RobotState:
         """Put the robots that `where` names where new episodes begin, and leave the others."""
-        return jax.lax.cond(
-            jnp.any(where), lambda state: where_envs(where, self.init(start), state), lambda state: state, state
-        )
+        return where_envs(where, self.init(start), state)
 
     def step(self, state: RobotState, control: Float[Array, "num_envs nu"]) -> RobotState:
         """Advance every robot by one control step."""

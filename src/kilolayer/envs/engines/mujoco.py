@@ -61,14 +61,10 @@ class MujocoEngine:
     def restart(self, state: RobotState, start: Start, where: Bool[Array, " num_envs"]) -> RobotState:
         """Put the robots that `where` names where new episodes begin, and leave the others."""
 
-        def place(state: RobotState) -> RobotState:
-            fresh = self._place(state.engine.bits, start, where)
-            keep = ("position", "quaternion", "velocity", "angular_velocity")
-            merged = {name: where_envs(where, getattr(fresh, name), getattr(state, name)) for name in keep}
-            control = where_envs(where, fresh.control, state.control)
-            return RobotState(qpos=fresh.qpos, qvel=fresh.qvel, control=control, engine=fresh.engine, **merged)
-
-        return jax.lax.cond(jnp.any(where), place, lambda state: state, state)
+        fresh = self._place(state.engine.bits, start, where)
+        told = ("control", "position", "quaternion", "velocity", "angular_velocity")
+        merged = {name: where_envs(where, getattr(fresh, name), getattr(state, name)) for name in told}
+        return RobotState(qpos=fresh.qpos, qvel=fresh.qvel, engine=fresh.engine, **merged)
 
     def step(self, state: RobotState, control: Float[Array, "num_envs nu"]) -> RobotState:
         """Advance every robot by one control step."""
