@@ -30,6 +30,7 @@ test-all: test
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/replay.py
 	$(BIN)/python benchmarks/compile.py
+	$(BIN)/kilolayer bench env
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -183,13 +183,16 @@ def test_a_vmap_over_whole_environments_is_the_same_as_one_after_another() -> No
         jax.tree.map(lambda a, b, n=number: np.testing.assert_array_equal(a[n], b), stepped, alone)
 
 
-def test_a_control_that_is_no_number_shows_in_the_state() -> None:
+def test_a_control_that_is_no_number_shows_in_the_state_and_nowhere_else(monkeypatch, tmp_path, capfd) -> None:
+    monkeypatch.chdir(tmp_path)
     environment = make("reacher", engine="mujoco")
     state = jax.jit(environment.reset, static_argnums=1)(jax.random.key(0), 3)
     action = jnp.zeros((3, 2)).at[1, 0].set(jnp.nan)
     state, result = jax.jit(environment.step)(state, action)
     assert not jnp.isfinite(result.observation[1]).all()
     assert jnp.isfinite(result.observation[jnp.array([0, 2])]).all()
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_no_deadlock_when_two_environments_run_and_a_third_thread_copies_states() -> None:

@@ -41,6 +41,7 @@ class MujocoEngine:
             task: whose model to move.
             num_threads: cores to use; 0 takes all.
         """
+        _keep_no_log()
         self.model = task.model
         self.substeps = task.substeps
         self.body_ids = np.array([self.model.body(name).id for name in task.tracked_bodies], np.int32)
@@ -60,7 +61,6 @@ class MujocoEngine:
 
     def restart(self, state: RobotState, start: Start, where: Bool[Array, " num_envs"]) -> RobotState:
         """Put the robots that `where` names where new episodes begin, and leave the others."""
-
         fresh = self._place(state.engine.bits, start, where)
         told = ("control", "position", "quaternion", "velocity", "angular_velocity")
         merged = {name: where_envs(where, getattr(fresh, name), getattr(state, name)) for name in told}
@@ -151,3 +151,12 @@ class MujocoEngine:
         results = {name: value.astype(np.float32) for name, value in values.items()}
         results["bits"] = batch.state.view(np.uint32).copy()
         return {name: value.reshape(*leading, *value.shape[1:]) for name, value in results.items()}
+
+
+def _keep_no_log() -> None:
+    """Keep MuJoCo from printing, and from leaving a file MUJOCO_LOG.TXT in the working directory, when a robot's state
+    is not finite: whoever steps it sees that in the state.
+    """
+    config = mujoco.MjLogConfig.get()
+    config.logto_file = config.logto_console = False
+    config.set()
