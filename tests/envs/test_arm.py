@@ -545,7 +545,7 @@ def test_default_is_stable_under_wild_actions(name):
     assert (data.qpos[:7] < high + 0.1).all()
 
 
-@pytest.mark.parametrize("name", ["reach", "push_easy"])
+@pytest.mark.parametrize("name", ["reach", pytest.param("push_easy", marks=pytest.mark.slow)])
 def test_default_moves_alike_on_c_and_mjx(name, quick_compilation):
     """Equal to 1e-5 in the air. On the table the engines choose different points of contact, so they part a little."""
     task = TASKS[name]()

@@ -247,8 +247,8 @@ def same_bits(one: History, other: History) -> None:
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(roll: Roll) -> None:
     other = roll.run(jax.random.key(1))
     same_bits(roll.history, roll.run(jax.random.key(0)))
-    # Some robots begin in one pose always, but none gets to the same place.
-    assert (np.asarray(roll.history.result.observation) != other.result.observation).any(axis=-1).all()
+    # Arms begin in one pose always, and two actions may drive them to the same ends of their motors at first.
+    assert (np.asarray(roll.history.result.observation) != other.result.observation).any(axis=-1).mean() > 0.99
     assert (np.asarray(roll.history.desired_goal) != other.desired_goal).any(axis=-1).mean() > 0.5
 
 

@@ -243,10 +243,12 @@ class Environment:
         """Begin new episodes where the last ones are done."""
         start, fresh_goal = self._draw(key, done.shape[0])
         physics = self.engine.restart(state.physics, start, done)
+        observation = jax.vmap(self.task.observe)(physics)
+        achieved_goal = jax.vmap(self.task.achieved_goal)(physics)
         return EnvironmentState(
             physics=physics,
-            observation=jax.vmap(self.task.observe)(physics),
-            achieved_goal=jax.vmap(self.task.achieved_goal)(physics),
+            observation=jnp.where(done[:, None], observation, state.observation),
+            achieved_goal=jnp.where(done[:, None], achieved_goal, state.achieved_goal),
             desired_goal=jnp.where(done[:, None], fresh_goal, state.desired_goal),
             episode_step=jnp.where(done, 0, state.episode_step),
             key=state.key,
