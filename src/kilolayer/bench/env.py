@@ -13,7 +13,7 @@ import mujoco.batch
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from kilolayer.envs import Environment, EnvironmentState, RobotTask, make, registry
+from kilolayer.envs import EnvironmentState, RobotTask, registry
 from kilolayer.envs.engines.mujoco import MujocoEngine
 from kilolayer.errors import ConfigurationError
 from kilolayer.training.config import default_config
@@ -30,7 +30,7 @@ class Speed:
     variant: str
     engine: str
     kind: str
-    """`bare`: physics alone, with random controls. `rollout`: with observations, goals, resets and a policy."""
+    """`rollout`: with observations, goals, resets and a policy. `bare`: physics alone, under the rollout's controls."""
     num_envs: int
     env_steps_per_second: float
     """Median over the rounds."""
@@ -76,20 +76,20 @@ def bench_env(
         ConfigurationError: for a task that is unknown or no robot's, or an engine that is not installed.
     """
     for task in tasks:
-        sides: list[tuple[str, str, str, Callable[[], None]]] = []
         if not isinstance(registry.spec(task).make_task(), RobotTask):
             raise ConfigurationError(f"task={task!r} has no body to time; take a robot's, as {', '.join(TASKS)}")
-        environment = make(task, engine="mujoco")
-        sides.append(("default", "mujoco", "bare", _bare_mujoco(environment, num_envs, num_steps)))
+        sides: list[tuple[str, str, str, Callable[[], None]]] = []
+        tell(f"{task}: recording controls")
+        mujoco_rollout = Rollout(_setup(task, "mujoco", depth, width), num_envs, num_steps)
+        sides.append(("default", "mujoco", "bare", _bare_mujoco(mujoco_rollout)))
         for engine in engines:
-            variant = "paper" if engine == "spring" else "default"
             if engine == "spring" and registry.spec(task).paper_engine != "spring":
                 continue
-            config = default_config(task, engine=engine, variant=variant, depth=depth, width=width)
-            setup = Setup.build(config)
+            rollout = mujoco_rollout
             if engine != "mujoco":
-                sides.append((variant, engine, "bare", _bare(setup.environment, num_envs, num_steps)))
-            sides.append((variant, engine, "rollout", _rollout(setup, num_envs, num_steps)))
+                rollout = Rollout(_setup(task, engine, depth, width), num_envs, num_steps)
+                sides.append((rollout.setup.config.variant, engine, "bare", _bare(rollout)))
+            sides.append((rollout.setup.config.variant, engine, "rollout", rollout.run))
         first = []
         for _, engine, kind, run in sides:
             tell(f"{task}: compiling {kind} on {engine}")
@@ -99,7 +99,7 @@ def bench_env(
             tell(f"{task}: round {number + 1} of {rounds}")
             for (_, _, _, run), seconds in zip(sides, times, strict=True):
                 seconds.append(_seconds(run))
-        rollout = next((i for i, side in enumerate(sides) if side[1:3] == ("mujoco", "rollout")), None)
+        base = next((i for i, side in enumerate(sides) if side[1:3] == ("mujoco", "rollout")), None)
         for i, (variant, engine, kind, _) in enumerate(sides):
             speeds = [num_envs * num_steps / seconds for seconds in times[i]]
             yield Speed(
@@ -113,7 +113,7 @@ def bench_env(
                 fastest=max(speeds),
                 compile_seconds=max(first[i] - statistics.median(times[i]), 0.0),
                 ratio_to_bare=_ratio(times[0], times[i]),
-                rollout_ratio=None if rollout is None else _ratio(times[i], times[rollout]),
+                rollout_ratio=None if base is None else _ratio(times[i], times[base]),
             )
 
 
@@ -127,20 +127,65 @@ def _seconds(run: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-def _bare_mujoco(environment: Environment, num_envs: int, num_steps: int) -> Callable[[], None]:
-    """Return a loop over the C engine alone, on all cores, from the task's starts."""
-    task, engine = environment.task, environment.engine
+def _setup(task: str, engine: str, depth: int, width: int) -> Setup:
+    variant = "paper" if engine == "spring" else "default"
+    return Setup.build(default_config(task, engine=engine, variant=variant, depth=depth, width=width))
+
+
+class Rollout:
+    """A scan over an environment's steps with a stochastic, untrained policy, as training makes them."""
+
+    def __init__(self, setup: Setup, num_envs: int, num_steps: int):
+        """Draw starts and parameters."""
+        self.setup, self.num_envs, self.num_steps = setup, num_envs, num_steps
+        agent, environment = setup.agent, setup.environment
+        self.agent_state = jax.jit(agent.init)(jax.random.key(0))
+        self.begun = jax.jit(environment.reset, static_argnums=1)(jax.random.key(1), num_envs)
+        self.keys = jax.random.split(jax.random.key(2), num_steps)
+
+        def act(agent_state: Any, state: EnvironmentState, key: PRNGKeyArray) -> jax.Array:
+            return agent.act(agent_state, state.observation, state.desired_goal, key, "stochastic")
+
+        @jax.jit
+        def steps(agent_state: Any, state: EnvironmentState, keys: PRNGKeyArray) -> tuple[EnvironmentState, jax.Array]:
+            def step(state: EnvironmentState, key: PRNGKeyArray) -> tuple[EnvironmentState, jax.Array]:
+                state, result = environment.step(state, act(agent_state, state, key))
+                return state, jnp.sum(result.success)
+
+            return jax.lax.scan(step, state, keys)
+
+        @jax.jit
+        def controls(agent_state: Any, state: EnvironmentState, keys: PRNGKeyArray) -> jax.Array:
+            def step(state: EnvironmentState, key: PRNGKeyArray) -> tuple[EnvironmentState, jax.Array]:
+                action = act(agent_state, state, key)
+                return environment.step(state, action)[0], jax.vmap(environment.task.control)(action)
+
+            return jax.lax.scan(step, state, keys)[1]
+
+        self._steps, self._controls = steps, controls
+
+    def run(self) -> None:
+        """Make all steps, and wait for them."""
+        jax.block_until_ready(self._steps(self.agent_state, self.begun, self.keys))
+
+    def controls(self) -> jax.Array:
+        """Return the controls that `run` leads to: steps, environments, numbers."""
+        return self._controls(self.agent_state, self.begun, self.keys)
+
+
+def _bare_mujoco(rollout: Rollout) -> Callable[[], None]:
+    """Return a loop over the C engine alone, on all cores: the rollout's own starts and controls, and nothing else.
+
+    With other controls it would be other physics: ants that lie are slower to compute than ants that leap.
+    """
+    engine = rollout.setup.environment.engine
     assert isinstance(engine, MujocoEngine)
-    start, _ = jax.jit(jax.vmap(task.reset))(jax.random.split(jax.random.key(0), num_envs))
-    qpos, qvel = np.asarray(start.qpos), np.asarray(start.qvel)
-    batch = mujoco.batch.Batch(engine.model, nsim=num_envs, nthread=0)
-    rng = np.random.default_rng(0)
-    action = rng.uniform(-1.0, 1.0, (num_steps, num_envs, task.action_size)).astype(np.float32)
-    control = np.asarray(jax.jit(jax.vmap(jax.vmap(task.control)))(action))
+    control = np.asarray(rollout.controls())
+    rows = np.asarray(rollout.begun.physics.engine.bits).view(np.float64)
+    batch = mujoco.batch.Batch(engine.model, nsim=rollout.num_envs, nthread=0)
 
     def run() -> None:
-        batch.reset(stage=int(mujoco.mjtStage.mjSTAGE_NONE))
-        batch.qpos, batch.qvel = qpos, qvel
+        batch.state[:] = rows
         for one in control:
             batch.ctrl = one
             batch.step(nstep=engine.substeps)
@@ -148,35 +193,12 @@ def _bare_mujoco(environment: Environment, num_envs: int, num_steps: int) -> Cal
     return run
 
 
-def _bare(environment: Environment, num_envs: int, num_steps: int) -> Callable[[], None]:
-    """Return a scan over an engine's steps with random controls, from the task's starts."""
-    task, engine = environment.task, environment.engine
+def _bare(rollout: Rollout) -> Callable[[], None]:
+    """Return a scan over an engine's steps: the rollout's own starts and controls, and nothing else."""
+    engine, control = rollout.setup.environment.engine, rollout.controls()
 
     @jax.jit
-    def steps(key: PRNGKeyArray) -> Any:
-        def step(physics: Any, key: PRNGKeyArray) -> tuple[Any, None]:
-            action = jax.random.uniform(key, (num_envs, task.action_size), minval=-1.0, maxval=1.0)
-            return engine.step(physics, jax.vmap(task.control)(action)), None
+    def steps(physics: Any, control: jax.Array) -> Any:
+        return jax.lax.scan(lambda physics, one: (engine.step(physics, one), None), physics, control)[0]
 
-        start, _ = jax.vmap(task.reset)(jax.random.split(key, num_envs))
-        return jax.lax.scan(step, engine.init(start), jax.random.split(key, num_steps))[0]
-
-    return lambda: jax.block_until_ready(steps(jax.random.key(0)))
-
-
-def _rollout(setup: Setup, num_envs: int, num_steps: int) -> Callable[[], None]:
-    """Return a scan over the environment's steps with a stochastic policy, as training makes them."""
-    agent, environment = setup.agent, setup.environment
-    agent_state = jax.jit(agent.init)(jax.random.key(0))
-    begun = jax.jit(environment.reset, static_argnums=1)(jax.random.key(1), num_envs)
-
-    @jax.jit
-    def steps(agent_state: Any, state: EnvironmentState, key: PRNGKeyArray) -> tuple[EnvironmentState, jax.Array]:
-        def step(state: EnvironmentState, key: PRNGKeyArray) -> tuple[EnvironmentState, jax.Array]:
-            action = agent.act(agent_state, state.observation, state.desired_goal, key, "stochastic")
-            state, result = environment.step(state, action)
-            return state, jnp.sum(result.success)
-
-        return jax.lax.scan(step, state, jax.random.split(key, num_steps))
-
-    return lambda: jax.block_until_ready(steps(agent_state, begun, jax.random.key(2)))
+    return lambda: jax.block_until_ready(steps(rollout.begun.physics, control))

@@ -10,8 +10,6 @@ from kilolayer.envs.robot_task import load_mjcf
 
 MODEL = Path(__file__).parent / "assets" / "panda.xml"
 
-VARIANTS = ("default", "paper")
-
 HOME: dict[str, tuple[float, ...]] = {
     "default": (1.571, 0.742, 0.0, -1.571, 0.0, 3.054, 0.7854),
     "paper": (1.571, 0.742, 0.0, -1.571, 0.0, 3.054, 1.449),
