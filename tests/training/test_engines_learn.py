@@ -15,6 +15,8 @@ def test_reacher_is_learnt(engine: str, variant: str, tmp_path) -> None:
     result = kl.train(
         "reacher", engine=engine, variant=variant, run_dir=tmp_path / "run", progress=False, **ARM_TRAINING
     )
-    curve = [row["eval/success_any"] for row in result.run.metrics()]
-    assert curve[0] < 0.5
-    assert curve[-1] >= 0.9
+    first, *_, last = result.run.metrics()
+    assert last["eval/success_any"] >= 0.9
+    # An untrained arm that swings passes many goals on its way; it does not stay at them.
+    assert first["eval/success_final"] < 0.5
+    assert last["eval/time_at_goal"] > 2.5 * first["eval/time_at_goal"]
