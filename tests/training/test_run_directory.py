@@ -33,6 +33,7 @@ def test_a_run_leaves_what_its_docstring_says(finished):
     assert table[0].split(",")[0] == "env_steps"
     (system,) = json.loads(run.system_file.read_text())
     assert {"versions", "devices", "cpu_cores", "python"} <= set(system)
+    assert {"kilolayer", "jax", "mujoco"} <= set(system["versions"])
     assert list((finished / "tensorboard").glob("events*"))
 
 

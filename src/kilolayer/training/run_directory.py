@@ -15,7 +15,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,11 @@ from kilolayer.training.config import TrainConfig
 CONFIG_FORMAT = 1
 """Grows when a config.json of this version would be misread by the version before."""
 
-_RECORDED_PACKAGES = ("kilolayer", "jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "numpy")
+_RECORDED_PACKAGES = (
+    *("kilolayer", "jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "numpy"),
+    *("mujoco", "mujoco-mjx", "warp-lang", "brax"),
+)
+"""What a run's numbers depend on; those that are not installed are left out."""
 
 
 class RunDirectory:
@@ -168,8 +172,14 @@ def describe_system() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "devices": [device.device_kind for device in jax.devices()],
-        "versions": {name: importlib.metadata.version(name) for name in _RECORDED_PACKAGES},
+        "versions": dict(_versions()),
     }
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in _RECORDED_PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            yield name, importlib.metadata.version(name)
 
 
 def _write_json(path: Path, data: Any) -> None:
