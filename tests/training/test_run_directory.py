@@ -4,10 +4,10 @@ import json
 import os
 
 import pytest
-from runs import SMALL, final_state, small_config
 
 import kilolayer as kl
 from kilolayer.training import Checkpoints, RunDirectory
+from runs import SMALL, final_state, small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
