@@ -4,12 +4,12 @@ import dataclasses
 import json
 
 import pytest
-from runs import SMALL, small_config
 
 import kilolayer as kl
 from kilolayer import envs
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.training import RunDirectory, Setup, TrainConfig, default_config, read_config
+from runs import SMALL, small_config
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from runs import small_config
 
 from kilolayer.training import Episodes, Setup, init_state, run_episodes, summarize
+from runs import small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

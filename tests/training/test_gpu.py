@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 import pytest
-from runs import small_config
 
 import kilolayer as kl
+from runs import small_config
 
 
 @pytest.mark.gpu

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from runs import small_config
 
 import kilolayer as kl
 from kilolayer.training import Setup, compile_steps, init_state
+from runs import small_config
 
 CORRIDOR = "#######\n#R...G#\n#######\n"
 

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import assert_same_state, final_state, flags, kilolayer, small_config
 
 import kilolayer as kl
 from kilolayer.training import Checkpoints, RunDirectory
+from runs import assert_same_state, final_state, flags, kilolayer, small_config
 
 EVERY_UNROLL = {"total_env_steps": 1200, "num_evals": 30}
 

@@ -7,11 +7,11 @@ import sys
 import types
 
 import pytest
-from runs import small_config
 
 import kilolayer as kl
 from kilolayer.training import RunDirectory
 from kilolayer.training.sinks import FileSink, WandbSink
+from runs import small_config
 
 
 @pytest.fixture

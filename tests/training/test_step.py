@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from runs import SMALL, assert_same_state, small_config
 
 import kilolayer as kl
 from kilolayer import envs
 from kilolayer.training import RunDirectory, Setup, compile_steps, init_state, training_step
+from runs import SMALL, assert_same_state, small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
