@@ -150,3 +150,18 @@ def test_the_library_trains_by_name_with_settings(tmp_path):
     result = kl.train("point_u_maze", run_dir=tmp_path / "run", progress=False, **SMALL)
     assert result.env_steps == 400
     assert result.metrics["env_steps"] == 400
+
+
+def test_after_a_save_that_failed_closing_says_nothing_more(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1)
+
+    def fail(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints._manager, "close", fail)
+    with pytest.raises(OSError, match="No space"):
+        checkpoints.close()
+    monkeypatch.setattr(checkpoints._manager, "wait_until_finished", fail)
+    with pytest.raises(kl.TrainingError, match="No space"):
+        checkpoints.wait()
+    checkpoints.close()

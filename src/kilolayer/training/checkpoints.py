@@ -9,7 +9,7 @@ import re
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +41,7 @@ class Checkpoints:
         _hush_abandoned_io()
         self.directory = directory
         self._saving: int | None = None
+        self._failed = False
         policies = [LatestN(keep or 1), BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)]
         options = ocp.CheckpointManagerOptions(
             best_fn=_score,
@@ -130,8 +131,9 @@ class Checkpoints:
             self._manager.check_for_errors()
 
     def close(self) -> None:
-        """Let go of the directory."""
-        self._manager.close()
+        """Let go of the directory. After a save that failed, what fails on the way out is the same failure."""
+        with suppress(Exception) if self._failed else nullcontext():
+            self._manager.close()
 
     def restore(self, template: TrainState, step: int) -> TrainState:
         """Read a whole state.
@@ -195,6 +197,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # disk full, directory gone, and whatever else the writers meet
+            self._failed = True
             steps = [step for step in self.steps() if step != self._saving]
             last = f"the last good one is {self.directory / str(steps[-1])}" if steps else "there is none before it"
             raise TrainingError(
