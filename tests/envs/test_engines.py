@@ -292,7 +292,7 @@ def test_a_task_that_cannot_be_is_refused_in_one_line(task: type[RobotTask], wor
     [
         ({"engine": "mujco"}, "engine='mujco' is unknown; did you mean mujoco"),
         ({"engine": "point"}, "engine='point' cannot move task Reacher; it runs on"),
-        ({"variant": "papers"}, "variant='papers' is unknown"),
+        ({"variant": "papers"}, "variant='papers' must be one of 'default', 'paper'"),
     ],
 )
 def test_an_engine_or_variant_that_cannot_be_is_refused_in_one_line(settings: dict, words: str) -> None:

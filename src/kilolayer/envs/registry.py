@@ -9,6 +9,7 @@ from kilolayer.envs.engines import default_engine, make_engine
 from kilolayer.envs.environment import Engine, Environment, Task
 from kilolayer.envs.maze import Maze
 from kilolayer.envs.robot_task import Variant as Variant
+from kilolayer.envs.robot_task import check_variant
 from kilolayer.errors import ConfigurationError, nearest_names
 
 
@@ -40,13 +41,12 @@ class EnvironmentSpec:
         Raises:
             ConfigurationError: if it has no such variant.
         """
-        if variant == "default":
-            return self.task() if self.paper_engine is None else self.task(variant=variant)
-        if variant != "paper":
-            raise ConfigurationError(f"variant={variant!r} is unknown; there are 'default' and 'paper'")
-        if self.paper_engine is None:
+        check_variant(variant)
+        if self.paper_engine is not None:
+            return self.task(variant=variant)
+        if variant == "paper":
             raise ConfigurationError(f"env {self.name!r} has no variant 'paper'; leave variant at 'default'")
-        return self.task(variant=variant)
+        return self.task()
 
     def engine_name(self, engine: str, variant: str) -> str:
         """Return which engine `engine` means here: for `auto` the paper's, or the one that suits the machine."""

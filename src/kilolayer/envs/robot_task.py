@@ -88,6 +88,13 @@ class RobotTask:
     """The goal is reached below this distance between achieved and desired goal."""
     engines: tuple[str, ...] = ("mujoco", "mjx", "spring")
     """Engines that can move the robot; the first is the default on a CPU."""
+    variant: str = "default"
+    """Form of the task, for tasks that have more than one."""
+
+    @property
+    def paper(self) -> bool:
+        """Whether this is the paper's variant."""
+        return self.variant == "paper"
 
     def build(self) -> mujoco.MjSpec:
         """Return the model as MuJoCo's editable specification; override to add walls, props or your own edits."""
@@ -236,6 +243,12 @@ class RobotTask:
             angular_velocity=jnp.zeros((bodies, 3)),
             engine=None,
         )
+
+
+def rotate(quaternion: Float[Array, "4"], vector: Float[Array, "3"]) -> Float[Array, "3"]:
+    """Turn a vector of a body's frame into world axes, by the body's quaternion (w, x, y, z)."""
+    w, axis = quaternion[0], quaternion[1:]
+    return vector + 2 * jnp.cross(axis, jnp.cross(axis, vector) + w * vector)
 
 
 def check_variant(variant: str) -> None:

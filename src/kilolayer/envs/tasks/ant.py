@@ -70,11 +70,6 @@ class Ant(RobotTask):
         self.variant = variant
         self.engines = self._engines()
 
-    @property
-    def paper(self) -> bool:
-        """Whether this is the paper's variant."""
-        return self.variant == "paper"
-
     def _engines(self) -> tuple[str, ...]:
         return ("spring", "mujoco", "mjx") if self.paper else ("mujoco", "mjx")
 

@@ -49,11 +49,6 @@ class HalfCheetah(RobotTask):
         check_variant(variant)
         self.variant = variant
 
-    @property
-    def paper(self) -> bool:
-        """Whether this is the paper's variant."""
-        return self.variant == "paper"
-
     def draw_start(self, key: PRNGKeyArray) -> Start:
         """Draw a start around the zero pose."""
         position_key, velocity_key = jax.random.split(key)

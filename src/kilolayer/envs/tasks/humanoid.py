@@ -131,11 +131,6 @@ class Humanoid(RobotTask):
         self.engines = ("spring", "mujoco", "mjx") if self.paper else ("mujoco", "mjx")
 
     @property
-    def paper(self) -> bool:
-        """Whether this is the paper's variant."""
-        return self.variant == "paper"
-
-    @property
     def _maze(self) -> Maze | None:
         return getattr(self, "maze", None)
 

@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
+from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant, rotate
 from kilolayer.errors import ConfigurationError
 
 KINDS: Final = ("easy", "hard")
@@ -84,11 +84,6 @@ class Pusher(RobotTask):
         self.success_distance = 0.1 if kind == "easy" else 0.05
         self.engines = ("spring", "mujoco", "mjx") if self.paper else ("mujoco", "mjx")
 
-    @property
-    def paper(self) -> bool:
-        """Whether this is the paper's variant."""
-        return self.variant == "paper"
-
     def build(self) -> mujoco.MjSpec:
         """Return arm, table and object."""
         spec = super().build()
@@ -131,9 +126,8 @@ class Pusher(RobotTask):
         if self.paper:
             # The centre of mass of this link is the origin of its frame.
             return state.position[self.body("r_wrist_flex_link")]
-        roll, fork = self.body("r_wrist_roll_link"), jnp.asarray(FORK)
-        w, axis = state.quaternion[roll, 0], state.quaternion[roll, 1:]
-        return state.position[roll] + fork + 2 * jnp.cross(axis, jnp.cross(axis, fork) + w * fork)
+        roll = self.body("r_wrist_roll_link")
+        return state.position[roll] + rotate(state.quaternion[roll], jnp.asarray(FORK))
 
     def _goal(self, place: Float[Array, "2"]) -> Float[Array, "3"]:
         return jnp.append(ORIGIN + place, GOAL_BODY_HEIGHT if self.paper else OBJECT_HEIGHT)

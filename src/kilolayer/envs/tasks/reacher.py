@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import mujoco
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
+from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant, rotate
 
 TIP: Final = (0.11, 0.0, 0.0)
 """Metres: the fingertip's centre in the frame of the second link."""
@@ -59,11 +59,6 @@ class Reacher(RobotTask):
         self.variant = variant
         self.engines = ("spring", "mujoco", "mjx") if self.paper else ("mujoco", "mjx")
 
-    @property
-    def paper(self) -> bool:
-        """Whether this is the paper's variant."""
-        return self.variant == "paper"
-
     def build(self) -> mujoco.MjSpec:
         """Return the arm."""
         spec = super().build()
@@ -100,6 +95,4 @@ class Reacher(RobotTask):
 
     def _lever(self, state: RobotState) -> Float[Array, "3"]:
         """Return the way from the second joint to the tip, in world axes."""
-        w, axis = state.quaternion[0, 0], state.quaternion[0, 1:]
-        tip = jnp.asarray(TIP)
-        return tip + 2 * jnp.cross(axis, jnp.cross(axis, tip) + w * tip)
+        return rotate(state.quaternion[0], jnp.asarray(TIP))
