@@ -37,13 +37,13 @@ def test_an_agent_learns_to_reach_the_end_of_a_corridor(tmp_path):
 
 def finite_steps(depth: int, **settings):
     setup = Setup.build(small_config(depth=depth, **settings))
-    prefill, train = compile_steps(setup)
+    steps = compile_steps(setup)
     state = init_state(setup)
     while int(state.buffer.num_steps) < setup.config.min_replay:
-        state, _ = prefill(state)
+        state, _ = steps.collect(state)
     before = jax.tree.map(jnp.copy, state.agent)
-    state, output = train(state)
-    assert all(np.isfinite(value) for value in output.metrics.values())
+    state, (metrics, _) = steps.learn(state)
+    assert all(np.isfinite(value) for value in metrics.values())
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.agent))
     for network in (before.actor, before.critic.phi, before.critic.psi):
         assert network.depth == depth

@@ -10,7 +10,7 @@ import pytest
 
 import kilolayer as kl
 from kilolayer import envs
-from kilolayer.training import RunDirectory, Setup, compile_steps, init_state, training_step
+from kilolayer.training import RunDirectory, Setup, collect_step, compile_steps, init_state, learn_step
 from runs import SMALL, assert_same_state, small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -20,26 +20,26 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 def trained():
     """A setup, its state once the buffer is filled (two unrolls), and after the first round of gradient steps."""
     setup = Setup.build(small_config())
-    prefill, train = compile_steps(setup)
-    state = prefill(init_state(setup))[0]
-    state = prefill(state)[0]
+    steps = compile_steps(setup)
+    state = steps.collect(init_state(setup))[0]
+    state = steps.collect(state)[0]
     before = jax.tree.map(jnp.copy, state)
-    after, output = train(state)
-    return setup, before, after, output
+    after, (metrics, _) = steps.learn(steps.collect(state)[0])
+    return setup, before, after, metrics
 
 
 def test_a_step_advances_everything(trained):
-    _, before, after, output = trained
+    _, before, after, metrics = trained
     assert (before.env_steps, after.env_steps) == (80, 120)
     assert (int(before.gradient_steps), int(after.gradient_steps)) == (0, 3)
     changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), eqx.filter(before.agent, eqx.is_array), after.agent)
     assert all(jax.tree.leaves(changed.actor.head))
     assert all(jax.tree.leaves(changed.critic))
-    assert set(output.metrics) >= {"critic_loss", "actor_loss", "alpha", "entropy", "categorical_accuracy"}
-    assert all(np.isfinite(value) for value in output.metrics.values())
+    assert set(metrics) >= {"critic_loss", "actor_loss", "alpha", "entropy", "categorical_accuracy"}
+    assert all(np.isfinite(value) for value in metrics.values())
 
 
-def test_prefilling_learns_nothing(trained):
+def test_collecting_learns_nothing(trained):
     setup, before, _, _ = trained
     fresh = init_state(setup).agent
     assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool(jnp.all(a == b)), before.agent, fresh)))
@@ -56,18 +56,19 @@ def test_the_buffer_holds_what_the_environments_did(trained):
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(trained):
     setup, before, after, _ = trained
-    step = compile_steps(setup)[1]
-    again, _ = step(jax.tree.map(jnp.copy, before))
+    steps = compile_steps(setup)
+    again, _ = steps.learn(steps.collect(jax.tree.map(jnp.copy, before))[0])
     assert_same_state(after, again)
     other = init_state(dataclasses.replace(setup, config=small_config(seed=1)))
     with pytest.raises(AssertionError):
         assert_same_state(init_state(setup), other)
 
 
-def test_the_step_is_one_pure_function(trained):
+@pytest.mark.parametrize("half", [collect_step, learn_step])
+def test_each_half_is_a_pure_function_of_one_state(trained, half):
     setup, before, after, _ = trained
-    unjitted_shape = jax.eval_shape(lambda state: training_step(setup, state)[0], before)
-    assert jax.tree.structure(unjitted_shape) == jax.tree.structure(after)
+    shape = jax.eval_shape(lambda state: half(setup, state)[0], before)
+    assert jax.tree.structure(shape) == jax.tree.structure(after)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -134,10 +135,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_in_which_step(tmp_path
 
 def weights_after_training(**settings):
     setup = Setup.build(small_config(**settings))
-    prefill, train = compile_steps(setup)
+    steps = compile_steps(setup)
     state = init_state(setup)
     while state.env_steps < 160:
-        state, _ = (train if state.buffer.num_steps >= setup.config.min_replay else prefill)(state)
+        enough = state.buffer.num_steps >= setup.config.min_replay
+        state, _ = steps.collect(state)
+        if enough:
+            state, _ = steps.learn(state)
     return state.agent.actor.head.weight
 
 

@@ -7,7 +7,7 @@ from kilolayer.training.loop import TrainResult, train
 from kilolayer.training.policy import Policy, load
 from kilolayer.training.run_directory import RunDirectory, read_config
 from kilolayer.training.setup import Setup
-from kilolayer.training.step import TrainState, compile_steps, init_state, prefill_step, training_step
+from kilolayer.training.step import Steps, TrainState, collect_step, compile_steps, init_state, learn_step
 
 __all__ = [
     "Checkpoints",
@@ -15,17 +15,18 @@ __all__ = [
     "Policy",
     "RunDirectory",
     "Setup",
+    "Steps",
     "TrainConfig",
     "TrainResult",
     "TrainState",
+    "collect_step",
     "compile_steps",
     "default_config",
     "init_state",
+    "learn_step",
     "load",
-    "prefill_step",
     "read_config",
     "run_episodes",
     "summarize",
     "train",
-    "training_step",
 ]

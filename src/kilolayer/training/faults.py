@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 
-class Faults(eqx.Module):
-    """Where in a training step the first number appeared that is not finite; -1 where all are finite."""
+class CollectFaults(eqx.Module):
+    """Where in an unroll the first number appeared that is not finite; -1 where all are finite."""
 
     action_step: Int[Array, ""]
     """Step of the unroll in which the policy gave such an action."""
@@ -14,35 +14,40 @@ class Faults(eqx.Module):
     """Step of the unroll in which the physics gave such an observation."""
     physics_env: Int[Array, ""]
     """The first environment in which it did."""
-    gradient_step: dict[str, Int[Array, ""]]
-    """For each metric of the agent, the gradient step of the round in which it was such a number."""
-    parameter: Bool[Array, ""]
-    """The agent's state holds such a number at the end."""
 
-    def describe(self, environment: str, env_steps: int, num_envs: int, gradient_steps: int) -> str | None:
+    def describe(self, environment: str, env_steps: int, num_envs: int) -> str | None:
         """Say in words what was first not finite; None if nothing was.
 
         Args:
             environment: name of the environment.
-            env_steps: env steps before the training step.
+            env_steps: env steps before the unroll.
             num_envs: environments that step side by side.
-            gradient_steps: gradient steps before the training step.
         """
-        # What was first is the cause: the policy acts before the physics moves, and collecting comes before learning.
+        # What was first is the cause, and the policy acts before the physics moves.
         physics = f"the physics of {environment} in environment {int(self.physics_env)}"
-        collecting = [
-            (int(step), order, cause)
-            for order, (step, cause) in enumerate(
-                [(self.action_step, "the policy's action"), (self.physics_step, physics)]
-            )
-            if step >= 0
-        ]
-        if collecting:
-            step, _, cause = min(collecting)
-            return f"{cause} is not finite at env step {env_steps + num_envs * step:,}"
-        learning = [(int(step), name) for name, step in self.gradient_step.items() if step >= 0]
-        if learning:
-            step, name = min(learning)
+        causes = [(int(self.action_step), 0, "the policy's action"), (int(self.physics_step), 1, physics)]
+        step, _, cause = min((cause for cause in causes if cause[0] >= 0), default=(-1, 0, ""))
+        return f"{cause} is not finite at env step {env_steps + num_envs * step:,}" if cause else None
+
+
+class LearnFaults(eqx.Module):
+    """Where in a round of gradient steps the first number appeared that is not finite."""
+
+    gradient_step: dict[str, Int[Array, ""]]
+    """For each metric of the agent, the gradient step of the round in which it was such a number; -1 for none."""
+    parameter: Bool[Array, ""]
+    """The agent's state holds such a number at the end."""
+
+    def describe(self, env_steps: int, gradient_steps: int) -> str | None:
+        """Say in words what was first not finite; None if nothing was.
+
+        Args:
+            env_steps: env steps before the training step.
+            gradient_steps: gradient steps before the round.
+        """
+        causes = [(int(step), name) for name, step in self.gradient_step.items() if step >= 0]
+        if causes:
+            step, name = min(causes)
             return f"{name} is not finite at gradient step {gradient_steps + step:,} (env step {env_steps:,})"
         if self.parameter:
             return f"the agent's parameters are not finite after gradient step {gradient_steps:,}"

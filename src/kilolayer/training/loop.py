@@ -105,7 +105,7 @@ class _Trainer:
     def __init__(self, run: RunDirectory, setup: Setup, checkpoint: int | None, *, resumed: bool, show: bool):
         self.run, self.setup, self.config, self.show = run, setup, setup.config, show
         self.checkpoints = Checkpoints(run.checkpoints, keep=self.config.checkpoints_to_keep)
-        self.prefill_step, self.training_step = compile_steps(self.setup)
+        self.steps = compile_steps(self.setup)
         if resumed and self.checkpoints.steps():
             step = self.checkpoints.resolve(checkpoint)
             template = jax.eval_shape(lambda: init_state(self.setup))
@@ -155,19 +155,21 @@ class _Trainer:
         return TrainResult(self.run, self.env_steps, metrics, None if finished else stop.signal)
 
     def _advance(self) -> None:
-        """Take one training step; refuse what is not finite."""
-        steps = self.env_steps // self.config.num_envs
-        step = self.training_step if steps >= self.config.min_replay else self.prefill_step
+        """Collect, and learn once there is enough to learn from; refuse what is not finite."""
         gradient_steps = int(self.state.gradient_steps)
-        self.state, output = step(self.state)
-        output = jax.device_get(output)
-        fault = output.faults.describe(
-            self.setup.environment.name, self.env_steps, self.config.num_envs, gradient_steps
-        )
+        enough = self.env_steps // self.config.num_envs >= self.config.min_replay
+        self.state, collected = self.steps.collect(self.state)
+        learnt = None
+        if enough:
+            self.state, learnt = self.steps.learn(self.state)
+        fault = jax.device_get(collected).describe(self.setup.environment.name, self.env_steps, self.config.num_envs)
+        if learnt is not None:
+            metrics, faults = jax.device_get(learnt)
+            fault = fault or faults.describe(self.env_steps, gradient_steps)
+            self.train_metrics = {f"train/{name}": float(value) for name, value in metrics.items()}
         if fault is not None:
             self._refuse(fault)
         self.env_steps = self.state.env_steps
-        self.train_metrics = {f"train/{name}": float(value) for name, value in output.metrics.items()}
 
     def _refuse(self, fault: str) -> None:
         """Stop because of numbers that are not finite."""

@@ -8,7 +8,7 @@ import jax
 
 from kilolayer.training.config import TrainConfig
 from kilolayer.training.setup import Setup
-from kilolayer.training.step import init_state, training_step
+from kilolayer.training.step import compile_steps, init_state
 
 
 def plan(config: TrainConfig) -> dict[str, Any]:
@@ -19,14 +19,18 @@ def plan(config: TrainConfig) -> dict[str, Any]:
     """
     setup = Setup.build(config)
     state = jax.eval_shape(lambda: init_state(setup))
-    step = jax.jit(lambda state: training_step(setup, state), donate_argnums=0)
-    began = time.monotonic()
-    lowered = step.lower(state)
-    traced = time.monotonic()
-    memory = lowered.compile().memory_analysis()
-    compiled = time.monotonic()
+    trace_seconds = compile_seconds = 0.0
+    peaks = []
+    for step in compile_steps(setup):
+        began = time.monotonic()
+        lowered = step.lower(state)
+        traced = time.monotonic()
+        memory = lowered.compile().memory_analysis()
+        trace_seconds += traced - began
+        compile_seconds += time.monotonic() - traced
+        if memory is not None:
+            peaks.append(memory.argument_size_in_bytes + memory.temp_size_in_bytes)
     rounds = config.num_unrolls - config.prefill_env_steps // config.env_steps_per_unroll
-    peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes if memory is not None else None
     return {
         "env": setup.environment.name,
         "eval_env": setup.eval_environment.name,
@@ -38,9 +42,9 @@ def plan(config: TrainConfig) -> dict[str, Any]:
         **{f"{name}_parameters": count for name, count in setup.agent.parameter_counts().items()},
         "replay_bytes": _bytes(state.buffer),
         "state_bytes": _bytes(state),
-        "step_peak_bytes": peak,
-        "trace_seconds": traced - began,
-        "compile_seconds": compiled - traced,
+        "step_peak_bytes": max(peaks, default=None),
+        "trace_seconds": trace_seconds,
+        "compile_seconds": compile_seconds,
     }
 
 

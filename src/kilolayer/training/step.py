@@ -1,6 +1,12 @@
-"""The training step: unroll, insert, sample, learn. One pure function over one state, jitted with donated buffers."""
+"""The training step, in two halves over one state: collect (unroll, insert) and learn (sample, update).
 
-from collections.abc import Callable
+Each half is one pure function, jitted with donated buffers. They are two programs, not one: collecting goes on alone
+until the buffer holds enough, and a program that calls a C engine cannot be kept in the compilation cache, but the half
+that takes long to compile can.
+"""
+
+import dataclasses
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,7 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from kilolayer.agents import AgentState
 from kilolayer.envs import EnvironmentState
 from kilolayer.replay import ReplayBuffer, Trajectory, empty_buffer, insert
-from kilolayer.training.faults import Faults, finite_rows, first_false
+from kilolayer.training.faults import CollectFaults, LearnFaults, finite_rows, first_false
 from kilolayer.training.setup import Setup
 
 
@@ -27,14 +33,6 @@ class TrainState(eqx.Module):
     def env_steps(self) -> int:
         """Steps taken in all environments together (reads the device)."""
         return int(self.buffer.num_steps) * self.buffer.num_envs
-
-
-class StepOutput(eqx.Module):
-    """What a training step tells beside the new state."""
-
-    metrics: dict[str, Float[Array, ""]]
-    """The agent's metrics, each the mean over the gradient steps."""
-    faults: Faults
 
 
 def init_state(setup: Setup) -> TrainState:
@@ -60,31 +58,10 @@ def _init_state(setup: Setup) -> TrainState:
     )
 
 
-def training_step(setup: Setup, state: TrainState) -> tuple[TrainState, StepOutput]:
-    """Collect an unroll and take a round of gradient steps on the whole buffer."""
-    return _step(setup, state, setup.config.gradient_steps_per_unroll)
+def collect_step(setup: Setup, state: TrainState) -> tuple[TrainState, CollectFaults]:
+    """Unroll every environment with the policy, and insert what happened into the buffer."""
+    key, act_key = jax.random.split(state.key)
 
-
-def prefill_step(setup: Setup, state: TrainState) -> tuple[TrainState, StepOutput]:
-    """Collect an unroll, and learn nothing yet."""
-    return _step(setup, state, 0)
-
-
-StepFunction = Callable[[TrainState], tuple[TrainState, StepOutput]]
-
-
-def compile_steps(setup: Setup) -> tuple[StepFunction, StepFunction]:
-    """Return `prefill_step` and `training_step`, jitted; each consumes the state that it is given."""
-    prefill, train = (
-        jax.jit(lambda state, step=step: step(setup, state), donate_argnums=0) for step in (prefill_step, training_step)
-    )
-    return prefill, train
-
-
-def _step(setup: Setup, state: TrainState, gradient_steps: int) -> tuple[TrainState, StepOutput]:
-    key, act_key, learn_key = jax.random.split(state.key, 3)
-
-    # Unroll
     def act_and_step(
         environment: EnvironmentState, key: PRNGKeyArray
     ) -> tuple[EnvironmentState, tuple[Trajectory, Array, Array]]:
@@ -96,31 +73,42 @@ def _step(setup: Setup, state: TrainState, gradient_steps: int) -> tuple[TrainSt
     environment, (trajectory, action_finite, physics_finite) = jax.lax.scan(
         act_and_step, state.environment, jax.random.split(act_key, setup.config.unroll_length)
     )
-
-    # Insert
-    buffer = insert(state.buffer, trajectory)
-
-    # Sample and learn
-    def learn(agent: AgentState, key: PRNGKeyArray) -> tuple[AgentState, dict[str, Array]]:
-        return setup.agent.update(agent, buffer, key)
-
-    agent: AgentState = state.agent
-    metrics: dict[str, Array] = {}
-    if gradient_steps:
-        agent, metrics = jax.lax.scan(learn, agent, jax.random.split(learn_key, gradient_steps))
-
-    faults = Faults(
+    faults = CollectFaults(
         action_step=first_false(jnp.all(action_finite, axis=1)),
         physics_step=first_false(jnp.all(physics_finite, axis=1)),
         physics_env=first_false(jnp.all(physics_finite, axis=0)),
+    )
+    buffer = insert(state.buffer, trajectory)
+    return dataclasses.replace(state, buffer=buffer, environment=environment, key=key), faults
+
+
+def learn_step(setup: Setup, state: TrainState) -> tuple[TrainState, tuple[dict[str, Float[Array, ""]], LearnFaults]]:
+    """Take a round of gradient steps on the whole buffer; returns the agent's metrics too, each the round's mean."""
+    key, learn_key = jax.random.split(state.key)
+    gradient_steps = setup.config.gradient_steps_per_unroll
+
+    def learn(agent: AgentState, key: PRNGKeyArray) -> tuple[AgentState, dict[str, Array]]:
+        return setup.agent.update(agent, state.buffer, key)
+
+    agent, metrics = jax.lax.scan(learn, state.agent, jax.random.split(learn_key, gradient_steps))
+    faults = LearnFaults(
         gradient_step={name: first_false(jnp.isfinite(values)) for name, values in metrics.items()},
         parameter=~jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(agent)])),
     )
-    new_state = TrainState(
-        agent=agent,
-        buffer=buffer,
-        environment=environment,
-        key=key,
-        gradient_steps=state.gradient_steps + gradient_steps,
+    state = dataclasses.replace(state, agent=agent, key=key, gradient_steps=state.gradient_steps + gradient_steps)
+    return state, ({name: jnp.mean(values) for name, values in metrics.items()}, faults)
+
+
+class Steps(NamedTuple):
+    """Both halves of the training step, jitted for one setup; each consumes the state that it is given."""
+
+    collect: jax.stages.Wrapped
+    learn: jax.stages.Wrapped
+
+
+def compile_steps(setup: Setup) -> Steps:
+    """Return `collect_step` and `learn_step` for a setup, jitted."""
+    return Steps(
+        jax.jit(lambda state: collect_step(setup, state), donate_argnums=0),
+        jax.jit(lambda state: learn_step(setup, state), donate_argnums=0),
     )
-    return new_state, StepOutput({name: jnp.mean(values) for name, values in metrics.items()}, faults)
