@@ -340,8 +340,8 @@ def test_metrics_of_a_step_are_those_before_it():
     state, batch, key = first_state(), random_batch(), jax.random.key(0)
     _, metrics = learn(LEARNER, state, batch, key)
     assert all(np.isfinite(value) for value in metrics.values())
-    critic_loss, critic_metrics = jax.jit(LEARNER.critic_loss)(state.critic, batch)
-    actor_loss, actor_metrics = jax.jit(LEARNER.actor_loss)(state.actor, state.critic, jnp.ones(()), batch, key)
+    critic_loss, (psi, critic_metrics) = jax.jit(LEARNER.critic_loss)(state.critic, batch)
+    actor_loss, actor_metrics = jax.jit(LEARNER.actor_loss)(state.actor, state.critic, psi, jnp.ones(()), batch, key)
     expected = {**critic_metrics, **actor_metrics, "critic_loss": critic_loss, "actor_loss": actor_loss}
     expected |= {"alpha": 1.0, "alpha_loss": actor_metrics["entropy"] - 50.0 * ACTION}
     assert set(metrics) == set(expected)
@@ -370,9 +370,11 @@ def test_alpha_stands_still_at_its_target():
 def test_the_actor_loss_weighs_density_by_alpha():
     state, batch, key = first_state(), random_batch(), jax.random.key(0)
 
+    psi = state.critic.encode_goal(batch.desired_goal)
+
     @jax.jit
     def loss(alpha):
-        return AGENT.actor_loss(state.actor, state.critic, jnp.asarray(alpha), batch, key)
+        return AGENT.actor_loss(state.actor, state.critic, psi, jnp.asarray(alpha), batch, key)
 
     (at_zero, metrics), (at_two, _) = loss(0.0), loss(2.0)
     assert float(at_zero) == pytest.approx(-float(metrics["actor_value"]), rel=1e-5)
@@ -414,8 +416,8 @@ def outcome(agent):
 
     @jax.jit
     def look(state, batch, observation, goal):
-        critic_loss, _ = agent.critic_loss(state.critic, batch)
-        actor_loss, metrics = agent.actor_loss(state.actor, state.critic, jnp.ones(()), batch, jax.random.key(1))
+        critic_loss, (psi, _) = agent.critic_loss(state.critic, batch)
+        actor_loss, metrics = agent.actor_loss(state.actor, state.critic, psi, jnp.ones(()), batch, jax.random.key(1))
         return {
             "critic_loss": critic_loss,
             "actor_loss": actor_loss,

@@ -1,4 +1,5 @@
 import functools
+import os
 
 import equinox as eqx
 import jax
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Architecture, ResidualMLP
+from kilolayer.nn.checkpointing import choose_checkpoint, device_memory
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -136,6 +138,15 @@ def test_inverse_sqrt_divides_the_branch_by_the_root_of_the_number_of_blocks(x64
     )
 
 
+def test_the_branch_factor_can_be_that_of_another_depth(x64):
+    x, options = inputs(6, 5), {"block_size": 2, "residual_scaling": "inverse_sqrt"}
+    shallow = build(depth=4, scaled_for_depth=32, **options)
+    assert shallow.architecture.branch_factor(shallow.num_blocks) == 0.25
+    assert np.abs(apply(shallow, x) - apply(build(depth=4, **options), x)).min() > 1e-5
+    same = build(depth=4, scaled_for_depth=4, **options)
+    np.testing.assert_array_equal(apply(same, x), apply(build(depth=4, **options), x))
+
+
 def test_depth_zero_is_the_input_layer_and_the_head(x64):
     mlp = build(depth=0)
     x = inputs(6, 5)
@@ -184,12 +195,12 @@ def saved_activations(mlp, x):
 
 @functools.cache
 def without_checkpoints():
-    mlp, x = build(depth=10, block_size=2), inputs(37, 5)
+    mlp, x = build(depth=10, block_size=2, checkpoint="none"), inputs(37, 5)
     return apply(mlp, x), jax.jit(jax.grad(loss))(mlp, x), saved_activations(mlp, x)
 
 
 # Five blocks: 2 and 3 do not divide them, and 8 is more than there are.
-@pytest.mark.parametrize("checkpoint", ["block", "2", "3", "8"])
+@pytest.mark.parametrize("checkpoint", ["layer", "block", "2", "3", "8"])
 def test_checkpoints_change_memory_but_neither_output_nor_gradient(checkpoint):
     mlp, x = build(depth=10, block_size=2, checkpoint=checkpoint), inputs(37, 5)
     output, gradient, saved = without_checkpoints()
@@ -200,11 +211,85 @@ def test_checkpoints_change_memory_but_neither_output_nor_gradient(checkpoint):
     assert 0 < saved_activations(mlp, x) < 0.5 * saved
 
 
-@pytest.mark.parametrize(("checkpoint", "kept"), [("block", 4), ("1", 4), ("2", 2), ("4", 1)])
+@pytest.mark.parametrize(("checkpoint", "kept"), [("layer", 12), ("block", 4), ("1", 4), ("2", 2), ("4", 1)])
 def test_four_more_blocks_keep_the_inputs_that_the_policy_names(checkpoint, kept):
     x = inputs(37, 5)
     shallow, deep = (shapes(depth=depth, block_size=2, checkpoint=checkpoint) for depth in (8, 16))
     assert saved_activations(deep, x) - saved_activations(shallow, x) == kept * 37 * 8
+
+
+def test_a_larger_group_than_memory_needs_is_not_taken():
+    def choose(memory, **sizes):
+        return choose_checkpoint(batch_size=512, width=256, block_size=4, memory=memory, **sizes)
+
+    gib = 2**30
+    parameters = 48 * 1024 * 256 * 259
+    assert [choose(gib, num_blocks=n) for n in (1, 16)] == ["layer", "layer"]
+    assert choose(None, num_blocks=256) == "layer"
+    array = 2 * 4 * 512 * 256
+    needed = {"layer": 256 * 5, "block": 256 + 5, "2": 128 + 10, "4": 64 + 20}
+    for name, arrays in needed.items():
+        assert choose(2 * (parameters + arrays * array), num_blocks=256) == name
+        assert choose(2 * (parameters + arrays * array) - 2, num_blocks=256) != name
+    assert choose(gib // 1024, num_blocks=256) == "8", "the least there is, where nothing fits"
+
+
+def test_memory_is_what_the_host_or_its_container_has():
+    memory = device_memory()
+    assert memory is not None
+    assert 2**28 < memory <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_auto_is_resolved_for_the_sizes_at_hand(monkeypatch):
+    monkeypatch.setattr("kilolayer.nn.architecture.device_memory", lambda: 2 * (48 * 64 * 16 * 19 + 160_000))
+    sizes = {"batch_size": 64, "depth": 64, "width": 16}
+    assert Architecture().resolve(**sizes).checkpoint == "2"
+    assert Architecture().resolve(**sizes | {"batch_size": 2}).checkpoint == "layer"
+    assert Architecture(checkpoint="none").resolve(**sizes) == Architecture(checkpoint="none")
+
+
+# ---- Precision and unrolling -----------------------------------------------------------------------------------
+
+
+def products(precision):
+    """Return, of the matrix products forwards and backwards, the types of both sides and the precision asked for."""
+    mlp, x = build(depth=2, block_size=1, precision=precision, checkpoint="none"), inputs(6, 5)
+    text = jax.jit(jax.grad(loss)).lower(mlp, x).as_text()
+    return [line for line in text.splitlines() if "dot_general" in line]
+
+
+def test_float32_asks_for_all_digits_and_tf32_leaves_it_to_the_device():
+    exact, usual = products("float32"), products("tf32")
+    assert len(exact) == len(usual) >= 8
+    assert all("HIGHEST" in line for line in exact)
+    assert not any("HIGHEST" in line or "bf16" in line for line in usual)
+
+
+def test_bfloat16_multiplies_bfloat16_and_sums_float32_both_ways():
+    lines = products("bfloat16")
+    assert len(lines) >= 8
+    for line in lines:
+        signature = line.split(" : ")[-1]
+        assert signature.count("xbf16>") == 2, line
+        assert signature.endswith("xf32>"), line
+
+
+def test_bfloat16_is_near_float32_and_not_it():
+    x = inputs(64, 5)
+    full, half = (build(depth=4, precision=precision) for precision in ("float32", "bfloat16"))
+    gradients = [jax.grad(loss)(mlp, x).blocks.dense.weight for mlp in (full, half)]
+    for exact, rounded in ((full(x), half(x)), gradients):
+        error = np.linalg.norm(exact - rounded) / np.linalg.norm(exact)
+        assert 1e-4 < error < 0.05
+
+
+@pytest.mark.parametrize("unroll", [2, 3])
+def test_unrolling_changes_the_program_and_not_the_function(x64, unroll):
+    mlp, unrolled = (build(depth=10, block_size=2, checkpoint="none", unroll=turns) for turns in (1, unroll))
+    x = inputs(6, 5)
+    np.testing.assert_allclose(apply(unrolled, x), apply(mlp, x), rtol=1e-12)
+    plain, longer = (apply.lower(each, x).compile().as_text().count(" dot(") for each in (mlp, unrolled))
+    assert longer > plain
 
 
 # ---- One compiled block ------------------------------------------------------------------------------------
@@ -220,7 +305,7 @@ def count_equations(value):
     return sum(1 + count_equations(list(equation.params.values())) for equation in value.eqns)
 
 
-@pytest.mark.parametrize("checkpoint", ["none", "block", "2"])
+@pytest.mark.parametrize("checkpoint", ["none", "layer", "block", "2"])
 def test_program_does_not_grow_with_depth(checkpoint):
     def equations(depth):
         mlp = shapes(depth=depth, checkpoint=checkpoint)
@@ -249,7 +334,7 @@ def test_leading_axes_are_free(x64, shape):
     np.testing.assert_allclose(y.reshape(-1, 3), np.stack(rows), rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("checkpoint", ["none", "3"])
+@pytest.mark.parametrize("checkpoint", ["none", "layer", "3"])
 def test_jit_and_vmap_change_nothing(x64, checkpoint):
     mlp = build(depth=10, block_size=2, checkpoint=checkpoint)
     x = inputs(4, 5)
@@ -297,7 +382,12 @@ def test_gradient_reaches_every_parameter_and_agrees_with_finite_differences(x64
         ({"checkpoint": "0"}, "checkpoint='0' is unknown"),
         ({"checkpoint": "-2"}, "checkpoint='-2' is unknown"),
         ({"checkpoint": "1.5"}, "checkpoint='1.5' is unknown"),
-        ({"checkpoint": "layer"}, "checkpoint='layer' is unknown"),
+        ({"checkpoint": "layers"}, "checkpoint='layers' is unknown"),
+        ({"unroll": 0}, "unroll=0 must be at least 1"),
+        ({"precision": "float16"}, "precision='float16' is unknown; choose one of float32, tf32, bfloat16"),
+        ({"scaled_for_depth": 8}, "scaled_for_depth=8 needs residual_scaling=inverse_sqrt"),
+        ({"scaled_for_depth": 0, "residual_scaling": "inverse_sqrt"}, "scaled_for_depth=0 must be at least 4"),
+        ({"scaled_for_depth": 6, "residual_scaling": "inverse_sqrt"}, "depth=6 is not a multiple of block_size=4"),
         ({"checkpoint": ""}, "checkpoint='' is unknown"),
     ],
 )

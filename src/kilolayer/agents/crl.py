@@ -28,6 +28,7 @@ from kilolayer.nn import (
 from kilolayer.replay import Batch, ReplayBuffer, sample_hindsight
 
 Scalar = Float[Array, ""]
+Embeddings = Float[Array, "batch representation"]
 Parameters = TypeVar("Parameters")
 
 
@@ -163,6 +164,17 @@ class CRL:
         """The similarity of two embeddings."""
         return Energy(self.config.energy, self.config.temperature)
 
+    @property
+    def architecture_in_force(self) -> Architecture:
+        """The architecture, with what `auto` stands for here and with these sizes."""
+        config = self.config
+        depths, widths = (config.actor_depth, config.critic_depth), (config.actor_width, config.critic_width)
+        return self.architecture.resolve(
+            batch_size=self.batch_size,
+            depth=max(self.depth if depth is None else depth for depth in depths),
+            width=max(width or self.width for width in widths),
+        )
+
     def init(self, key: PRNGKeyArray) -> CRLState:
         """Draw a new agent: pi(s, g), phi(s, a), psi(g), and alpha = 1."""
         actor_key, phi_key, psi_key = jax.random.split(key, 3)
@@ -174,7 +186,7 @@ class CRL:
                 out_size,
                 depth=self.depth if depth is None else depth,
                 width=self.width if width is None else width,
-                architecture=self.architecture,
+                architecture=self.architecture_in_force,
                 key=key,
             )
 
@@ -263,23 +275,26 @@ class CRL:
 
     # ---- Learning ------------------------------------------------------------------------------------------------
 
-    def critic_loss(self, critic: Critic, batch: Batch) -> tuple[Scalar, Metrics]:
-        """Contrast each state-action's own future goal with the other goals of the batch (method 1.2)."""
+    def critic_loss(self, critic: Critic, batch: Batch) -> tuple[Scalar, tuple[Embeddings, Metrics]]:
+        """Contrast each state-action's own future goal with the other goals of the batch (method 1.2).
+
+        Returns:
+            The loss, and beside it psi(g) of the batch, with the metrics.
+        """
         phi = critic.encode_state_action(batch.observation, batch.action)
         psi = critic.encode_goal(batch.desired_goal)
         logits = self.energy.logits(phi, psi)
         contrastive = loss_function(self.config.loss)(logits)
         loss = contrastive + self.config.logsumexp_penalty * logsumexp_penalty(logits)
-        return loss, {"critic_loss": loss, **contrastive_metrics(logits, phi, psi)}
+        return loss, (psi, {"critic_loss": loss, **contrastive_metrics(logits, phi, psi)})
 
     def actor_loss(
-        self, actor: ResidualMLP, critic: Critic, alpha: Scalar, batch: Batch, key: PRNGKeyArray
+        self, actor: ResidualMLP, critic: Critic, psi: Embeddings, alpha: Scalar, batch: Batch, key: PRNGKeyArray
     ) -> tuple[Scalar, Metrics]:
         """Reach the hindsight goal, and stay random: mean of alpha log pi(a | s, g) - f(s, a, g) (method 1.3)."""
         mean, log_std = self.policy(actor, batch.observation, batch.desired_goal)
         action, log_density = tanh_gaussian.sample(mean, log_std, key)
         phi = critic.encode_state_action(batch.observation, action)
-        psi = critic.encode_goal(batch.desired_goal)
         value = self.energy.pairs(phi, psi)
         loss = jnp.mean(alpha * log_density - value)
         return loss, {"actor_loss": loss, "entropy": -jnp.mean(log_density), "actor_value": jnp.mean(value)}
@@ -290,23 +305,23 @@ class CRL:
         return jnp.exp(log_alpha) * jax.lax.stop_gradient(entropy - target)
 
     def learn(self, state: CRLState, batch: Batch, key: PRNGKeyArray) -> tuple[CRLState, Metrics]:
-        """Take one gradient step on `batch`: actor and alpha with the old critic, then the critic."""
+        """Take one gradient step on `batch`, all losses with the old critic; its psi(g) serves critic and actor."""
         config = self.config
+
+        critic_gradient, (psi, critic_metrics) = jax.grad(self.critic_loss, has_aux=True)(state.critic, batch)
+        critic, critic_optimizer = _adam(
+            config.critic_learning_rate, state.critic, critic_gradient, state.critic_optimizer
+        )
 
         alpha = jnp.exp(state.log_alpha)
         actor_gradient, actor_metrics = jax.grad(self.actor_loss, has_aux=True)(
-            state.actor, state.critic, alpha, batch, key
+            state.actor, state.critic, psi, alpha, batch, key
         )
         actor, actor_optimizer = _adam(config.actor_learning_rate, state.actor, actor_gradient, state.actor_optimizer)
 
         alpha_loss, alpha_gradient = jax.value_and_grad(self.alpha_loss)(state.log_alpha, actor_metrics["entropy"])
         log_alpha, alpha_optimizer = _adam(
             config.alpha_learning_rate, state.log_alpha, alpha_gradient, state.alpha_optimizer
-        )
-
-        critic_gradient, critic_metrics = jax.grad(self.critic_loss, has_aux=True)(state.critic, batch)
-        critic, critic_optimizer = _adam(
-            config.critic_learning_rate, state.critic, critic_gradient, state.critic_optimizer
         )
 
         new_state = CRLState(

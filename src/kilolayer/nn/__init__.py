@@ -1,6 +1,7 @@
 """Networks and objectives: the deep residual MLP, energies, contrastive losses, the tanh-Gaussian."""
 
 from kilolayer.nn import tanh_gaussian
+from kilolayer.nn.architecture import Architecture, ResidualScaling
 from kilolayer.nn.contrastive import (
     LOSSES,
     LossName,
@@ -13,8 +14,8 @@ from kilolayer.nn.contrastive import (
     loss_function,
 )
 from kilolayer.nn.energies import Energy, EnergyName
-from kilolayer.nn.layers import Activation, Dense, HiddenLayer, LayerNorm, Normalization, RMSNorm
-from kilolayer.nn.residual_mlp import Architecture, ResidualMLP, ResidualScaling
+from kilolayer.nn.layers import Activation, Dense, HiddenLayer, LayerNorm, Normalization, Precision, RMSNorm
+from kilolayer.nn.residual_mlp import ResidualMLP
 
 __all__ = [
     "LOSSES",
@@ -27,6 +28,7 @@ __all__ = [
     "LayerNorm",
     "LossName",
     "Normalization",
+    "Precision",
     "RMSNorm",
     "ResidualMLP",
     "ResidualScaling",

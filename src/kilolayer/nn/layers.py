@@ -12,6 +12,7 @@ from kilolayer.errors import ConfigurationError
 
 Activation = Literal["swish", "relu", "gelu"]
 Normalization = Literal["layer", "rms", "none"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "swish": jax.nn.swish,
@@ -22,6 +23,37 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 NORMALIZATION_EPSILON = 1e-6
 
 
+def matrix_product(
+    x: Float[Array, "*batch in"], weight: Float[Array, "in out"], precision: Precision
+) -> Float[Array, "*batch out"]:
+    """Return `x @ weight` in float32, computed as `precision` says, forwards and backwards.
+
+    `tf32` leaves the choice to the device: TF32 units on a GPU that has them, float32 on a CPU.
+    """
+    if precision == "bfloat16":
+        return _bfloat16_product(x, weight)
+    return jnp.matmul(x, weight, precision=jax.lax.Precision.HIGHEST if precision == "float32" else None)
+
+
+@jax.custom_vjp
+def _bfloat16_product(x: Array, weight: Array) -> Array:
+    return jnp.matmul(x.astype(jnp.bfloat16), weight.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
+
+
+def _bfloat16_forward(x: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _bfloat16_product(x, weight), (x, weight)
+
+
+def _bfloat16_backward(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    # Left to itself, the derivative would multiply a float32 by a bfloat16 matrix, which no fast unit does.
+    x, weight = saved
+    rows = x.reshape(-1, x.shape[-1]).T
+    return _bfloat16_product(cotangent, weight.T), _bfloat16_product(rows, cotangent.reshape(rows.shape[1], -1))
+
+
+_bfloat16_product.defvjp(_bfloat16_forward, _bfloat16_backward)
+
+
 class Dense(eqx.Module):
     """An affine map, `x @ weight + bias`.
 
@@ -30,16 +62,18 @@ class Dense(eqx.Module):
 
     weight: Float[Array, "*stack in out"]
     bias: Float[Array, "*stack out"]
+    precision: Precision = eqx.field(static=True)
 
-    def __init__(self, in_size: int, out_size: int, *, key: PRNGKeyArray):
+    def __init__(self, in_size: int, out_size: int, *, precision: Precision = "tf32", key: PRNGKeyArray):
         """Draw the weights of a map from `in_size` to `out_size` numbers."""
         limit = 1.0 / max(in_size, 1) ** 0.5
         self.weight = jax.random.uniform(key, (in_size, out_size), minval=-limit, maxval=limit)
         self.bias = jnp.zeros(out_size)
+        self.precision = precision
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         """Map the last axis of `x`."""
-        return x @ self.weight + self.bias
+        return matrix_product(x, self.weight, self.precision) + self.bias
 
 
 class LayerNorm(eqx.Module):
@@ -89,6 +123,7 @@ class HiddenLayer(eqx.Module):
         *,
         activation: Activation = "swish",
         normalization: Normalization = "layer",
+        precision: Precision = "tf32",
         key: PRNGKeyArray,
     ):
         """Build a layer from `in_size` to `out_size` numbers.
@@ -98,7 +133,7 @@ class HiddenLayer(eqx.Module):
         """
         if activation not in ACTIVATIONS:
             raise ConfigurationError(f"activation={activation!r} is unknown; choose one of {', '.join(ACTIVATIONS)}")
-        self.dense = Dense(in_size, out_size, key=key)
+        self.dense = Dense(in_size, out_size, precision=precision, key=key)
         match normalization:
             case "layer":
                 self.norm = LayerNorm(out_size)

@@ -1,85 +1,12 @@
 """The deep residual MLP: one template for actor, state-action encoder and goal encoder."""
 
-import dataclasses
-from typing import Literal
-
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn.layers import Activation, Dense, HiddenLayer, Normalization
-
-ResidualScaling = Literal["none", "inverse_sqrt"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Architecture:
-    """What every residual stack of an agent has in common; depth and width are set for each network apart."""
-
-    block_size: int = 4
-    """Dense layers in a residual block."""
-    activation: Activation = "swish"
-    """Activation after every normalisation."""
-    normalization: Normalization = "layer"
-    """Normalisation after every dense layer."""
-    residual: bool = True
-    """Add each block's input to its output."""
-    residual_scaling: ResidualScaling = "none"
-    """Factor on every block's branch: none, or inverse_sqrt: 1/sqrt(number of blocks), the depth-muP of MACRL."""
-    checkpoint: str = "none"
-    """Activations kept for the backward pass: none (keep all), block (keep each block's input and compute the rest
-    again), or a number k (keep every k-th block's input)."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot be.
-
-        Raises:
-            ConfigurationError: naming the field, its value and what would be valid.
-        """
-        if self.block_size < 1:
-            raise ConfigurationError(f"block_size={self.block_size} must be at least 1")
-        if self.residual_scaling not in ("none", "inverse_sqrt"):
-            raise ConfigurationError(
-                f"residual_scaling={self.residual_scaling!r} is unknown; choose one of none, inverse_sqrt"
-            )
-        if self.residual_scaling != "none" and not self.residual:
-            raise ConfigurationError("residual_scaling needs residual=True: there is no branch to scale")
-        self.blocks_per_checkpoint()
-
-    def num_blocks(self, depth: int) -> int:
-        """Return the number of residual blocks in a network of `depth` layers.
-
-        Raises:
-            ConfigurationError: if `depth` is negative or no multiple of the block size.
-        """
-        if depth < 0:
-            raise ConfigurationError(f"depth={depth} must be 0 or a multiple of block_size={self.block_size}")
-        if depth % self.block_size:
-            below = depth - depth % self.block_size
-            raise ConfigurationError(
-                f"depth={depth} is not a multiple of block_size={self.block_size}; "
-                f"try {below} or {below + self.block_size}"
-            )
-        return depth // self.block_size
-
-    def blocks_per_checkpoint(self) -> int | None:
-        """Return how many blocks share one saved input; None if every activation is kept.
-
-        Raises:
-            ConfigurationError: if `checkpoint` is neither none, block nor a positive number.
-        """
-        match self.checkpoint:
-            case "none":
-                return None
-            case "block":
-                return 1
-            case text if text.isdecimal() and int(text) > 0:
-                return int(text)
-        raise ConfigurationError(
-            f"checkpoint={self.checkpoint!r} is unknown; use none, block, or a number of blocks such as 8"
-        )
+from kilolayer.nn.architecture import Architecture
+from kilolayer.nn.layers import Dense, HiddenLayer
 
 
 class ResidualMLP(eqx.Module):
@@ -134,6 +61,7 @@ class ResidualMLP(eqx.Module):
                 width,
                 activation=architecture.activation,
                 normalization=architecture.normalization,
+                precision=architecture.precision,
                 key=key,
             )
 
@@ -143,7 +71,7 @@ class ResidualMLP(eqx.Module):
         if num_blocks:
             block_keys = jax.random.split(block_key, (num_blocks, architecture.block_size))
             self.blocks = jax.vmap(jax.vmap(lambda k: hidden_layer(width, k)))(block_keys)
-        self.head = Dense(width, out_size, key=head_key)
+        self.head = Dense(width, out_size, precision=architecture.precision, key=head_key)
         self.architecture = architecture
 
     @property
@@ -169,18 +97,25 @@ class ResidualMLP(eqx.Module):
         if group is None:
             return self._walk(x, self.blocks)
         whole = self.num_blocks - self.num_blocks % group
+        walk = jax.checkpoint(lambda x, blocks: self._walk(x, blocks), prevent_cse=False)
         if whole:
             groups = jax.tree.map(lambda p: p[:whole].reshape(-1, group, *p.shape[1:]), self.blocks)
-            walk = jax.checkpoint(lambda x, blocks: self._walk(x, blocks), prevent_cse=False)
             x, _ = jax.lax.scan(lambda x, blocks: (walk(x, blocks), None), x, groups)
         if whole < self.num_blocks:
-            rest = jax.tree.map(lambda p: p[whole:], self.blocks)
-            x = jax.checkpoint(lambda x, blocks: self._walk(x, blocks))(x, rest)
+            x = walk(x, jax.tree.map(lambda p: p[whole:], self.blocks))
         return x
 
     def _walk(self, x: Float[Array, "*batch width"], blocks: HiddenLayer) -> Float[Array, "*batch width"]:
         """Apply stacked `blocks` one after the other."""
-        x, _ = jax.lax.scan(lambda x, block: (self._block(x, block), None), x, blocks)
+
+        def apply(x: Array, block: HiddenLayer) -> Array:
+            return self._block(x, block)
+
+        if self.architecture.checkpoint != "none":
+            # What lies between two matrix products is cheaper to compute again than to write to memory and read back.
+            policy = jax.checkpoint_policies.dots_saveable
+            apply = jax.checkpoint(apply, policy=policy, prevent_cse=False)
+        x, _ = jax.lax.scan(lambda x, block: (apply(x, block), None), x, blocks, unroll=self.architecture.unroll)
         return x
 
     def _block(self, x: Float[Array, "*batch width"], block: HiddenLayer) -> Float[Array, "*batch width"]:
@@ -188,6 +123,5 @@ class ResidualMLP(eqx.Module):
         h = x
         for index in range(self.architecture.block_size):
             h = jax.tree.map(lambda p, i=index: p[i], block)(h)
-        if self.architecture.residual_scaling == "inverse_sqrt":
-            h = h / jnp.sqrt(float(self.num_blocks))
+        h = h * self.architecture.branch_factor(self.num_blocks)
         return x + h if self.architecture.residual else h
