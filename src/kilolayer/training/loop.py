@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from kilolayer.compilation_cache import enable_compilation_cache
 from kilolayer.errors import ConfigurationError, RunError, TrainingError
 from kilolayer.training.checkpoints import Checkpoints
 from kilolayer.training.config import TrainConfig, default_config
@@ -80,6 +81,7 @@ def train(
             raise ConfigurationError("config holds all settings; leave env and the others out")
         if checkpoint is not None:
             raise ConfigurationError(f"checkpoint={checkpoint} needs resume")
+    enable_compilation_cache()
     setup = Setup.build(config)
     require_extras(config)
     if resume is None:

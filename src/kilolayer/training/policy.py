@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from kilolayer.agents import ActionMode, AgentState
+from kilolayer.compilation_cache import enable_compilation_cache
 from kilolayer.errors import ConfigurationError
 from kilolayer.training.checkpoints import Checkpoints
 from kilolayer.training.config import TrainConfig
@@ -91,6 +92,7 @@ def load(run: str | os.PathLike, *, checkpoint: int | str | None = None) -> Poli
     Raises:
         RunError: if the directory is not a run, has no such checkpoint, or the checkpoint is damaged.
     """
+    enable_compilation_cache()
     directory = RunDirectory.open(run)
     setup = Setup.build(directory.config())
     checkpoints = Checkpoints(directory.checkpoints)
