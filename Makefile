@@ -28,8 +28,8 @@ test-all: test
 	$(BIN)/pytest -m slow
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/replay.py
-	$(BIN)/python benchmarks/compile.py
+	$(BIN)/kilolayer bench replay --against naive
+	$(BIN)/kilolayer bench step --against naive
 	$(BIN)/kilolayer bench env
 
 $(INSTALLED): pyproject.toml constraints.txt

@@ -32,6 +32,12 @@ class Speed:
     kind: str
     """`rollout`: with observations, goals, resets and a policy. `bare`: physics alone, under the rollout's controls."""
     num_envs: int
+    depth: int
+    """Of the actor."""
+    width: int
+    """Of the actor."""
+    step_seconds: float
+    """For a step of all environments, median over the rounds."""
     env_steps_per_second: float
     """Median over the rounds."""
     slowest: float
@@ -108,6 +114,9 @@ def bench_env(
                 engine=engine,
                 kind=kind,
                 num_envs=num_envs,
+                depth=depth,
+                width=width,
+                step_seconds=statistics.median(times[i]) / num_steps,
                 env_steps_per_second=statistics.median(speeds),
                 slowest=min(speeds),
                 fastest=max(speeds),

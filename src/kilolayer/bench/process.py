@@ -1,0 +1,66 @@
+"""One measurement in a process of its own, so that its peak memory and its threads are its own."""
+
+import importlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from kilolayer.errors import KilolayerError
+
+MARK = "kilolayer-bench-result:"
+
+
+def run_apart(function: str, arguments: Mapping[str, Any], *, environment: Mapping[str, str] | None = None) -> Any:
+    """Call a function in a fresh process and return what it returned.
+
+    Args:
+        function: as `module:name`.
+        arguments: its keyword arguments, plain data.
+        environment: variables to set there besides.
+
+    Raises:
+        KilolayerError: in one line, if the process fails.
+    """
+    command = [sys.executable, "-m", __name__, function, json.dumps(dict(arguments))]
+    # What was compiled before must not be taken from the disk while compiling is timed.
+    settings = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"} | dict(environment or {})
+    process = subprocess.run(command, env=settings, capture_output=True, text=True)
+    for line in process.stdout.splitlines():
+        if line.startswith(MARK):
+            return json.loads(line.removeprefix(MARK))
+    if process.returncode == -signal.SIGKILL:
+        reason = "killed, as the system does when memory runs out"
+    else:
+        reason = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+    what = ", ".join(f"{name}={value}" for name, value in arguments.items())
+    raise KilolayerError(f"the measurement of {what} failed: {reason}")
+
+
+def peak_bytes() -> int:
+    """Return the most memory that the device of this process held, or on a CPU this process itself."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in stats:
+        return int(stats["peak_bytes_in_use"])
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def device_name() -> str:
+    """Return what the measurement ran on: the device's kind, and the number of cores of a CPU."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return device.device_kind
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{device.device_kind}, {cores} cores"
+
+
+if __name__ == "__main__":
+    module, name = sys.argv[1].split(":")
+    print(MARK + json.dumps(getattr(importlib.import_module(module), name)(**json.loads(sys.argv[2]))))

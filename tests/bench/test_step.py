@@ -1,0 +1,114 @@
+"""The benchmark's naive step is the same step, and its floor counts what must be multiplied."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kilolayer.agents import CRL, CRLConfig
+from kilolayer.bench import naive
+from kilolayer.bench.process import run_apart
+from kilolayer.bench.step import matrix_operations
+from kilolayer.cli.main import main
+from kilolayer.errors import ConfigurationError, KilolayerError
+from kilolayer.nn import Architecture
+from kilolayer.replay import Batch
+
+AGENT = CRL(5, 2, 3, batch_size=8, depth=8, width=16)
+
+
+def a_batch(agent=AGENT):
+    keys = jax.random.split(jax.random.key(1), 3)
+    return Batch(*(jax.random.normal(key, (agent.batch_size, size)) for key, size in zip(keys, (5, 3, 2), strict=True)))
+
+
+@pytest.mark.parametrize("checkpoint", ["none", "layer", "block"])
+def test_the_naive_step_is_the_agents_step(quick_compilation, checkpoint):
+    agent = dataclasses.replace(AGENT, architecture=Architecture(checkpoint=checkpoint))
+    state, key = agent.init(jax.random.key(0)), jax.random.key(2)
+    plain = naive.from_crl(agent, state)
+    ours, metrics = jax.jit(agent.learn)(state, a_batch(), key)
+    theirs, expected = jax.jit(naive.learn)(plain, a_batch(), key)
+    for name, value in expected.items():
+        assert float(metrics[name]) == pytest.approx(float(value), rel=1e-5), name
+    # Adam's first step is nearly the sign of the gradient; its first moment is a tenth of the gradient itself.
+    for name, part in (("actor", ours.actor_optimizer), ("phi", ours.critic_optimizer), ("psi", ours.critic_optimizer)):
+        moments = part[0].mu if name == "actor" else getattr(part[0].mu, name)
+        reference = theirs.optimizers["actor" if name == "actor" else "critic"][0].mu
+        reference = reference if name == "actor" else reference[name]
+        for n in range(2):
+            for k in range(4):
+                actual, wanted = moments.blocks.dense.weight[n, k], reference["blocks"][n][k]["w"]
+                np.testing.assert_allclose(actual, wanted, rtol=1e-3, atol=1e-5 * float(jnp.abs(wanted).max()))
+    np.testing.assert_allclose(ours.log_alpha, theirs.log_alpha, rtol=1e-5)
+
+
+def test_the_naive_step_refuses_what_it_does_not_know():
+    for agent in (
+        dataclasses.replace(AGENT, config=CRLConfig(energy="dot")),
+        dataclasses.replace(AGENT, architecture=Architecture(activation="relu")),
+    ):
+        with pytest.raises(ConfigurationError, match="default architecture and settings alone"):
+            naive.from_crl(agent, AGENT.init(jax.random.key(0)))
+
+
+def products(jaxpr):
+    """Count the operations of all matrix products, those in scans as often as they turn."""
+    total = 0.0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            size = np.prod([equation.invars[0].aval.shape[axis] for axis in contracted])
+            total += 2.0 * size * np.prod(equation.outvars[0].aval.shape)
+        inner = [getattr(p, "jaxpr", p) for p in equation.params.values() if hasattr(getattr(p, "jaxpr", p), "eqns")]
+        total += equation.params.get("length", 1) * sum(products(each) for each in inner)
+    return total
+
+
+def test_the_floor_counts_the_products_that_the_step_takes():
+    agent = dataclasses.replace(AGENT, architecture=Architecture(checkpoint="layer"))
+    state = jax.eval_shape(agent.init, jax.random.key(0))
+    taken = products(jax.make_jaxpr(agent.learn)(state, a_batch(), jax.random.key(0)).jaxpr)
+    assert 0.97 * taken <= matrix_operations(agent) <= taken
+
+
+def test_the_command_gives_the_figures_of_each_case(capsys):
+    arguments = ["--depths=4", "--width=16", "--batch-size=8", "--rounds=2", "--steps=2", "--against=naive", "--json"]
+    assert main(["bench", "step", *arguments]) == 0
+    ours, theirs = json.loads(capsys.readouterr().out)
+    assert (ours["form"], theirs["form"]) == ("kilolayer", "naive")
+    for row in (ours, theirs):
+        assert (row["depth"], row["width"], row["batch_size"]) == (4, 16, 8)
+        assert row["trace_seconds"] > 0 < row["compile_seconds"]
+        assert 0 < row["step_seconds"] <= row["median_seconds"]
+        assert row["floor_seconds"] > 0
+        assert row["peak_bytes"] > 2**20
+    assert main(["bench", "compile", "--depths=4", "--width=16", "--batch-size=8"]) == 0
+    table = capsys.readouterr().out
+    assert "kilolayer" in table
+    assert "compile s" in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["step", "--depths=4,x"], "depths='4,x' must be numbers"),
+        (["step", "--depths=6"], "depth=6 is not a multiple of block_size=4"),
+        (["step", "--depths=0", "--against=naive"], "depth=0: the naive step needs at least one block"),
+        (["step", "--rounds=0"], "rounds=0 must be at least 1"),
+        (["speed"], "bench 'speed' is unknown"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_one_line(capsys, arguments, message):
+    assert main(["bench", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_measurement_that_fails_says_why():
+    with pytest.raises(KilolayerError, match=r"the measurement of form=none, rounds=1 failed: KeyError: 'none'"):
+        run_apart("kilolayer.bench.replay:measure", {"form": "none", "rounds": 1})
