@@ -49,9 +49,17 @@ class Agent(Protocol):
         """Say how near the goal is under the agent's own policy: larger is nearer, in the agent's own unit."""
         ...
 
+    def diagnose(self, state: AgentState, buffer: ReplayBuffer, key: PRNGKeyArray) -> "Diagnostics":
+        """Look into the networks on data drawn from the buffer; learn nothing."""
+        ...
+
     def update(self, state: AgentState, buffer: ReplayBuffer, key: PRNGKeyArray) -> tuple[AgentState, Metrics]:
         """Take one gradient step on data drawn from the buffer."""
         ...
+
+
+Diagnostics = dict[str, Float[Array, "*blocks"]]
+"""What to look at besides the metrics, by names such as `actor/residual_norm`: a number, or one for each block."""
 
 
 def count_parameters(tree: Any) -> int:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.agent import ActionMode, Metrics, check_action_mode, count_parameters
+from kilolayer.agents.agent import ActionMode, Diagnostics, Metrics, check_action_mode, count_parameters
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import (
     Architecture,
@@ -20,9 +20,13 @@ from kilolayer.nn import (
     EnergyName,
     LossName,
     ResidualMLP,
+    block_statistics,
     contrastive_metrics,
+    effective_rank,
+    gradient_norms,
     logsumexp_penalty,
     loss_function,
+    spread,
     tanh_gaussian,
 )
 from kilolayer.replay import Batch, ReplayBuffer, sample_hindsight
@@ -337,8 +341,34 @@ class CRL:
     def update(self, state: CRLState, buffer: ReplayBuffer, key: PRNGKeyArray) -> tuple[CRLState, Metrics]:
         """Draw a batch of state-actions with hindsight goals from the whole buffer and learn from it."""
         sample_key, learn_key = jax.random.split(key)
-        batch = sample_hindsight(buffer, (self.batch_size,), self.config.discount, sample_key)
-        return self.learn(state, batch, learn_key)
+        return self.learn(state, self.draw(buffer, sample_key), learn_key)
+
+    def draw(self, buffer: ReplayBuffer, key: PRNGKeyArray) -> Batch:
+        """Draw state-actions with goals that their own episodes reach later."""
+        return sample_hindsight(buffer, (self.batch_size,), self.config.discount, key)
+
+    def diagnose(self, state: CRLState, buffer: ReplayBuffer, key: PRNGKeyArray) -> Diagnostics:
+        """Look into actor, phi and psi on a batch from the buffer (see `kilolayer.nn.diagnostics`)."""
+        sample_key, learn_key = jax.random.split(key)
+        batch = self.draw(buffer, sample_key)
+        critic = state.critic
+        critic_gradient, (psi, _) = jax.grad(self.critic_loss, has_aux=True)(critic, batch)
+        alpha = jnp.exp(state.log_alpha)
+        actor_gradient, _ = jax.grad(self.actor_loss, has_aux=True)(state.actor, critic, psi, alpha, batch, learn_key)
+        state_action = jnp.concatenate([batch.observation, batch.action], axis=-1)
+        actor_input = jnp.concatenate([batch.observation, batch.desired_goal], axis=-1)
+        looked_at = {
+            "actor": (state.actor, actor_gradient, actor_input),
+            "phi": (critic.phi, critic_gradient.phi, state_action),
+            "psi": (critic.psi, critic_gradient.psi, batch.desired_goal),
+        }
+        found: Diagnostics = {}
+        for name, (network, gradient, inputs) in looked_at.items():
+            by_block = block_statistics(network, inputs) | {"gradient_norm": gradient_norms(gradient)}
+            found |= {f"{name}/{what}": value for what, value in by_block.items()}
+        for name, embeddings in (("phi", critic.phi(state_action)), ("psi", psi)):
+            found |= {f"{name}/effective_rank": effective_rank(embeddings), f"{name}/spread": spread(embeddings)}
+        return found
 
 
 def _adam(

@@ -1,8 +1,8 @@
 """CRL's gradient step written straightforwardly, to compare with.
 
 The networks are unrolled layer by layer, psi is computed once for each loss, and the logits are taken from all
-differences of embeddings (batch x batch x representation). Nothing is shared with `kilolayer.nn` or with the agent's own
-step but the parameters it starts from.
+differences of embeddings (batch x batch x representation). Nothing is shared with `kilolayer.nn` or with the step of
+the agent itself but the parameters it starts from.
 """
 
 from typing import Any, NamedTuple

@@ -13,6 +13,7 @@ from kilolayer.nn.contrastive import (
     logsumexp_penalty,
     loss_function,
 )
+from kilolayer.nn.diagnostics import block_statistics, effective_rank, gradient_norms, spread
 from kilolayer.nn.energies import Energy, EnergyName
 from kilolayer.nn.layers import Activation, Dense, HiddenLayer, LayerNorm, Normalization, Precision, RMSNorm
 from kilolayer.nn.residual_mlp import ResidualMLP
@@ -33,11 +34,15 @@ __all__ = [
     "ResidualMLP",
     "ResidualScaling",
     "binary_nce",
+    "block_statistics",
     "contrastive_metrics",
+    "effective_rank",
+    "gradient_norms",
     "infonce_backward",
     "infonce_forward",
     "infonce_symmetric",
     "logsumexp_penalty",
     "loss_function",
+    "spread",
     "tanh_gaussian",
 ]

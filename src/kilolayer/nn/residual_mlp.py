@@ -2,6 +2,7 @@
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.errors import ConfigurationError
@@ -84,6 +85,11 @@ class ResidualMLP(eqx.Module):
         """The number of dense layers inside residual blocks."""
         return self.num_blocks * self.architecture.block_size
 
+    @property
+    def branch_factor(self) -> float:
+        """The factor on what every block adds."""
+        return self.architecture.branch_factor(self.num_blocks)
+
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         """Map the last axis of `x`; any number of leading batch axes."""
         return self.head(self.trunk(x))
@@ -120,8 +126,18 @@ class ResidualMLP(eqx.Module):
 
     def _block(self, x: Float[Array, "*batch width"], block: HiddenLayer) -> Float[Array, "*batch width"]:
         """Apply one residual block, whose layers are stacked on the leading axis."""
-        h = x
-        for index in range(self.architecture.block_size):
-            h = jax.tree.map(lambda p, i=index: p[i], block)(h)
-        h = h * self.architecture.branch_factor(self.num_blocks)
+        h = self.branch_factor * self._branch(x, block)[-1]
         return x + h if self.architecture.residual else h
+
+    def branch_activations(
+        self, x: Float[Array, "*batch width"], block: HiddenLayer
+    ) -> Float[Array, "layers *batch width"]:
+        """Return what each layer of one residual block gives; the last one, times `branch_factor`, is added to `x`."""
+        return jnp.stack(self._branch(x, block))
+
+    def _branch(self, x: Array, block: HiddenLayer) -> list[Array]:
+        activations = [x]
+        for index in range(self.architecture.block_size):
+            layer = jax.tree.map(lambda p, i=index: p[i], block)
+            activations.append(layer(activations[-1]))
+        return activations[1:]

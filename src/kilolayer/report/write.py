@@ -10,6 +10,7 @@ from kilolayer.envs import Environment, MazeTask
 from kilolayer.errors import RunError
 from kilolayer.report import page
 from kilolayer.report.canvas import RendererError
+from kilolayer.report.diagnostics import draw_diagnostics
 from kilolayer.report.film import write_still
 from kilolayer.report.learning import draw_curve, draw_learning
 from kilolayer.report.maze import (
@@ -53,6 +54,7 @@ def write_report(run: str | os.PathLike, *, checkpoint: int | str | None = None)
         sections = [
             *_body(directory, environment),
             _learning(directory),
+            *_diagnostics(directory),
             *_maze(directory, policy, episodes),
             *_settings(directory),
         ]
@@ -88,6 +90,25 @@ def _learning(directory: RunDirectory) -> str:
         page.paragraph("Evaluations during training; bands are one standard error over episodes."),
         page.picture(path, "Learning curves over env steps"),
     )
+
+
+def _diagnostics(directory: RunDirectory) -> list[str]:
+    rows = directory.diagnostics()
+    if not rows:
+        return []
+    path = save(draw_diagnostics(rows), directory.figures / "diagnostics.png")
+    return [
+        page.section(
+            "Inside the networks",
+            page.paragraph(
+                "By residual block, from the first to the last, on a batch from the replay buffer; dark lines are "
+                "early in training, light ones late. The length of the stream into a block, of what the block adds to "
+                "it, and of the loss's gradient with respect to its parameters; the share of its units that hardly "
+                "react to any input. Below: in how many directions the embeddings spread, and how far."
+            ),
+            page.picture(path, "Norms, gradients and dead units by block; rank and spread of the embeddings"),
+        )
+    ]
 
 
 def _body(directory: RunDirectory, environment: Environment) -> list[str]:

@@ -58,6 +58,9 @@ class TrainConfig:
     """A checkpoint is saved at every evaluation, and when this many minutes have passed since the last."""
     checkpoints_to_keep: int = 3
     """Latest checkpoints to keep; the best one by success_any, then time_at_goal, is kept besides."""
+    diagnostics: bool = False
+    """Look into the networks at every evaluation: norms and gradients by block, dead units, rank and spread of the
+    embeddings. In diagnostics.jsonl and in the report."""
     tensorboard: bool = False
     """Write metrics to TensorBoard files in the run directory too."""
     wandb: bool = False

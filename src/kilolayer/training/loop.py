@@ -19,10 +19,17 @@ from kilolayer.training.interrupts import StopRequest
 from kilolayer.training.progress import ProgressDisplay, Silent, progress_display
 from kilolayer.training.run_directory import RunDirectory, default_path
 from kilolayer.training.setup import Setup
-from kilolayer.training.sinks import FileSink, Sink, TensorBoardSink, WandbSink, require_extras
+from kilolayer.training.sinks import DiagnosticsFile, FileSink, Sink, TensorBoardSink, WandbSink, require_extras
 from kilolayer.training.step import TrainState, compile_steps, init_state
 
-RESUMABLE_SETTINGS = ("total_env_steps", "checkpoint_minutes", "checkpoints_to_keep", "tensorboard", "wandb")
+RESUMABLE_SETTINGS = (
+    "total_env_steps",
+    "checkpoint_minutes",
+    "checkpoints_to_keep",
+    "diagnostics",
+    "tensorboard",
+    "wandb",
+)
 """Settings that may change when a run goes on: none of them changes a step that it takes."""
 
 
@@ -121,6 +128,8 @@ class _Trainer:
             run.write_config(self.config)
         self.env_steps = self.state.env_steps
         self.files = FileSink(run, self.env_steps)
+        self.diagnostics = DiagnosticsFile(run, self.env_steps)
+        self.diagnose = jax.jit(self.setup.agent.diagnose)
         self.train_metrics: dict[str, float] = {}
 
     def train(self) -> TrainResult:
@@ -211,6 +220,12 @@ class _Trainer:
         }
         for sink in self.sinks:
             sink.write(row)
+        if self.config.diagnostics and self.env_steps >= self.config.prefill_env_steps:
+            found = jax.device_get(self.diagnose(self.state.agent, self.state.buffer, jax.random.fold_in(key, 1)))
+            self.diagnostics.write(
+                {"env_steps": self.env_steps, "gradient_steps": int(self.state.gradient_steps)}
+                | {name: value.tolist() for name, value in found.items()}
+            )
 
     def _seconds_before(self) -> float:
         """Return the training time of the run so far."""

@@ -4,6 +4,7 @@ config.json     every setting; a run can be started again from this file alone
 system.json     versions and hardware, one entry for each time the run was started or resumed
 metrics.jsonl   one line for each evaluation
 metrics.csv     the same as a table
+diagnostics.jsonl   what was seen inside the networks at each evaluation, if that was asked for
 checkpoints/    one directory for each checkpoint, named by env steps
 figures/        pictures, and report.html beside it
 """
@@ -44,6 +45,7 @@ class RunDirectory:
         self.system_file = self.path / "system.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.csv_file = self.path / "metrics.csv"
+        self.diagnostics_file = self.path / "diagnostics.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.figures = self.path / "figures"
         self.report_file = self.path / "report.html"
@@ -108,14 +110,11 @@ class RunDirectory:
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the rows of metrics.jsonl; a last line cut short by a crash is left out."""
-        rows = []
-        if self.metrics_file.exists():
-            for line in self.metrics_file.read_text().splitlines():
-                try:
-                    rows.append(json.loads(line))
-                except ValueError:
-                    break
-        return rows
+        return _read_rows(self.metrics_file)
+
+    def diagnostics(self) -> list[dict[str, Any]]:
+        """Return the rows of diagnostics.jsonl; none if they were not asked for."""
+        return _read_rows(self.diagnostics_file)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -132,6 +131,17 @@ class RunDirectory:
             except BlockingIOError:
                 raise RunError(f"{self.path} is in use: another process is training in it") from None
             yield
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+    return rows
 
 
 def read_config(path: Path) -> TrainConfig:

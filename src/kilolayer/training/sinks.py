@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -40,7 +41,7 @@ class FileSink:
         self._run = run
         self._rows = [row for row in run.metrics() if row["env_steps"] <= env_steps]
         with _file_errors(run):
-            self._rewrite(run.metrics_file, "".join(json.dumps(row) + "\n" for row in self._rows))
+            _rewrite(run.metrics_file, "".join(json.dumps(row) + "\n" for row in self._rows))
             self._write_table()
 
     @property
@@ -57,10 +58,7 @@ class FileSink:
         new_columns = not self._rows or set(row) - set(self._columns)
         self._rows.append(dict(row))
         with _file_errors(self._run):
-            with open(self._run.metrics_file, "a") as file:
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            _append(self._run.metrics_file, row)
             if new_columns:
                 self._write_table()
             else:
@@ -78,10 +76,26 @@ class FileSink:
             writer.writerows(self._rows)
         self._run.csv_file.with_suffix(".partial").replace(self._run.csv_file)
 
-    @staticmethod
-    def _rewrite(path: Any, text: str) -> None:
-        path.with_suffix(".partial").write_text(text)
-        path.with_suffix(".partial").replace(path)
+
+class DiagnosticsFile:
+    """diagnostics.jsonl, one line for each evaluation; rows beyond where the run goes on are dropped."""
+
+    def __init__(self, run: RunDirectory, env_steps: int):
+        """Keep the rows up to `env_steps`."""
+        self._run = run
+        rows = [row for row in run.diagnostics() if row["env_steps"] <= env_steps]
+        with _file_errors(run):
+            if rows or run.diagnostics_file.exists():
+                _rewrite(run.diagnostics_file, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def write(self, row: Row) -> None:
+        """Append one row; it is on the disk when this returns.
+
+        Raises:
+            TrainingError: if the disk does not take it.
+        """
+        with _file_errors(self._run):
+            _append(self._run.diagnostics_file, row)
 
 
 class TensorBoardSink:
@@ -154,6 +168,18 @@ def _optional(module: str, extra: str) -> ModuleType:
         raise ConfigurationError(
             f"{extra}=True needs {module}, which is not installed: pip install 'kilolayer[{extra}]'"
         ) from None
+
+
+def _rewrite(path: Path, text: str) -> None:
+    path.with_suffix(".partial").write_text(text)
+    path.with_suffix(".partial").replace(path)
+
+
+def _append(path: Path, row: Row) -> None:
+    with open(path, "a") as file:
+        file.write(json.dumps(row) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager

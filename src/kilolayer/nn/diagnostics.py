@@ -1,0 +1,64 @@
+"""What to look at in a deep network while it learns: by block, how much it adds and learns, and how much is dead."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from kilolayer.nn.layers import HiddenLayer
+from kilolayer.nn.residual_mlp import ResidualMLP
+
+DEAD_BELOW = 0.025
+"""A unit is dead if its mean size is below this share of its layer's (the dormant neurons of Sokar et al., 2023)."""
+
+ByBlock = Float[Array, " blocks"]
+
+
+def block_statistics(mlp: ResidualMLP, x: Float[Array, "batch in"]) -> dict[str, ByBlock]:
+    """Describe every block of a network on a batch.
+
+    Returns:
+        `stream_norm` (mean length of the block's input), `residual_norm` (mean length of what the block adds to it) and
+        `dead_units` (share of its units that hardly react to any input).
+    """
+
+    def block_of(x: Array, block: HiddenLayer) -> tuple[Array, dict[str, Array]]:
+        activations = mlp.branch_activations(x, block)
+        added = mlp.branch_factor * activations[-1]
+        size = jnp.mean(jnp.abs(activations), axis=1)
+        dead = size <= DEAD_BELOW * jnp.mean(size, axis=-1, keepdims=True)
+        statistics = {
+            "stream_norm": _mean_length(x),
+            "residual_norm": _mean_length(added),
+            "dead_units": jnp.mean(dead.astype(x.dtype)),
+        }
+        return x + added if mlp.architecture.residual else added, statistics
+
+    if mlp.blocks is None:
+        return dict.fromkeys(("stream_norm", "residual_norm", "dead_units"), jnp.zeros(0))
+    return jax.lax.scan(block_of, mlp.input_layer(x), mlp.blocks)[1]
+
+
+def gradient_norms(gradient: ResidualMLP) -> ByBlock:
+    """Return by block the length of a gradient with respect to all parameters of the block."""
+    if gradient.blocks is None:
+        return jnp.zeros(0)
+    squares = [jnp.sum(jnp.square(leaf), axis=range(1, leaf.ndim)) for leaf in jax.tree.leaves(gradient.blocks)]
+    return jnp.sqrt(jnp.sum(jnp.stack(squares), axis=0))
+
+
+def effective_rank(embeddings: Float[Array, "batch size"]) -> Float[Array, ""]:
+    """Return how many directions embeddings spread in: the exponential of the entropy of their singular values about
+    their mean (Roy and Vetterli, 2007). It is 1 where all lie on a line, and the number of dimensions at most.
+    """
+    values = jnp.linalg.svd(embeddings - jnp.mean(embeddings, axis=0), compute_uv=False)
+    share = values / jnp.maximum(jnp.sum(values), jnp.finfo(values.dtype).tiny)
+    return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(share, share)))
+
+
+def spread(embeddings: Float[Array, "batch size"]) -> Float[Array, ""]:
+    """Return the root mean square distance of embeddings from their mean."""
+    return jnp.sqrt(jnp.mean(jnp.sum(jnp.square(embeddings - jnp.mean(embeddings, axis=0)), axis=-1)))
+
+
+def _mean_length(x: Float[Array, "batch size"]) -> Float[Array, ""]:
+    return jnp.mean(jnp.linalg.norm(x, axis=-1))

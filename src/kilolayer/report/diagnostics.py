@@ -1,0 +1,56 @@
+"""What was seen inside the networks: norms, gradients and dead units by block; rank and spread of the embeddings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from kilolayer.report.style import BLUE, ORANGE, new_figure, tidy
+
+NETWORKS = {"actor": "actor", "phi": "phi (state-action encoder)", "psi": "psi (goal encoder)"}
+BY_BLOCK = {
+    "stream_norm": "length of the stream",
+    "residual_norm": "length of what a block adds",
+    "gradient_norm": "length of the gradient",
+    "dead_units": "dead units",
+}
+EMBEDDINGS = {"effective_rank": "effective rank of the embeddings", "spread": "spread of the embeddings"}
+MOST_LINES = 12
+
+
+def draw_diagnostics(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw the rows of diagnostics.jsonl: a column for each network, a row for each thing measured by block."""
+    figure = new_figure(10.5, 13.0)
+    grid = figure.subplots(len(BY_BLOCK) + 1, len(NETWORKS))
+    shown = [rows[index] for index in np.unique(np.linspace(0, len(rows) - 1, MOST_LINES).round().astype(int))]
+    for line, (what, label) in zip(grid, BY_BLOCK.items(), strict=False):
+        for axes, (network, title) in zip(line, NETWORKS.items(), strict=True):
+            _draw_by_block(axes, shown, f"{network}/{what}", logarithmic=what != "dead_units")
+            tidy(axes, f"{title}: {label}" if what == "stream_norm" else label, "block")
+    for axes, (what, title) in zip(grid[-1], EMBEDDINGS.items(), strict=False):
+        for network, color in (("phi", BLUE), ("psi", ORANGE)):
+            steps = [row["env_steps"] for row in rows]
+            axes.plot(steps, [row[f"{network}/{what}"] for row in rows], color=color, linewidth=1.6, label=network)
+        axes.legend(fontsize=8, frameon=False)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        tidy(axes, title, "env steps")
+    grid[-1][-1].axis("off")
+    return figure
+
+
+def _draw_by_block(axes: Axes, rows: Sequence[Mapping[str, Any]], name: str, *, logarithmic: bool) -> None:
+    """Draw a line for each row over the blocks, dark at first and lighter with time."""
+    colors = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.9, len(rows)))
+    for row, color in zip(rows, colors, strict=True):
+        values = np.asarray(row[name], float)
+        axes.plot(
+            np.arange(1, values.size + 1), values, color=color, linewidth=1.2, marker="." if len(values) < 8 else ""
+        )
+    if logarithmic and any(np.any(np.asarray(row[name]) > 0.0) for row in rows):
+        axes.set_yscale("log")
+    elif not logarithmic:
+        axes.set_ylim(-0.03, 1.03)
