@@ -2,5 +2,6 @@
 
 from kilolayer.agents.agent import ActionMode, Agent, AgentState, Metrics
 from kilolayer.agents.crl import CRL, Critic, CRLConfig, CRLState
+from kilolayer.agents.growth import grow
 
-__all__ = ["CRL", "ActionMode", "Agent", "AgentState", "CRLConfig", "CRLState", "Critic", "Metrics"]
+__all__ = ["CRL", "ActionMode", "Agent", "AgentState", "CRLConfig", "CRLState", "Critic", "Metrics", "grow"]

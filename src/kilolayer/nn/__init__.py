@@ -14,6 +14,7 @@ from kilolayer.nn.contrastive import (
     loss_function,
 )
 from kilolayer.nn.energies import Energy, EnergyName
+from kilolayer.nn.growth import check_growable, graft, grow
 from kilolayer.nn.layers import Activation, Dense, HiddenLayer, LayerNorm, Normalization, Precision, RMSNorm
 from kilolayer.nn.residual_mlp import ResidualMLP
 
@@ -33,7 +34,10 @@ __all__ = [
     "ResidualMLP",
     "ResidualScaling",
     "binary_nce",
+    "check_growable",
     "contrastive_metrics",
+    "graft",
+    "grow",
     "infonce_backward",
     "infonce_forward",
     "infonce_symmetric",

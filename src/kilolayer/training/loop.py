@@ -19,7 +19,7 @@ from kilolayer.training.progress import ProgressDisplay, Silent, progress_displa
 from kilolayer.training.run_directory import RunDirectory, default_path
 from kilolayer.training.setup import Setup
 from kilolayer.training.sinks import FileSink, Sink, TensorBoardSink, WandbSink, require_extras
-from kilolayer.training.step import TrainState, compile_steps, init_state
+from kilolayer.training.step import TrainState, compile_steps, grow_state, init_state
 
 RESUMABLE_SETTINGS = ("total_env_steps", "checkpoint_minutes", "checkpoints_to_keep", "tensorboard", "wandb")
 """Settings that may change when a run goes on: none of them changes a step that it takes."""
@@ -105,9 +105,9 @@ class _Trainer:
     def __init__(self, run: RunDirectory, setup: Setup, checkpoint: int | None, *, resumed: bool, show: bool):
         self.run, self.setup, self.config, self.show = run, setup, setup.config, show
         self.checkpoints = Checkpoints(run.checkpoints, keep=self.config.checkpoints_to_keep)
-        self.steps = compile_steps(self.setup)
         if resumed and self.checkpoints.steps():
             step = self.checkpoints.resolve(checkpoint)
+            self.setup = setup.at(step)
             template = jax.eval_shape(lambda: init_state(self.setup))
             self.state: TrainState = self.checkpoints.restore(template, step)
             self.checkpoints.drop_after(step)
@@ -115,6 +115,7 @@ class _Trainer:
             if checkpoint is not None:
                 raise RunError(f"{run.path} has no checkpoint {checkpoint}: it has none")
             self.state = init_state(self.setup)
+        self.steps = compile_steps(self.setup)
         if resumed:
             run.write_config(self.config)
         self.env_steps = self.state.env_steps
@@ -136,6 +137,7 @@ class _Trainer:
                 self._evaluate(0.0, 0.0)
             while self.env_steps < total and stop.signal is None:
                 self._advance()
+                self._grow_if_due(display)
                 success = self.files.rows[-1].get("eval/success_any") if self.files.rows else None
                 display.update(self.env_steps, success)
                 if self._evaluation_due():
@@ -171,6 +173,14 @@ class _Trainer:
             self._refuse(fault)
         self.env_steps = self.state.env_steps
 
+    def _grow_if_due(self, display: ProgressDisplay) -> None:
+        """Deepen the networks where a training step reached a stage of `grow`, before anything else sees its state."""
+        setup = self.setup.at(self.env_steps)
+        if setup is not self.setup:
+            display.note(f"depth {self.setup.depth} grows to {setup.depth} at {self.env_steps:,} env steps")
+            self.state = grow_state(setup, self.state)
+            self.setup, self.steps = setup, compile_steps(setup)
+
     def _refuse(self, fault: str) -> None:
         """Stop because of numbers that are not finite."""
         self.checkpoints.wait()
@@ -203,6 +213,7 @@ class _Trainer:
             "gradient_steps": int(self.state.gradient_steps),
             **summarize(episodes),
             **self.train_metrics,
+            **({"train/depth": self.setup.depth} if self.config.grow is not None else {}),
             "perf/seconds": seconds,
             "perf/env_steps_per_second": speed,
             "perf/eval_seconds": time.monotonic() - began,
