@@ -30,8 +30,8 @@ class TrainConfig:
     agent: Literal["crl"] = "crl"
     """Learning method."""
     depth: int = 4
-    """Dense layers inside the residual blocks of every network; a multiple of the block size. With --grow it is the depth
-    of the last stage."""
+    """Dense layers inside the residual blocks of every network; a multiple of the block size. With --grow it is that of
+    the last stage."""
     grow: str | None = None
     """Depths to grow through while training, each with the env step that it begins at, such as 4@0,16@2M,64@10M. New
     blocks start as the identity, so that actions and values do not jump."""
@@ -84,6 +84,8 @@ class TrainConfig:
                 raise ConfigurationError(f"{field.name}={value} must be at least {0 if field.name == 'seed' else 1}")
         if not self.checkpoint_minutes > 0.0:
             raise ConfigurationError(f"checkpoint_minutes={self.checkpoint_minutes} must be above 0")
+        if self.grow is not None:
+            self._check_growth(GrowthSchedule.parse(self.grow))
         self.architecture.num_blocks(self.depth)
         for name in ("unroll_length", "min_replay"):
             if getattr(self, name) > self.replay_capacity:
@@ -102,8 +104,6 @@ class TrainConfig:
                 f"total_env_steps={self.total_env_steps} leaves nothing to train on: filling min_replay="
                 f"{self.min_replay} in num_envs={self.num_envs} takes {self.prefill_env_steps} steps"
             )
-        if self.grow is not None:
-            self._check_growth(GrowthSchedule.parse(self.grow))
 
     def _check_growth(self, schedule: GrowthSchedule) -> None:
         check_growable(self.architecture)
