@@ -37,10 +37,11 @@ def flags(**settings: Any) -> list[str]:
 
 def final_state(path: Path, step: int | None = None) -> TrainState:
     run = RunDirectory.open(path)
-    setup = Setup.build(run.config())
     checkpoints = Checkpoints(run.checkpoints)
     try:
-        return checkpoints.restore(jax.eval_shape(lambda: init_state(setup)), checkpoints.resolve(step))
+        step = checkpoints.resolve(step)
+        setup = Setup.build(run.config()).at(step)
+        return checkpoints.restore(jax.eval_shape(lambda: init_state(setup)), step)
     finally:
         checkpoints.close()
 

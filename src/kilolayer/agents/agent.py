@@ -1,7 +1,7 @@
 """What training asks of an agent: pure functions over explicit state."""
 
 import math
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -18,6 +18,7 @@ ActionMode = Literal["deterministic", "stochastic", "best_of"]
 """How an action is chosen: the distribution's mode, a draw from it, or the best of several draws by the critic."""
 
 
+@runtime_checkable
 class Agent(Protocol):
     """A learner of goal-reaching. Leading batch axes are free in `act`."""
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from kilolayer.cli.options import HELP_FLAGS, parse
 from kilolayer.errors import ConfigurationError
 from kilolayer.training import RunDirectory, TrainConfig, TrainResult, default_config, read_config, train
+from kilolayer.training.growth import GrowthSchedule
 from kilolayer.training.plan import plan
 
 
@@ -76,10 +77,16 @@ def _parse(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]:
         base = TrainConfig()
     else:
         raise ConfigurationError("ENV is missing: kilolayer train ENV; `kilolayer envs` lists the environments")
+    # The schedule sets the depth that no flag does; the default of the environment is not to stand against it.
+    depth_follows = first.settings.grow is not None and first.settings.depth is None
+    if depth_follows:
+        arguments = [*arguments, f"--depth={GrowthSchedule.parse(first.settings.grow).final_depth}"]
     options = parse(TrainOptions, arguments, command="train", default=TrainOptions(base))
     settings = {f.name: getattr(options.settings, f.name) for f in dataclasses.fields(TrainConfig)}
     changed = {name: value for name, value in settings.items() if value != getattr(base, name)}
     if first.resume is not None:
+        if depth_follows:  # it was not asked for; --grow is what cannot change
+            changed.pop("depth", None)
         return options, changed
     # The positional ENV may be a file; its maze is in `base`.
     changed.pop("env", None)
@@ -88,9 +95,13 @@ def _parse(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]:
 
 
 def _unchecked() -> type:
-    """Return `TrainOptions` with settings of the same fields that are not checked: the defaults in force may differ."""
+    """Return `TrainOptions` with settings of the same fields that are not checked: the defaults in force may differ.
+
+    A depth that no flag sets is None.
+    """
+    fields = {f.name: (f.type, f.default) for f in dataclasses.fields(TrainConfig)} | {"depth": (int | None, None)}
     settings = dataclasses.make_dataclass(
-        "Settings", [(f.name, f.type, dataclasses.field(default=f.default)) for f in dataclasses.fields(TrainConfig)]
+        "Settings", [(name, kind, dataclasses.field(default=default)) for name, (kind, default) in fields.items()]
     )
     others = [
         (f.name, f.type, dataclasses.field(default=f.default))

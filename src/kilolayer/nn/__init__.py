@@ -15,6 +15,7 @@ from kilolayer.nn.contrastive import (
 )
 from kilolayer.nn.diagnostics import block_statistics, effective_rank, gradient_norms, spread
 from kilolayer.nn.energies import Energy, EnergyName
+from kilolayer.nn.growth import check_growable, graft, grow
 from kilolayer.nn.layers import Activation, Dense, HiddenLayer, LayerNorm, Normalization, Precision, RMSNorm
 from kilolayer.nn.residual_mlp import ResidualMLP
 
@@ -35,9 +36,12 @@ __all__ = [
     "ResidualScaling",
     "binary_nce",
     "block_statistics",
+    "check_growable",
     "contrastive_metrics",
     "effective_rank",
     "gradient_norms",
+    "graft",
+    "grow",
     "infonce_backward",
     "infonce_forward",
     "infonce_symmetric",

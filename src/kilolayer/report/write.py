@@ -61,7 +61,7 @@ def write_report(run: str | os.PathLike, *, checkpoint: int | str | None = None)
         metrics = summarize(episodes)
         sections.insert(0, _summary(metrics))
         config = policy.config
-        title = f"{policy.setup.environment.name}, {config.agent}, depth {config.depth}"
+        title = f"{policy.setup.environment.name}, {config.agent}, depth {policy.setup.depth}"
         lead = (
             f"{policy.env_steps:,} env steps, width {config.width}, batch {config.batch_size}, seed {config.seed}; "
             f"evaluated in {environment.name}."

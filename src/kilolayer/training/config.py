@@ -11,7 +11,8 @@ from kilolayer.agents import CRLConfig
 from kilolayer.envs import EnvironmentSpec, Variant, registry
 from kilolayer.envs.engines import EngineName
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Architecture
+from kilolayer.nn import Architecture, check_growable
+from kilolayer.training.growth import GrowthSchedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,11 @@ class TrainConfig:
     agent: Literal["crl"] = "crl"
     """Learning method."""
     depth: int = 4
-    """Dense layers inside the residual blocks of every network; a multiple of the block size."""
+    """Dense layers inside the residual blocks of every network; a multiple of the block size. With --grow it is that of
+    the last stage."""
+    grow: str | None = None
+    """Depths to grow through while training, each with the env step that it begins at, such as 4@0,16@2M,64@10M. New
+    blocks start as the identity, so that actions and values do not jump."""
     width: int = 256
     """Units in a layer."""
     batch_size: int = 512
@@ -82,6 +87,8 @@ class TrainConfig:
                 raise ConfigurationError(f"{field.name}={value} must be at least {0 if field.name == 'seed' else 1}")
         if not self.checkpoint_minutes > 0.0:
             raise ConfigurationError(f"checkpoint_minutes={self.checkpoint_minutes} must be above 0")
+        if self.grow is not None:
+            self._check_growth(GrowthSchedule.parse(self.grow))
         self.architecture.num_blocks(self.depth)
         for name in ("unroll_length", "min_replay"):
             if getattr(self, name) > self.replay_capacity:
@@ -101,6 +108,26 @@ class TrainConfig:
                 f"{self.min_replay} in num_envs={self.num_envs} takes {self.prefill_env_steps} steps"
             )
 
+    def _check_growth(self, schedule: GrowthSchedule) -> None:
+        check_growable(self.architecture)
+        for stage in schedule.stages:
+            try:
+                self.architecture.num_blocks(stage.depth)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"grow: {error}") from None
+        if self.depth != schedule.final_depth:
+            raise ConfigurationError(
+                f"depth={self.depth} is not the depth that grow={self.grow!r} ends with; leave depth out, or make it "
+                f"{schedule.final_depth}"
+            )
+        for name in ("actor_depth", "critic_depth"):
+            if getattr(self.crl, name) is not None:
+                raise ConfigurationError(
+                    f"crl.{name}={getattr(self.crl, name)} and grow={self.grow!r} exclude each other: grow sets the "
+                    "depth of every network; leave one of them out"
+                )
+        schedule.check_steps(self.env_steps_per_unroll, self.num_unrolls)
+
     @property
     def env_steps_per_unroll(self) -> int:
         """Steps of all environments in one unroll."""
@@ -115,6 +142,10 @@ class TrainConfig:
     def num_unrolls(self) -> int:
         """Unrolls in the run: the fewest that reach `total_env_steps`."""
         return -(-self.total_env_steps // self.env_steps_per_unroll)
+
+    def depth_at(self, env_steps: int) -> int:
+        """Return the depth of the networks after `env_steps` steps in all environments together."""
+        return self.depth if self.grow is None else GrowthSchedule.parse(self.grow).depth_at(env_steps)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as plain data."""
@@ -157,6 +188,8 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
         for name, value in layer.items():
             value = _as_plain(value)
             merged[name] = merged.get(name, {}) | value if isinstance(value, Mapping) else value
+    if isinstance(merged.get("grow"), str) and "depth" not in settings:
+        merged["depth"] = GrowthSchedule.parse(merged["grow"]).final_depth
     eval_env = merged.get("eval_env")
     merged["eval_env"] = registry.resolve(eval_env) if eval_env else spec.eval_env or env
     # A run is tied to the engine that it began with: what `auto` means may differ on the next machine.

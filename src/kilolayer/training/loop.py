@@ -20,7 +20,7 @@ from kilolayer.training.progress import ProgressDisplay, Silent, progress_displa
 from kilolayer.training.run_directory import RunDirectory, default_path
 from kilolayer.training.setup import Setup
 from kilolayer.training.sinks import DiagnosticsFile, FileSink, Sink, TensorBoardSink, WandbSink, require_extras
-from kilolayer.training.step import TrainState, compile_steps, init_state
+from kilolayer.training.step import TrainState, compile_steps, grow_state, init_state
 
 RESUMABLE_SETTINGS = (
     "total_env_steps",
@@ -114,9 +114,9 @@ class _Trainer:
     def __init__(self, run: RunDirectory, setup: Setup, checkpoint: int | None, *, resumed: bool, show: bool):
         self.run, self.setup, self.config, self.show = run, setup, setup.config, show
         self.checkpoints = Checkpoints(run.checkpoints, keep=self.config.checkpoints_to_keep)
-        self.steps = compile_steps(self.setup)
         if resumed and self.checkpoints.steps():
             step = self.checkpoints.resolve(checkpoint)
+            self.setup = setup.at(step)
             template = jax.eval_shape(lambda: init_state(self.setup))
             self.state: TrainState = self.checkpoints.restore(template, step)
             self.checkpoints.drop_after(step)
@@ -124,12 +124,12 @@ class _Trainer:
             if checkpoint is not None:
                 raise RunError(f"{run.path} has no checkpoint {checkpoint}: it has none")
             self.state = init_state(self.setup)
+        self._compile()
         if resumed:
             run.write_config(self.config)
         self.env_steps = self.state.env_steps
         self.files = FileSink(run, self.env_steps)
         self.diagnostics = DiagnosticsFile(run, self.env_steps)
-        self.diagnose = jax.jit(self.setup.agent.diagnose)
         self.train_metrics: dict[str, float] = {}
 
     def train(self) -> TrainResult:
@@ -147,6 +147,7 @@ class _Trainer:
                 self._evaluate(0.0, 0.0)
             while self.env_steps < total and stop.signal is None:
                 self._advance()
+                self._grow_if_due(display)
                 success = self.files.rows[-1].get("eval/success_any") if self.files.rows else None
                 display.update(self.env_steps, success)
                 if self._evaluation_due():
@@ -165,6 +166,11 @@ class _Trainer:
         metrics = self.files.rows[-1] if self.files.rows else {}
         return TrainResult(self.run, self.env_steps, metrics, None if finished else stop.signal)
 
+    def _compile(self) -> None:
+        """Prepare the programs of the setup in force."""
+        self.steps = compile_steps(self.setup)
+        self.diagnose = jax.jit(self.setup.agent.diagnose)
+
     def _advance(self) -> None:
         """Collect, and learn once there is enough to learn from; refuse what is not finite."""
         gradient_steps = int(self.state.gradient_steps)
@@ -181,6 +187,15 @@ class _Trainer:
         if fault is not None:
             self._refuse(fault)
         self.env_steps = self.state.env_steps
+
+    def _grow_if_due(self, display: ProgressDisplay) -> None:
+        """Deepen the networks where a training step reached a stage of `grow`, before anything else sees its state."""
+        setup = self.setup.at(self.env_steps)
+        if setup is not self.setup:
+            display.note(f"depth {self.setup.depth} grows to {setup.depth} at {self.env_steps:,} env steps")
+            self.state = grow_state(setup, self.state)
+            self.setup = setup
+            self._compile()
 
     def _refuse(self, fault: str) -> None:
         """Stop because of numbers that are not finite."""
@@ -214,6 +229,7 @@ class _Trainer:
             "gradient_steps": int(self.state.gradient_steps),
             **summarize(episodes),
             **self.train_metrics,
+            **({"train/depth": self.setup.depth} if self.config.grow is not None else {}),
             "perf/seconds": seconds,
             "perf/env_steps_per_second": speed,
             "perf/eval_seconds": time.monotonic() - began,

@@ -17,7 +17,7 @@ def plan(config: TrainConfig) -> dict[str, Any]:
     Returns:
         Sizes in numbers, bytes in bytes, times in seconds.
     """
-    setup = Setup.build(config)
+    setup = Setup.build(config).at(config.total_env_steps)  # at its deepest
     state = jax.eval_shape(lambda: init_state(setup))
     trace_seconds = compile_seconds = 0.0
     peaks = []

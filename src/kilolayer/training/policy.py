@@ -26,7 +26,7 @@ class Policy:
         >>> action = policy(observation, desired_goal)
 
     Attributes:
-        setup: environments and agent as the run was trained with.
+        setup: environments and agent as the run was trained with, at the depth of the checkpoint.
         agent_state: what the agent has learnt.
         env_steps: env steps of the checkpoint.
     """
@@ -98,6 +98,7 @@ def load(run: str | os.PathLike, *, checkpoint: int | str | None = None) -> Poli
     checkpoints = Checkpoints(directory.checkpoints)
     try:
         step = checkpoints.resolve(checkpoint)
+        setup = setup.at(step)
         template: Any = jax.eval_shape(lambda: init_state(setup).agent)
         return Policy(setup, checkpoints.restore_agent(template, step), step)
     finally:

@@ -10,16 +10,18 @@ from kilolayer.training.config import TrainConfig
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """The parts of a run that do not change while it trains."""
+    """The parts of a run that do not change while it trains; with `grow`, until the networks grow."""
 
     config: TrainConfig
     environment: Environment
     eval_environment: Environment
     agent: Agent
+    depth: int
+    """Of the agent's networks."""
 
     @classmethod
     def build(cls, config: TrainConfig) -> "Setup":
-        """Build environments and agent.
+        """Build environments and agent; the agent as it is at env step 0.
 
         Raises:
             ConfigurationError: if an environment is unknown, both do not fit each other, or the agent cannot be built.
@@ -34,10 +36,21 @@ class Setup:
                     f"eval_env {eval_environment.name!r} does not fit env {environment.name!r}: its {size} is "
                     f"{getattr(eval_environment, size)}, not {getattr(environment, size)}"
                 )
-        return cls(config, environment, eval_environment, _agent(config, environment))
+        depth = config.depth_at(0)
+        return cls(config, environment, eval_environment, _agent(config, environment, depth), depth)
+
+    def at(self, env_steps: int) -> "Setup":
+        """Return the setup after so many env steps: this one, but where the networks have another depth by then."""
+        depth = self.config.depth_at(env_steps)
+        if depth == self.depth:
+            return self
+        return dataclasses.replace(self, agent=_agent(self.config, self.environment, depth), depth=depth)
 
 
-def _agent(config: TrainConfig, environment: Environment) -> Agent:
+def _agent(config: TrainConfig, environment: Environment, depth: int) -> Agent:
+    architecture = config.architecture
+    if config.grow is not None and architecture.residual_scaling != "none" and architecture.scaled_for_depth is None:
+        architecture = dataclasses.replace(architecture, scaled_for_depth=config.depth)
     match config.agent:
         case "crl":
             return CRL(
@@ -45,8 +58,8 @@ def _agent(config: TrainConfig, environment: Environment) -> Agent:
                 goal_size=environment.goal_size,
                 action_size=environment.action_size,
                 batch_size=config.batch_size,
-                depth=config.depth,
+                depth=depth,
                 width=config.width,
-                architecture=config.architecture,
+                architecture=architecture,
                 config=config.crl,
             )

@@ -13,11 +13,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from kilolayer.agents import AgentState
+from kilolayer.agents import AgentState, grow
 from kilolayer.envs import EnvironmentState
 from kilolayer.replay import ReplayBuffer, Trajectory, empty_buffer, insert
 from kilolayer.training.faults import CollectFaults, LearnFaults, finite_rows, first_false
 from kilolayer.training.setup import Setup
+
+GROWTH = 2**32 - 1
+"""Folded into the seed's key for growth: evaluations fold in their env steps, which do not come that far."""
 
 
 class TrainState(eqx.Module):
@@ -97,6 +100,16 @@ def learn_step(setup: Setup, state: TrainState) -> tuple[TrainState, tuple[dict[
     )
     state = dataclasses.replace(state, agent=agent, key=key, gradient_steps=state.gradient_steps + gradient_steps)
     return state, ({name: jnp.mean(values) for name, values in metrics.items()}, faults)
+
+
+def grow_state(setup: Setup, state: TrainState) -> TrainState:
+    """Return `state` with the agent's networks as deep as `setup` has them; what they compute stays the same.
+
+    The new blocks depend on the seed and the env steps alone: a run that goes on from any checkpoint grows alike.
+    """
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(setup.config.seed), GROWTH), state.env_steps)
+    agent = jax.jit(lambda agent, key: grow(setup.agent, agent, key))(state.agent, key)
+    return dataclasses.replace(state, agent=agent)
 
 
 class Steps(NamedTuple):

@@ -1,0 +1,133 @@
+"""An agent that grows acts and values as before, and learns with all of its new layers."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kilolayer.agents import CRL, CRLConfig, grow
+from kilolayer.nn import Architecture
+from kilolayer.replay import Batch
+
+SCALED = Architecture(residual_scaling="inverse_sqrt", scaled_for_depth=16)
+SHALLOW = CRL(observation_size=4, goal_size=2, action_size=3, batch_size=32, depth=4, width=16)
+
+act = jax.jit(CRL.act, static_argnums=0, static_argnames="mode")
+value = jax.jit(CRL.value, static_argnums=0)
+learn = jax.jit(CRL.learn, static_argnums=0)
+grow_jitted = jax.jit(grow, static_argnums=0)
+
+
+def deeper(agent, depth=16):
+    return dataclasses.replace(agent, depth=depth)
+
+
+def random_batch(size=32):
+    rng = np.random.default_rng(0)
+    arrays = (jnp.asarray(rng.standard_normal((size, n)), jnp.float32) for n in (4, 3, 2))
+    observation, action, goal = arrays
+    return Batch(observation=observation, action=jnp.tanh(action), desired_goal=goal)
+
+
+def random_state(agent):
+    """Return a state in which every number is random, Adam's moments and counts too."""
+    rng = np.random.default_rng(1)
+
+    def draw(leaf):
+        if jnp.issubdtype(leaf.dtype, jnp.integer):
+            return leaf + 1234
+        return leaf + jnp.asarray(0.3 * rng.random(leaf.shape), leaf.dtype)
+
+    return jax.tree.map(draw, jax.jit(agent.init)(jax.random.key(0)))
+
+
+@pytest.fixture(scope="module", params=[Architecture(), SCALED], ids=["plain", "inverse_sqrt"])
+def grown(request):
+    """A shallow agent and its state, and both after growth."""
+    agent = dataclasses.replace(SHALLOW, architecture=request.param)
+    state = random_state(agent)
+    return agent, state, deeper(agent), grow_jitted(deeper(agent), state, jax.random.key(5))
+
+
+def networks(state):
+    return {"actor": state.actor, "phi": state.critic.phi, "psi": state.critic.psi}
+
+
+def test_growing_from_4_to_16_changes_no_action_and_no_value(grown):
+    agent, state, deep, deep_state = grown
+    assert {name: network.depth for name, network in networks(deep_state).items()} == dict.fromkeys(networks(state), 16)
+    batch, key = random_batch(), jax.random.key(6)
+    for mode in ("deterministic", "stochastic", "best_of"):
+        before, after = (
+            act(each, its_state, batch.observation, batch.desired_goal, key, mode=mode)
+            for each, its_state in ((agent, state), (deep, deep_state))
+        )
+        np.testing.assert_allclose(after, before, rtol=0.0, atol=4e-7)  # within +-1
+        assert np.std(before) > 0.01
+    before, after = (
+        value(each, its_state, batch.observation, batch.desired_goal)
+        for each, its_state in ((agent, state), (deep, deep_state))
+    )
+    np.testing.assert_allclose(after, before, rtol=1e-6)
+
+
+def test_a_new_deep_agent_is_another_function(grown):
+    """What the test above compares would not agree by itself."""
+    agent, state, deep, _ = grown
+    batch = random_batch()
+    fresh = jax.jit(deep.init)(jax.random.key(0))
+    before, after = (
+        value(each, its_state, batch.observation, batch.desired_goal)
+        for each, its_state in ((agent, state), (deep, fresh))
+    )
+    assert np.abs(after - before).min() > 1e-3
+
+
+def test_the_state_has_the_form_of_the_deep_agents_own(grown):
+    _, _, deep, deep_state = grown
+    expected = jax.eval_shape(deep.init, jax.random.key(0))
+    assert jax.tree.structure(deep_state) == jax.tree.structure(expected)
+    shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (deep_state, expected)]
+    assert eqx.tree_equal(*shapes)
+
+
+def test_optimisers_keep_what_they_remember_and_know_nothing_of_new_blocks(grown):
+    _, state, _, deep_state = grown
+    assert deep_state.log_alpha == state.log_alpha
+    assert eqx.tree_equal(deep_state.alpha_optimizer, state.alpha_optimizer)
+    for name in ("actor_optimizer", "critic_optimizer"):
+        old, new = (getattr(each, name)[0] for each in (state, deep_state))
+        assert old.count == new.count == 1234
+        pairs = list(zip(jax.tree.leaves((old.mu, old.nu)), jax.tree.leaves((new.mu, new.nu)), strict=True))
+        stacked = 0
+        for before, after in pairs:
+            np.testing.assert_array_equal(after[: len(before)], before)
+            if after.shape != before.shape:
+                stacked += 1
+                assert (len(before), len(after)) == (1, 4)
+                assert not np.any(after[1:])
+        assert stacked == (2 if name == "actor_optimizer" else 4) * 4
+
+
+def test_all_new_blocks_learn_from_the_next_steps(grown):
+    _, _, deep, deep_state = grown
+    state = deep_state
+    for step in range(2):
+        state, metrics = learn(deep, state, random_batch(), jax.random.key(step))
+    assert all(np.isfinite(number) for number in metrics.values())
+    for name, network in networks(state).items():
+        for before, after in zip(
+            jax.tree.leaves(networks(deep_state)[name].blocks), jax.tree.leaves(network.blocks), strict=True
+        ):
+            assert np.any(after[1:] != before[1:], axis=tuple(range(1, before.ndim))).all(), name
+
+
+def test_only_networks_that_are_shallower_grow():
+    agent = dataclasses.replace(SHALLOW, config=CRLConfig(actor_depth=8))
+    state = random_state(agent)
+    after = grow_jitted(deeper(agent), state, jax.random.key(5))
+    assert eqx.tree_equal(after.actor, state.actor)
+    assert (after.actor.depth, after.critic.phi.depth, after.critic.psi.depth) == (8, 16, 16)
