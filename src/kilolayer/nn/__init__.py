@@ -1,6 +1,7 @@
 """Networks and objectives: the deep residual MLP, energies, contrastive losses, the tanh-Gaussian."""
 
 from kilolayer.nn import tanh_gaussian
+from kilolayer.nn.acting_mlp import ActingMLP, Precision, QuantizedDense, check_precision
 from kilolayer.nn.contrastive import (
     LOSSES,
     LossName,
@@ -18,6 +19,7 @@ from kilolayer.nn.residual_mlp import Architecture, ResidualMLP, ResidualScaling
 
 __all__ = [
     "LOSSES",
+    "ActingMLP",
     "Activation",
     "Architecture",
     "Dense",
@@ -27,10 +29,13 @@ __all__ = [
     "LayerNorm",
     "LossName",
     "Normalization",
+    "Precision",
+    "QuantizedDense",
     "RMSNorm",
     "ResidualMLP",
     "ResidualScaling",
     "binary_nce",
+    "check_precision",
     "contrastive_metrics",
     "infonce_backward",
     "infonce_forward",
