@@ -7,6 +7,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.errors import ConfigurationError
+from kilolayer.nn import ResidualMLP
 from kilolayer.replay import ReplayBuffer
 
 AgentState = Any
@@ -39,6 +40,13 @@ class Agent(Protocol):
         mode: ActionMode = "deterministic",
     ) -> Float[Array, "*batch action"]:
         """Choose actions in [-1, 1]."""
+        ...
+
+    def actor(self, state: AgentState) -> ResidualMLP:
+        """Return the policy's network: tanh of its first outputs, one for each action dimension, is the action.
+
+        It takes observation and desired goal, one behind the other; the action is the one of `deterministic`.
+        """
         ...
 
     def value(

@@ -236,6 +236,10 @@ class CRL:
         mean, log_std = jnp.split(actor(jnp.concatenate([observation, desired_goal], axis=-1)), 2, axis=-1)
         return mean, tanh_gaussian.squash_log_std(log_std)
 
+    def actor(self, state: CRLState) -> ResidualMLP:
+        """Return the policy's network; it puts out the means first, then the raw log standard deviations."""
+        return state.actor
+
     def act(
         self,
         state: CRLState,

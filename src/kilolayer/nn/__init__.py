@@ -1,6 +1,7 @@
 """Networks and objectives: the deep residual MLP, energies, contrastive losses, the tanh-Gaussian."""
 
 from kilolayer.nn import tanh_gaussian
+from kilolayer.nn.acting_mlp import ActingMLP, ActingPrecision, QuantizedDense, check_acting_precision
 from kilolayer.nn.architecture import Architecture, ResidualScaling
 from kilolayer.nn.contrastive import (
     LOSSES,
@@ -21,6 +22,8 @@ from kilolayer.nn.residual_mlp import ResidualMLP
 
 __all__ = [
     "LOSSES",
+    "ActingMLP",
+    "ActingPrecision",
     "Activation",
     "Architecture",
     "Dense",
@@ -31,11 +34,13 @@ __all__ = [
     "LossName",
     "Normalization",
     "Precision",
+    "QuantizedDense",
     "RMSNorm",
     "ResidualMLP",
     "ResidualScaling",
     "binary_nce",
     "block_statistics",
+    "check_acting_precision",
     "check_growable",
     "contrastive_metrics",
     "effective_rank",

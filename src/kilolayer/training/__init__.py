@@ -1,6 +1,7 @@
 """Training: the training step, the loop, evaluation, run directories and checkpoints."""
 
 from kilolayer.training.checkpoints import Checkpoints
+from kilolayer.training.compiled_policy import ActionError, CompiledPolicy
 from kilolayer.training.config import TrainConfig, default_config
 from kilolayer.training.evaluation import Episodes, run_episodes, summarize
 from kilolayer.training.loop import TrainResult, train
@@ -10,7 +11,9 @@ from kilolayer.training.setup import Setup
 from kilolayer.training.step import Steps, TrainState, collect_step, compile_steps, init_state, learn_step
 
 __all__ = [
+    "ActionError",
     "Checkpoints",
+    "CompiledPolicy",
     "Episodes",
     "Policy",
     "RunDirectory",

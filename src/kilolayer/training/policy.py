@@ -4,15 +4,15 @@ import os
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from kilolayer.agents import ActionMode, AgentState
 from kilolayer.compilation_cache import enable_compilation_cache
-from kilolayer.errors import ConfigurationError
+from kilolayer.nn import ActingPrecision
 from kilolayer.training.checkpoints import Checkpoints
+from kilolayer.training.compiled_policy import CompiledPolicy, check_sizes
 from kilolayer.training.config import TrainConfig
 from kilolayer.training.run_directory import RunDirectory
 from kilolayer.training.setup import Setup
@@ -56,30 +56,39 @@ class Policy:
         Raises:
             ConfigurationError: if a size is wrong or the mode unknown.
         """
-        observation, desired_goal = self._check(observation, desired_goal)
+        pair = self._check(observation, desired_goal)
         self._key, key = jax.random.split(self._key)
-        return np.asarray(self._act(self.agent_state, observation, desired_goal, key, mode=mode))
+        return np.asarray(self._act(self.agent_state, *pair, key, mode=mode))
 
     def value(self, observation: ArrayLike, desired_goal: ArrayLike) -> Float[np.ndarray, "*batch"]:
         """Return how near the critic takes the goal to be; larger is nearer. Arguments as for a call."""
         return np.asarray(self._value(self.agent_state, *self._check(observation, desired_goal)))
 
-    def _check(self, observation: ArrayLike, desired_goal: ArrayLike) -> tuple[jax.Array, jax.Array]:
-        arrays: dict[str, jax.Array] = {}
+    def compile(self, *, batch: int = 1, precision: ActingPrecision = "float32") -> CompiledPolicy:
+        """Compile the deterministic policy ahead of time, to act on this machine's CPU with little delay.
+
+        Args:
+            batch: observations in a call.
+            precision: of the weights: `float32`, `int8` (a quarter of the bytes, the fastest) or `int16` (half the
+                bytes; faster than float32 at batch 1 alone). How far the actions are from float32's,
+                `CompiledPolicy.error` tells.
+
+        Raises:
+            ConfigurationError: if the batch is below one or the precision unknown.
+        """
         environment = self.setup.environment
-        for name, value, size in (
-            ("observation", observation, environment.observation_size),
-            ("desired_goal", desired_goal, environment.goal_size),
-        ):
-            arrays[name] = jnp.asarray(value, jnp.float32)
-            if arrays[name].ndim < 1 or arrays[name].shape[-1] != size:
-                raise ConfigurationError(f"{name} has shape {arrays[name].shape}; its last axis must be {size}")
-        if arrays["observation"].shape[:-1] != arrays["desired_goal"].shape[:-1]:
-            raise ConfigurationError(
-                f"observation {arrays['observation'].shape} and desired_goal {arrays['desired_goal'].shape} "
-                "must agree in their leading axes"
-            )
-        return arrays["observation"], arrays["desired_goal"]
+        return CompiledPolicy(
+            self.setup.agent.actor(self.agent_state),
+            observation_size=environment.observation_size,
+            goal_size=environment.goal_size,
+            action_size=environment.action_size,
+            batch=batch,
+            precision=precision,
+        )
+
+    def _check(self, observation: ArrayLike, desired_goal: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        environment = self.setup.environment
+        return check_sizes(observation, desired_goal, environment.observation_size, environment.goal_size)
 
 
 def load(run: str | os.PathLike, *, checkpoint: int | str | None = None) -> Policy:

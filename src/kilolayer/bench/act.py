@@ -1,0 +1,176 @@
+"""Seconds per action on one CPU core, for each precision of the weights, beside the time of reading the weights."""
+
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, get_args
+
+import jax
+import numpy as np
+
+from kilolayer.errors import ConfigurationError, KilolayerError
+from kilolayer.nn import ActingPrecision, Architecture, ResidualMLP, check_acting_precision
+from kilolayer.training import CompiledPolicy
+
+DEPTHS = (64, 1024)
+PRECISIONS: tuple[ActingPrecision, ...] = get_args(ActingPrecision)
+OBSERVATION_SIZE, GOAL_SIZE, ACTION_SIZE = 29, 2, 8  # the ant's
+WARM_UP = 3
+ROUNDS = 5
+ERRORS_ON = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class ActSpeed:
+    """One line of the table."""
+
+    depth: int
+    width: int
+    batch_size: int
+    precision: str
+    cores: int
+    """Cores that the process may use: one, unless the platform has no way to say so."""
+    compile_seconds: float
+    """Rounding the weights, compiling, and the first run."""
+    step_seconds: float
+    """Median of all calls, numpy in, numpy out."""
+    slowest: float
+    """Seconds of the 99th percentile of the calls."""
+    float32_ratio: float | None
+    """Median over the rounds of float32's time divided by this line's in the same round."""
+    floor_seconds: float
+    """Median time of reading as many bytes as the weights have, once, on the same cores in the same rounds."""
+    weight_bytes: int
+    """Bytes of parameters that a call reads."""
+    largest_action_error: float
+    """Largest difference of a number of an action from float32, on 256 random normal observations and goals, for this
+    untrained network."""
+    mean_action_error: float
+    """Mean difference on the same ones."""
+
+
+def bench_act(
+    depths: Sequence[int] = DEPTHS,
+    *,
+    width: int = 256,
+    batch: int = 1,
+    precisions: Sequence[ActingPrecision] = PRECISIONS,
+    calls: int = 200,
+    tell: Callable[[str], object] = id,
+) -> Iterator[ActSpeed]:
+    """Time compiled policies of untrained actors of the ant's sizes, in a process bound to one core.
+
+    All precisions of a depth are timed in turn, round by round, so that noise meets all alike.
+
+    Args:
+        depths: of the actors.
+        width: of the actors.
+        batch: observations in a call.
+        precisions: to time beside each other.
+        calls: timed calls of each, shared out over the rounds.
+        tell: called with what is about to be done.
+
+    Raises:
+        ConfigurationError: for a depth, width, batch, precision or number of calls that cannot be.
+        KilolayerError: if the process ended early, for want of memory perhaps.
+    """
+    for depth in depths:
+        Architecture().num_blocks(depth)
+    for precision in precisions:
+        check_acting_precision(precision)
+    for name, value in (("width", width), ("batch", batch), ("calls", calls)):
+        if value < 1:
+            raise ConfigurationError(f"{name}={value} must be at least 1")
+    options = {"width": width, "batch": batch, "precisions": list(precisions), "calls": calls}
+    for depth in depths:
+        for message in _in_own_process(options | {"depth": depth}):
+            if isinstance(message, str):
+                tell(message)
+            else:
+                yield ActSpeed(**message)
+
+
+def _in_own_process(options: dict[str, Any]) -> Iterator[Any]:
+    """Yield what `_child` prints, line by line, bound to one core: that must be before JAX starts its threads."""
+    bind = "import os; hasattr(os, 'sched_setaffinity') and os.sched_setaffinity(0, {max(os.sched_getaffinity(0))}); "
+    call = "import sys; from kilolayer.bench.act import _child; _child(sys.argv[1])"
+    command = [sys.executable, "-c", bind + call, json.dumps(options)]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        try:
+            yield from map(json.loads, process.stdout)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise KilolayerError(f"the process that measures ended with exit code {process.returncode}")
+
+
+def _child(options: str) -> None:
+    for message in _measure(**json.loads(options)):
+        print(json.dumps(message if isinstance(message, str) else dataclasses.asdict(message)), flush=True)
+
+
+def _measure(
+    *, depth: int, width: int, batch: int, precisions: Sequence[ActingPrecision], calls: int
+) -> Iterator[str | ActSpeed]:
+    """Measure one depth in this process; yields what is about to be done, then the lines."""
+    sizes = {"observation_size": OBSERVATION_SIZE, "goal_size": GOAL_SIZE, "action_size": ACTION_SIZE}
+    in_size, out_size = OBSERVATION_SIZE + GOAL_SIZE, 2 * ACTION_SIZE
+    draw = jax.jit(lambda key: ResidualMLP(in_size, out_size, depth=depth, width=width, key=key))
+    actor = jax.block_until_ready(draw(jax.random.key(0)))
+    policies = []
+    for precision in precisions:
+        yield f"depth {depth}: compiling {precision}"
+        policies.append(CompiledPolicy(actor, **sizes, batch=batch, precision=precision))
+    rng = np.random.default_rng(0)
+    observations = rng.standard_normal((calls + WARM_UP, batch, OBSERVATION_SIZE), np.float32)
+    goals = rng.standard_normal((calls + WARM_UP, batch, GOAL_SIZE), np.float32)
+    buffers = [np.ones(policy.weight_bytes // 4, np.float32) for policy in policies]
+
+    times: list[list[list[float]]] = [[] for _ in policies]
+    reads: list[list[float]] = [[] for _ in policies]
+    for number, part in enumerate(np.array_split(np.arange(calls), min(ROUNDS, calls))):
+        yield f"depth {depth}: round {number + 1} of {min(ROUNDS, calls)}"
+        for policy, buffer, seconds, read in zip(policies, buffers, times, reads, strict=True):
+            inputs = [(observations[i], goals[i]) for i in (*range(-WARM_UP, 0), *part)]
+            seconds.append([_seconds(policy, *pair) for pair in inputs][WARM_UP:])
+            # A product with itself reads every number once, as fast as this core can.
+            read.extend([_seconds(np.dot, buffer, buffer) for _ in inputs][WARM_UP:])
+
+    samples = np.random.default_rng(1).standard_normal((ERRORS_ON, in_size))
+    base = precisions.index("float32") if "float32" in precisions else None
+    for policy, seconds, read in zip(policies, times, reads, strict=True):
+        error = policy.error(samples[:, :OBSERVATION_SIZE], samples[:, OBSERVATION_SIZE:])
+        ratio = None
+        if base is not None:
+            pairs = zip(times[base], seconds, strict=True)
+            ratio = statistics.median(statistics.median(one) / statistics.median(other) for one, other in pairs)
+        flat = np.concatenate(seconds)
+        yield ActSpeed(
+            depth=depth,
+            width=width,
+            batch_size=batch,
+            precision=policy.precision,
+            cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            compile_seconds=policy.compile_seconds,
+            step_seconds=float(np.median(flat)),
+            slowest=float(np.quantile(flat, 0.99)),
+            float32_ratio=ratio,
+            floor_seconds=statistics.median(read),
+            weight_bytes=policy.weight_bytes,
+            largest_action_error=error.largest,
+            mean_action_error=error.mean,
+        )
+
+
+def _seconds(run: Callable[..., object], *arguments: object) -> float:
+    began = time.perf_counter()
+    run(*arguments)
+    return time.perf_counter() - began

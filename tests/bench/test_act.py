@@ -1,0 +1,57 @@
+"""`bench_act`: it measures what it says, in a process of its own; no test asserts a time."""
+
+import dataclasses
+import os
+
+import pytest
+
+from kilolayer.bench import bench_act
+from kilolayer.errors import ConfigurationError, KilolayerError
+
+
+def test_every_precision_of_every_depth_has_a_line():
+    told = []
+    rows = list(bench_act([0, 4], width=16, batch=2, precisions=["float32", "int8"], calls=3, tell=told.append))
+    assert [(row.depth, row.precision) for row in rows] == [(0, "float32"), (0, "int8"), (4, "float32"), (4, "int8")]
+    for row in rows:
+        assert (row.width, row.batch_size) == (16, 2)
+        assert row.cores == 1 or not hasattr(os, "sched_setaffinity")
+        assert 0.0 < row.step_seconds <= row.slowest
+        assert min(row.compile_seconds, row.floor_seconds, row.float32_ratio) > 0.0
+        assert 0.0 <= row.mean_action_error <= row.largest_action_error
+        assert all(isinstance(value, int | float | str) for value in dataclasses.asdict(row).values())
+    assert rows[0].float32_ratio == rows[2].float32_ratio == 1.0
+    assert rows[0].weight_bytes == rows[1].weight_bytes == 4 * (31 * 16 + 3 * 16 + 16 * 16 + 16)
+    assert rows[2].weight_bytes - rows[3].weight_bytes == 4 * (3 * 16 * 16 - 4 * 16)
+    assert rows[2].largest_action_error < 1e-5 < rows[3].largest_action_error < 0.1
+    assert "depth 4: compiling int8" in told
+    assert "depth 4: round 3 of 3" in told
+
+
+def test_without_float32_there_is_no_ratio_and_a_caller_may_stop_early():
+    lines = bench_act([0, 0], width=8, precisions=["int16"], calls=1)
+    assert next(lines).float32_ratio is None
+    lines.close()
+
+
+def test_a_process_that_dies_is_told(monkeypatch):
+    monkeypatch.setenv("JAX_ENABLE_X64", "neither true nor false")
+    with pytest.raises(KilolayerError, match=r"the process that measures ended with exit code 1$"):
+        list(bench_act([0], width=8, calls=1))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depths": [6]}, "depth=6 is not a multiple"),
+        ({"precisions": ["int4"]}, "precision='int4' is unknown"),
+        ({"width": 0}, "width=0 must be at least 1"),
+        ({"batch": 0}, "batch=0 must be at least 1"),
+        ({"calls": 0}, "calls=0 must be at least 1"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_starts(options, message):
+    told = []
+    with pytest.raises(ConfigurationError, match=message):
+        next(bench_act(**{"depths": [0], "tell": told.append} | options))
+    assert told == []
