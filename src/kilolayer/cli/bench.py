@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from kilolayer.bench import bench_env, bench_replay, bench_step
+from kilolayer.bench import bench_act, bench_env, bench_replay, bench_step
 from kilolayer.bench.env import TASKS
 from kilolayer.cli.options import parse
 from kilolayer.errors import ConfigurationError, nearest_names
@@ -174,14 +174,51 @@ class ReplayBench(BenchOptions):
         }
 
 
-LEFT = ("form", "task", "variant", "engine", "kind", "checkpoint")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ActBench(BenchOptions):
+    """Measure compiled policies on one CPU core: time per action and its error against float32, by precision."""
+
+    depths: str = "64,1024"
+    """Depths of the actor."""
+    width: int = 256
+    """Width of the actor."""
+    batch: int = 1
+    """Observations in a call."""
+    calls: int = 200
+    """Calls to time."""
+
+    def rows(self, tell: Tell) -> Iterable[Any]:
+        """Measure."""
+        depths = numbers("depths", self.depths)
+        return bench_act(depths, width=self.width, batch=self.batch, calls=self.calls, tell=tell)
+
+    def columns(self) -> Columns:
+        """Lay out the table."""
+        return {
+            "depth": lambda row: str(row.depth),
+            "width": lambda row: str(row.width),
+            "batch": lambda row: str(row.batch_size),
+            "precision": lambda row: row.precision,
+            "ms": lambda row: f"{1e3 * row.step_seconds:.2f}",
+            "99 % ms": lambda row: f"{1e3 * row.slowest:.2f}",
+            "actions/s": lambda row: f"{row.batch_size / row.step_seconds:,.0f}",
+            "floor ms": lambda row: f"{1e3 * row.floor_seconds:.2f}",
+            "MiB read": lambda row: f"{row.weight_bytes / 2**20:.1f}",
+            "largest error": lambda row: f"{row.largest_action_error:.1e}",
+            "float32 takes": lambda row: "" if row.float32_ratio is None else f"{row.float32_ratio:.2f}x",
+            "compile s": lambda row: f"{row.compile_seconds:.1f}",
+        }
+
+
+LEFT = ("form", "task", "variant", "engine", "kind", "checkpoint", "precision")
 """Columns of words."""
 
-BENCHES: dict[str, type[EnvBench] | type[CompileBench] | type[ReplayBench]] = {
+BENCHES: dict[str, type[EnvBench] | type[CompileBench] | type[ReplayBench] | type[ActBench]] = {
     "step": StepBench,
     "compile": CompileBench,
     "replay": ReplayBench,
     "env": EnvBench,
+    "act": ActBench,
 }
 
 
