@@ -224,13 +224,13 @@ def test_a_larger_group_than_memory_needs_is_not_taken():
 
     gib = 2**30
     parameters = 48 * 1024 * 256 * 259
-    assert [choose(gib, num_blocks=n) for n in (1, 16)] == ["layer", "layer"]
+    assert [choose(4 * gib, num_blocks=n) for n in (1, 16)] == ["layer", "layer"]
     assert choose(None, num_blocks=256) == "layer"
-    array = 2 * 4 * 512 * 256
+    array = 4 * 4 * 512 * 256
     needed = {"layer": 256 * 5, "block": 256 + 5, "2": 128 + 10, "4": 64 + 20}
     for name, arrays in needed.items():
-        assert choose(2 * (parameters + arrays * array), num_blocks=256) == name
-        assert choose(2 * (parameters + arrays * array) - 2, num_blocks=256) != name
+        assert choose(5 * (parameters + arrays * array), num_blocks=256) == name
+        assert choose(5 * (parameters + arrays * array) - 5, num_blocks=256) != name
     assert choose(gib // 1024, num_blocks=256) == "8", "the least there is, where nothing fits"
 
 
@@ -241,7 +241,7 @@ def test_memory_is_what_the_host_or_its_container_has():
 
 
 def test_auto_is_resolved_for_the_sizes_at_hand(monkeypatch):
-    monkeypatch.setattr("kilolayer.nn.architecture.device_memory", lambda: 2 * (48 * 64 * 16 * 19 + 160_000))
+    monkeypatch.setattr("kilolayer.nn.architecture.device_memory", lambda: 5 * (48 * 64 * 16 * 19 + 320_000))
     sizes = {"batch_size": 64, "depth": 64, "width": 16}
     assert Architecture().resolve(**sizes).checkpoint == "2"
     assert Architecture().resolve(**sizes | {"batch_size": 2}).checkpoint == "layer"

@@ -210,6 +210,8 @@ class ActBench(BenchOptions):
         }
 
 
+TABLE_WIDTH = 130
+
 LEFT = ("form", "task", "variant", "engine", "kind", "checkpoint", "precision")
 """Columns of words."""
 
@@ -254,5 +256,7 @@ def run(arguments: Sequence[str]) -> int:
         table.add_column(heading, justify="left" if heading in LEFT else "right")
     for row in rows:
         table.add_row(*(cell(row) for cell in options.columns().values()))
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, TABLE_WIDTH)  # a line that is too long is better than figures cut short
+    console.print(table)
     return 0

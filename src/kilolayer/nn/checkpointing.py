@@ -8,7 +8,7 @@ import jax
 
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
-SHARE = 0.5
+SHARE = 0.2
 """Of the memory: what parameters and activations may take together. The replay buffer and the system need the rest."""
 
 
@@ -34,7 +34,7 @@ def device_memory() -> int | None:
 
 
 def choose_checkpoint(
-    *, batch_size: int, width: int, num_blocks: int, block_size: int, memory: int | None, stacks: int = 2
+    *, batch_size: int, width: int, num_blocks: int, block_size: int, memory: int | None, stacks: int = 4
 ) -> str:
     """Return the fastest of layer, block, 2, 4, 8, ... whose activations fit into memory.
 
@@ -44,7 +44,8 @@ def choose_checkpoint(
         num_blocks: residual blocks of the deepest network.
         block_size: layers in a block.
         memory: bytes for parameters and activations; None takes layer.
-        stacks: networks whose activations are alive at once (phi and psi, or actor and phi).
+        stacks: passes whose activations are alive at once. Phi and psi on the data, the actor, and phi on its actions
+            are four: XLA begins what it can begin and keeps the memory of all.
     """
     if memory is None:
         return "layer"
