@@ -138,6 +138,17 @@ def test_inverse_sqrt_divides_the_branch_by_the_root_of_the_number_of_blocks(x64
     )
 
 
+def test_branches_are_scaled_by_themselves_from_depth_128():
+    def factor(depth, **options):
+        return shapes(depth=depth, **options).branch_factor
+
+    assert [factor(depth) for depth in (4, 64, 124, 128, 1024)] == [1.0, 1.0, 1.0, 32**-0.5, 256**-0.5]
+    assert [factor(1024, residual_scaling="none"), factor(8, residual_scaling="inverse_sqrt")] == [1.0, 2**-0.5]
+    assert factor(1024, residual=False) == 1.0
+    assert factor(4, scaled_for_depth=1024) == 256**-0.5, "a network that grows has the factor of its last depth"
+    assert factor(4, scaled_for_depth=64) == 1.0
+
+
 def test_the_branch_factor_can_be_that_of_another_depth(x64):
     x, options = inputs(6, 5), {"block_size": 2, "residual_scaling": "inverse_sqrt"}
     shallow = build(depth=4, scaled_for_depth=32, **options)
@@ -385,7 +396,10 @@ def test_gradient_reaches_every_parameter_and_agrees_with_finite_differences(x64
         ({"checkpoint": "layers"}, "checkpoint='layers' is unknown"),
         ({"unroll": 0}, "unroll=0 must be at least 1"),
         ({"precision": "float16"}, "precision='float16' is unknown; choose one of float32, tf32, bfloat16"),
-        ({"scaled_for_depth": 8}, "scaled_for_depth=8 needs residual_scaling=inverse_sqrt"),
+        (
+            {"scaled_for_depth": 8, "residual_scaling": "none"},
+            "scaled_for_depth=8 needs residual_scaling=inverse_sqrt or auto",
+        ),
         ({"scaled_for_depth": 0, "residual_scaling": "inverse_sqrt"}, "scaled_for_depth=0 must be at least 4"),
         ({"scaled_for_depth": 6, "residual_scaling": "inverse_sqrt"}, "depth=6 is not a multiple of block_size=4"),
         ({"checkpoint": ""}, "checkpoint='' is unknown"),

@@ -63,7 +63,7 @@ def _layers(network: ResidualMLP) -> Network:
     }
 
 
-def _apply(network: Network, x: Array) -> Array:
+def _apply(network: Network, x: Array, factor: float) -> Array:
     def layer(p: dict[str, Array], x: Array) -> Array:
         x = x @ p["w"] + p["b"]
         mean, variance = jnp.mean(x, axis=-1, keepdims=True), jnp.var(x, axis=-1, keepdims=True)
@@ -74,32 +74,34 @@ def _apply(network: Network, x: Array) -> Array:
         h = x
         for p in block:
             h = layer(p, h)
-        x = x + h
+        x = x + factor * h
     return x @ network["head"]["w"] + network["head"]["b"]
 
 
-def learn(state: NaiveState, batch: Batch, key: PRNGKeyArray) -> tuple[NaiveState, dict[str, Array]]:
-    """Take the gradient step of `CRL.learn` with the paper's settings."""
+def learn(
+    state: NaiveState, batch: Batch, key: PRNGKeyArray, *, factor: float = 1.0
+) -> tuple[NaiveState, dict[str, Array]]:
+    """Take the gradient step of `CRL.learn` with the paper's settings; `factor` is that on every block's branch."""
     action_size = batch.action.shape[-1]
     alpha = jnp.exp(state.log_alpha)
 
     def critic_loss(critic: dict[str, Network]) -> Array:
-        phi = _apply(critic["phi"], jnp.concatenate([batch.observation, batch.action], axis=-1))
-        psi = _apply(critic["psi"], batch.desired_goal)
+        phi = _apply(critic["phi"], jnp.concatenate([batch.observation, batch.action], axis=-1), factor)
+        psi = _apply(critic["psi"], batch.desired_goal, factor)
         logits = -jnp.sqrt(jnp.sum((phi[:, None, :] - psi[None, :, :]) ** 2, axis=-1))
         normalizer = jax.nn.logsumexp(logits, axis=1)
         return jnp.mean(normalizer - jnp.diag(logits)) + 0.1 * jnp.mean(normalizer**2)
 
     def actor_loss(actor: Network) -> tuple[Array, Array]:
-        output = _apply(actor, jnp.concatenate([batch.observation, batch.desired_goal], axis=-1))
+        output = _apply(actor, jnp.concatenate([batch.observation, batch.desired_goal], axis=-1), factor)
         mean, raw = output[:, :action_size], output[:, action_size:]
         log_std = -5.0 + 3.5 * (jnp.tanh(raw) + 1.0)
         noise = jax.random.normal(key, mean.shape)
         action = jnp.tanh(mean + jnp.exp(log_std) * noise)
         log_density = -0.5 * noise**2 - log_std - 0.5 * jnp.log(2.0 * jnp.pi) - jnp.log(1.0 - action**2 + 1e-6)
         log_density = jnp.sum(log_density, axis=-1)
-        phi = _apply(state.critic["phi"], jnp.concatenate([batch.observation, action], axis=-1))
-        psi = _apply(state.critic["psi"], batch.desired_goal)
+        phi = _apply(state.critic["phi"], jnp.concatenate([batch.observation, action], axis=-1), factor)
+        psi = _apply(state.critic["psi"], batch.desired_goal, factor)
         value = -jnp.sqrt(jnp.sum((phi - psi) ** 2, axis=-1))
         return jnp.mean(alpha * log_density - value), -jnp.mean(log_density)
 

@@ -1,6 +1,7 @@
 """The gradient step by depth: what it takes to trace, to compile and to run, and how much memory."""
 
 import dataclasses
+import functools
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -113,12 +114,14 @@ def measure(
     state: Any = jax.jit(agent.init)(jax.random.key(0))
     learn: Callable[[Any, Batch, Any], tuple[Any, Any]] = agent.learn
     if form == "naive":
+        factor = state.actor.branch_factor
         state = jax.jit(lambda state: naive.from_crl(agent, state))(state)
-        learn = naive.learn
+        learn = functools.partial(naive.learn, factor=factor)
 
     def several(state: Any, batch: Batch, key: Any) -> Any:
         return jax.lax.scan(lambda state, key: learn(state, batch, key), state, jax.random.split(key, steps))
 
+    jax.block_until_ready((state, batch))  # drawing parameters goes on beside the compiler otherwise
     began = time.perf_counter()
     lowered = jax.jit(several, donate_argnums=0).lower(state, batch, jax.random.key(2))
     traced = time.perf_counter()

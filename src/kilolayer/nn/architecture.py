@@ -7,7 +7,10 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.nn.checkpointing import choose_checkpoint, device_memory
 from kilolayer.nn.layers import Activation, Normalization, Precision
 
-ResidualScaling = Literal["none", "inverse_sqrt"]
+ResidualScaling = Literal["auto", "none", "inverse_sqrt"]
+
+SCALED_FROM_DEPTH = 128
+"""Depth from which `auto` scales branches: the paper's networks, up to 64 for most of its figures, stay the paper's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +25,9 @@ class Architecture:
     """Normalisation after every dense layer."""
     residual: bool = True
     """Add each block's input to its output."""
-    residual_scaling: ResidualScaling = "none"
-    """Factor on every block's branch: none, or inverse_sqrt: 1/sqrt(number of blocks), the depth-muP of MACRL."""
+    residual_scaling: ResidualScaling = "auto"
+    """Factor on every block's branch: none; inverse_sqrt: 1/sqrt(number of blocks), the depth-muP of MACRL; auto: none
+    below depth 128, inverse_sqrt from there on."""
     scaled_for_depth: int | None = None
     """Depth whose number of blocks residual_scaling takes; None takes the network's own. A network that grows takes the
     depth that it grows to, so that the factor stays what it was."""
@@ -45,16 +49,17 @@ class Architecture:
         """
         if self.block_size < 1:
             raise ConfigurationError(f"block_size={self.block_size} must be at least 1")
-        if self.residual_scaling not in ("none", "inverse_sqrt"):
+        if self.residual_scaling not in get_args(ResidualScaling):
             raise ConfigurationError(
-                f"residual_scaling={self.residual_scaling!r} is unknown; choose one of none, inverse_sqrt"
+                f"residual_scaling={self.residual_scaling!r} is unknown; "
+                f"choose one of {', '.join(get_args(ResidualScaling))}"
             )
-        if self.residual_scaling != "none" and not self.residual:
+        if self.residual_scaling == "inverse_sqrt" and not self.residual:
             raise ConfigurationError("residual_scaling needs residual=True: there is no branch to scale")
         if self.scaled_for_depth is not None:
             if self.residual_scaling == "none":
                 raise ConfigurationError(
-                    f"scaled_for_depth={self.scaled_for_depth} needs residual_scaling=inverse_sqrt"
+                    f"scaled_for_depth={self.scaled_for_depth} needs residual_scaling=inverse_sqrt or auto"
                 )
             if self.num_blocks(self.scaled_for_depth) < 1:
                 raise ConfigurationError(f"scaled_for_depth={self.scaled_for_depth} must be at least {self.block_size}")
@@ -90,11 +95,11 @@ class Architecture:
 
     def branch_factor(self, num_blocks: int) -> float:
         """Return the factor on every block's branch in a network of so many blocks."""
-        if self.residual_scaling == "none":
-            return 1.0
         if self.scaled_for_depth is not None:
             num_blocks = self.num_blocks(self.scaled_for_depth)
-        return num_blocks**-0.5
+        deep = self.residual and num_blocks * self.block_size >= SCALED_FROM_DEPTH
+        scaled = self.residual_scaling == "inverse_sqrt" or (self.residual_scaling == "auto" and deep)
+        return num_blocks**-0.5 if scaled else 1.0
 
     def resolve(self, *, batch_size: int, depth: int, width: int) -> "Architecture":
         """Return this architecture with a choice in place of every `auto`, for a network of these sizes here.
