@@ -29,7 +29,7 @@ def test_every_precision_of_every_depth_has_a_line():
 
 
 def test_without_float32_there_is_no_ratio_and_a_caller_may_stop_early():
-    lines = bench_act([0, 0], width=8, precisions=["int16"], calls=1)
+    lines = bench_act([0, 0], width=8, precisions=["int8"], calls=1)
     assert next(lines).float32_ratio is None
     lines.close()
 

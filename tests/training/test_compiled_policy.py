@@ -38,30 +38,27 @@ def test_float32_acts_as_the_policy_does(policy, pairs):
 
 def test_a_batch_is_compiled_for_its_size(policy, pairs):
     observation, goal = pairs[0][:3], pairs[1][:3]
-    fast = policy.compile(batch=3, precision="int16")
+    fast = policy.compile(batch=3)
     action = fast(observation, goal)
     assert action.dtype == np.float32
-    np.testing.assert_allclose(action, policy(observation, goal), atol=1e-3)
+    np.testing.assert_allclose(action, policy(observation, goal), atol=1e-5)
     action *= 0.5  # the caller's own
 
 
 def test_fewer_bytes_cost_exactness_and_the_error_says_how_much(policy, pairs):
     expected = policy(*pairs)
-    largest = []
-    for precision in ("float32", "int16", "int8"):
+    largest = {}
+    for precision in ("float32", "int8"):
         fast = policy.compile(batch=2, precision=precision)
         calls = [fast(pairs[0][i : i + 2], pairs[1][i : i + 2]) for i in (0, 2, 4, 5)]
         difference = np.abs(np.concatenate([*calls[:3], calls[3][1:]]) - expected)
         error = fast.error(*pairs)
         np.testing.assert_allclose([error.largest, error.mean], [difference.max(), difference.mean()], atol=1e-5)
         assert error.largest >= error.mean
-        largest.append(error.largest)
-    assert largest[0] < 1e-5
-    assert 0.0 < largest[1] < largest[2] / 20.0
-    assert 1e-4 < largest[2] < 0.1
-    sizes = [policy.compile(precision=precision).weight_bytes for precision in ("float32", "int16", "int8")]
-    assert sizes == sorted(sizes, reverse=True)
-    assert len(set(sizes)) == 3
+        largest[precision] = error.largest
+    assert largest["float32"] < 1e-5
+    assert 1e-4 < largest["int8"] < 0.1
+    assert policy.compile(precision="int8").weight_bytes < policy.compile().weight_bytes
 
 
 @pytest.mark.parametrize("outputs", [3, 6], ids=["mean", "mean_and_log_std"])

@@ -1,7 +1,7 @@
-"""The form of a residual MLP that acts: the same function, its weights in float32 or as 16 or 8 bit integers.
+"""The form of a residual MLP that acts: the same function, its weights in float32 or as 8 bit integers.
 
-One observation meets every weight once, so at batch 1 an action costs what it costs to read the weights. Integers are
-fewer bytes, and processors multiply them fast.
+One observation meets every weight once, so at batch 1 an action costs what it costs to read the weights. Bytes are a
+quarter of that, and processors multiply them fast.
 """
 
 from typing import Literal, get_args
@@ -16,61 +16,48 @@ from kilolayer.nn.architecture import Architecture
 from kilolayer.nn.layers import ACTIVATIONS, Dense, HiddenLayer, LayerNorm, RMSNorm
 from kilolayer.nn.residual_mlp import ResidualMLP
 
-ActingPrecision = Literal["float32", "int16", "int8"]
+ActingPrecision = Literal["float32", "int8"]
 """Numbers that hold the weights of an acting network."""
 
-DIGITS: dict[str, int] = {"int16": 2, "int8": 1}
-"""Signed bytes in a weight of each integer precision."""
-
-BASE = 254.0
-"""Digits are whole numbers from -127 to 127; what rounding leaves, half a unit at most, is 127 units of the next."""
-
-
-def digits(x: Float[Array, "*shape"], count: int) -> Int8[Array, "{count} *shape"]:
-    """Write numbers in [-127, 127] as `count` signed digits: x is the sum of digit[k] / BASE**k.
-
-    The sum is off by half a unit of the last digit at most.
-    """
-    found = []
-    for _ in range(count):
-        digit = jnp.round(x)
-        found.append(digit.astype(jnp.int8))
-        x = (x - digit) * BASE
-    return jnp.stack(found)
+LARGEST = 127.0
+"""Integers reach from minus this to this."""
 
 
 class QuantizedDense(eqx.Module):
-    """An affine map, `x @ weight + bias`, with integer weights: weight = scale * (digit 0 + digit 1 / 254).
+    """An affine map, `x @ (scale * weight) + bias`, with 8 bit integers for weights.
 
-    Each output has a scale of its own, so that its largest weight is 127. Inputs are scaled row by row and written with
-    two digits, whatever the weights have: products and sums of whole numbers are exact, two rows cost little more than
-    one, and XLA hands a product of two rows or more to a kernel that is faster than the one it takes for a single row.
+    Each output has a scale of its own, by which its largest weight is 127. Inputs are scaled row by row and written
+    with two such integers, one for what the other's rounding leaves, so that rounding the weights is all that counts.
+    The second integer costs no time: XLA hands a product of two rows or more to a kernel that is faster than the one it
+    takes for a single row.
     """
 
-    weight: Int8[Array, "*stack in digits_out"]
-    """The digits of the weights side by side: all outputs' first digits, then all outputs' second ones."""
+    weight: Int8[Array, "*stack in out"]
     scale: Float[Array, "*stack out"]
     bias: Float[Array, "*stack out"]
 
     @classmethod
-    def of(cls, dense: Dense, count: int) -> "QuantizedDense":
-        """Round the weights of `dense`, stacked or not, to `count` digits."""
-        largest = jnp.max(jnp.abs(dense.weight), axis=-2, keepdims=True)
-        scale = jnp.where(largest > 0.0, largest, 1.0) / 127.0
-        weight = jnp.concatenate(list(digits(dense.weight / scale, count)), axis=-1)
-        return cls(weight, jnp.squeeze(scale, -2), dense.bias)
+    def of(cls, dense: Dense) -> "QuantizedDense":
+        """Round the weights of `dense`, stacked or not."""
+        unit = _unit(dense.weight, axis=-2)
+        return cls(jnp.round(dense.weight / unit).astype(jnp.int8), jnp.squeeze(unit, -2), dense.bias)
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         """Map the last axis of `x`."""
-        largest = jnp.max(jnp.abs(x), axis=-1, keepdims=True)
-        unit = jnp.where(largest > 0.0, largest, 1.0) / 127.0
-        rows = digits(x / unit, 2)
-        products = jnp.matmul(rows.reshape(-1, x.shape[-1]), self.weight, preferred_element_type=jnp.int32)
-        # The outer axes are now the digits of the inputs, the batch, the digits of the weights, the outputs.
-        products = products.reshape(2, *x.shape[:-1], -1, self.bias.shape[-1]).astype(x.dtype)
-        products = products[0] + products[1] / BASE
-        y = sum(products[..., place, :] / BASE**place for place in range(products.shape[-2]))
-        return y * (unit * self.scale) + self.bias
+        unit = _unit(x, axis=-1)
+        coarse = jnp.round(x / unit)
+        # Rounding leaves half a unit at most, which is 127 of these finer ones.
+        fine = jnp.round((x / unit - coarse) * (2.0 * LARGEST))
+        rows = jnp.stack([coarse, fine]).astype(jnp.int8).reshape(-1, x.shape[-1])
+        products = jnp.matmul(rows, self.weight, preferred_element_type=jnp.int32)
+        products = products.reshape(2, *x.shape[:-1], -1).astype(x.dtype)
+        return (products[0] + products[1] / (2.0 * LARGEST)) * (unit * self.scale) + self.bias
+
+
+def _unit(x: Float[Array, "*shape"], axis: int) -> Float[Array, "..."]:
+    """Return what to divide by for the largest magnitude along `axis` to be 127."""
+    largest = jnp.max(jnp.abs(x), axis=axis, keepdims=True)
+    return jnp.maximum(largest, 1e-30) / LARGEST  # zeros are not divided by zero
 
 
 class ActingMLP(eqx.Module):
@@ -97,8 +84,8 @@ class ActingMLP(eqx.Module):
         layers = None
         if network.blocks is not None:
             dense: Dense | QuantizedDense = network.blocks.dense
-            if precision in DIGITS:
-                dense = QuantizedDense.of(network.blocks.dense, DIGITS[precision])
+            if precision == "int8":
+                dense = QuantizedDense.of(network.blocks.dense)
             layers = dense, network.blocks.norm
         return cls(network.input_layer, layers, network.head, network.architecture)
 

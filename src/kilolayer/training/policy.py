@@ -69,9 +69,8 @@ class Policy:
 
         Args:
             batch: observations in a call.
-            precision: of the weights: `float32`, `int8` (a quarter of the bytes, the fastest) or `int16` (half the
-                bytes; faster than float32 at batch 1 alone). How far the actions are from float32's,
-                `CompiledPolicy.error` tells.
+            precision: of the weights: `float32`, or `int8`, a quarter of the bytes and faster. How far the actions are
+                from float32's, `CompiledPolicy.error` tells.
 
         Raises:
             ConfigurationError: if the batch is below one or the precision unknown.
