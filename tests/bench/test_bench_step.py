@@ -92,6 +92,15 @@ def test_the_command_gives_the_figures_of_each_case(capsys):
     assert "compile s" in table
 
 
+def test_the_command_gives_the_figures_of_acting(capsys):
+    arguments = ["--depths=4", "--width=16", "--calls=3"]
+    assert main(["bench", "act", *arguments, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["precision"] for row in rows] == ["float32", "int8"]
+    assert main(["bench", "act", *arguments]) == 0
+    assert "largest error" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

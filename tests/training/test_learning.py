@@ -52,7 +52,7 @@ def finite_steps(depth: int, **settings):
 
 
 def test_a_deep_actor_and_critic_take_finite_steps():
-    finite_steps(256, architecture={"checkpoint": "block"})
+    finite_steps(256)
 
 
 @pytest.mark.slow
@@ -66,6 +66,37 @@ def test_a_thousand_layers_of_the_papers_width_take_finite_steps():
         total_env_steps=1000,
         architecture={"checkpoint": "block"},
     )
+
+
+@pytest.mark.slow
+def test_a_thousand_layers_learn_where_their_branches_are_scaled_and_die_where_not(tmp_path):
+    seen = {}
+    for scaling in ("auto", "none"):
+        result = kl.train(
+            "point_u_maze",
+            depth=1024,
+            width=32,
+            batch_size=128,
+            gradient_steps_per_unroll=50,
+            total_env_steps=51_200,
+            num_evals=8,
+            num_eval_envs=4,
+            diagnostics=True,
+            architecture={"residual_scaling": scaling},
+            run_dir=tmp_path / scaling,
+            progress=False,
+        )
+        losses = [row["train/critic_loss"] for row in result.run.metrics() if row["gradient_steps"]]
+        seen[scaling] = losses, result.run.diagnostics()
+        assert result.metrics["gradient_steps"] >= 200
+    losses, rows = seen["auto"]
+    assert losses[-1] < losses[0] < 20.0
+    for row in rows:
+        assert max(row["actor/stream_norm"] + row["phi/stream_norm"] + row["psi/stream_norm"]) < 60.0
+        assert min(row["actor/gradient_norm"]) > 0.0
+    losses, rows = seen["none"]
+    assert losses[0] > 20.0
+    assert max(rows[-1]["actor/stream_norm"]) > 100.0
 
 
 @pytest.mark.slow
