@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from kilolayer.envs import make as make_env
 from kilolayer.errors import ConfigurationError, KilolayerError, RunError, TrainingError
-from kilolayer.training import Policy, RunDirectory, TrainConfig, TrainResult, default_config, load, train
+from kilolayer.training import Policy, RunDirectory, TrainConfig, TrainResult, default_config, load, train, train_seeds
 
 __version__ = version("kilolayer")
 
@@ -28,4 +28,5 @@ __all__ = [
     "load",
     "make_env",
     "train",
+    "train_seeds",
 ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,9 +13,21 @@ from rich.table import Table
 
 from kilolayer.cli.options import HELP_FLAGS, parse
 from kilolayer.errors import ConfigurationError
-from kilolayer.training import RunDirectory, TrainConfig, TrainResult, default_config, read_config, train
+from kilolayer.training import (
+    RunDirectory,
+    SeedGroup,
+    TrainConfig,
+    TrainResult,
+    choose_mode,
+    default_config,
+    parse_seeds,
+    read_config,
+    train,
+    train_seeds,
+)
 from kilolayer.training.growth import GrowthSchedule
 from kilolayer.training.plan import plan
+from kilolayer.training.seeds import SeedsModeChoice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +37,13 @@ class TrainOptions:
     settings: Annotated[TrainConfig, tyro.conf.arg(name="")]
     run_dir: Path | None = None
     """Where the run is kept; None takes a fresh directory under runs/."""
+    seeds: str | None = None
+    """Train these seeds side by side, such as 0..7 or 0,3,5: runs RUN_DIR/seed-0 and so on, each as any other."""
+    seeds_mode: SeedsModeChoice = "auto"
+    """With --seeds: threads (each seed by the program that trains it alone, as many at once as there are cores; the
+    fastest on a CPU), vmap (one program for all seeds), or auto: threads on a CPU, vmap elsewhere."""
     resume: Path | None = None
-    """Go on with the run in this directory, bit for bit as if it had not stopped."""
+    """Go on with the run, or the runs of several seeds, in this directory, bit for bit as if it had not stopped."""
     config: Path | None = None
     """Start a run with all settings from a config.json; flags beside it change single ones."""
     checkpoint: int | None = None
@@ -33,7 +51,7 @@ class TrainOptions:
     dry_run: bool = False
     """Print sizes, parameters, memory and compile time, and train nothing."""
     json: bool = False
-    """Print the result, or the plan of a dry run, as one JSON object."""
+    """Print the result, or the plan of a dry run, as one JSON object; with several seeds, a list of results."""
     quiet: bool = False
     """Show no progress."""
 
@@ -41,17 +59,34 @@ class TrainOptions:
 def run(arguments: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
     options, changed = _parse(arguments)
+    if options.resume is None and options.checkpoint is not None:
+        raise ConfigurationError(f"--checkpoint {options.checkpoint} needs --resume")
+    show = not options.quiet
+    started: Any = {"config": options.settings, "run_dir": options.run_dir, "progress": show}
+    resumed: Any = {"resume": options.resume, "checkpoint": options.checkpoint, "progress": show, **changed}
+    group = _group(options)
     if options.dry_run:
-        _print_plan(plan(options.settings), as_json=options.json)
+        seeds: Any = {} if group is None else {"seeds": len(group.seeds), "mode": group.mode}
+        _print_plan(plan(options.settings, **seeds), as_json=options.json)
         return 0
-    if options.resume is not None:
-        result = train(resume=options.resume, checkpoint=options.checkpoint, progress=not options.quiet, **changed)
+    if group is None:
+        results = [train(**(started if options.resume is None else resumed))]
+        _print_result(results[0], as_json=options.json)
     else:
-        if options.checkpoint is not None:
-            raise ConfigurationError(f"--checkpoint {options.checkpoint} needs --resume")
-        result = train(config=options.settings, run_dir=options.run_dir, progress=not options.quiet)
-    _print_result(result, as_json=options.json)
-    return 0 if result.stopped_by is None else 128 + result.stopped_by
+        new = started | {"seeds": group.seeds, "mode": group.mode}
+        results = train_seeds(**(new if options.resume is None else resumed))
+        _print_results(results, as_json=options.json)
+    stopped_by = results[0].stopped_by
+    return 0 if stopped_by is None else 128 + stopped_by
+
+
+def _group(options: TrainOptions) -> SeedGroup | None:
+    """Return the seeds that are to be trained side by side; None for a run alone."""
+    if options.seeds is not None:
+        return SeedGroup(options.run_dir or Path(), parse_seeds(options.seeds), choose_mode(options.seeds_mode))
+    if options.resume is not None and SeedGroup.is_at(options.resume):
+        return SeedGroup.open(options.resume)
+    return None
 
 
 def _parse(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]:
@@ -63,10 +98,15 @@ def _parse(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]:
     asked = [argument for argument in arguments if argument not in HELP_FLAGS]
     wants_help = len(asked) < len(arguments)
     first: Any = parse(_unchecked(), asked, command="train")
+    if first.seeds is None and first.seeds_mode != "auto":
+        raise ConfigurationError(f"--seeds-mode {first.seeds_mode} needs --seeds")
+    if first.seeds is not None and any(argument.split("=")[0] == "--seed" for argument in asked):
+        raise ConfigurationError(f"--seed and --seeds {first.seeds} exclude each other; leave --seed out")
     if first.resume is not None:
-        if first.settings.env or first.config or first.run_dir:
-            raise ConfigurationError("--resume takes ENV, --config and --run-dir from the run; leave them out")
-        base = RunDirectory.open(first.resume).config()
+        if first.settings.env or first.config or first.run_dir or first.seeds:
+            raise ConfigurationError("--resume takes ENV, --config, --seeds and --run-dir from the run; leave them out")
+        several = SeedGroup.is_at(first.resume)
+        base = (SeedGroup.open(first.resume).runs[0] if several else RunDirectory.open(first.resume)).config()
     elif first.config is not None:
         if first.settings.env:
             raise ConfigurationError("--config holds the env already; leave ENV out")
@@ -135,10 +175,34 @@ def _readable(name: str, value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def _as_data(result: TrainResult) -> dict[str, Any]:
+    status = "finished" if result.stopped_by is None else "stopped"
+    return {"run_dir": str(result.run.path), "status": status, **result.metrics}
+
+
+def _print_results(results: Sequence[TrainResult], *, as_json: bool) -> None:
+    """Print what became of several seeds: a line for each, and the mean."""
+    if as_json:
+        print(json.dumps([_as_data(result) for result in results], indent=2))
+        return
+    directory = results[0].run.path.parent
+    if results[0].stopped_by is not None:
+        steps = results[0].env_steps
+        print(f"stopped and saved at {steps:,} env steps; go on with: kilolayer train --resume {directory}")
+        return
+    success = [result.metrics["eval/success_any"] for result in results]
+    for result, value in zip(results, success, strict=True):
+        print(f"{result.run.path}: success_any {value:.2f}, time_at_goal {result.metrics['eval/time_at_goal']:.0f}")
+    error = statistics.stdev(success) / len(success) ** 0.5 if len(success) > 1 else float("nan")
+    print(
+        f"finished {results[0].env_steps:,} env steps with each of {len(results)} seeds: success_any "
+        f"{statistics.fmean(success):.3f} ± {error:.3f} (mean and standard error over seeds)"
+    )
+
+
 def _print_result(result: TrainResult, *, as_json: bool) -> None:
     if as_json:
-        status = "finished" if result.stopped_by is None else "stopped"
-        print(json.dumps({"run_dir": str(result.run.path), "status": status, **result.metrics}, indent=2))
+        print(json.dumps(_as_data(result), indent=2))
         return
     if result.stopped_by is not None:
         print(

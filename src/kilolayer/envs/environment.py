@@ -181,6 +181,11 @@ class Environment:
         """Numbers in an action, each in [-1, 1]."""
         return self.task.action_size
 
+    @property
+    def runs_on_host(self) -> bool:
+        """The engine is no part of the compiled program, which calls it on the host; it uses all cores by itself."""
+        return getattr(self.engine, "runs_on_host", False)
+
     def reset(self, key: PRNGKeyArray, num_envs: int) -> EnvironmentState:
         """Begin `num_envs` episodes."""
         key, fresh_key = jax.random.split(key)
@@ -233,7 +238,7 @@ class Environment:
         )
         # In most steps no episode ends, and nothing of this needs to be computed.
         next_state = jax.lax.cond(
-            jnp.any(result.done), self._begin_anew, lambda state, done, key: state, next_state, result.done, fresh_key
+            _any(result.done), self._begin_anew, lambda state, done, key: state, next_state, result.done, fresh_key
         )
         return next_state, result
 
@@ -268,3 +273,18 @@ class Environment:
     def _draw(self, key: PRNGKeyArray, num_envs: int) -> tuple[Any, Float[Array, "num_envs goal"]]:
         """Draw a start and a goal for every environment."""
         return jax.vmap(self.task.reset)(jax.random.split(key, num_envs))
+
+
+@jax.custom_batching.custom_vmap
+def _any(done: Bool[Array, " num_envs"]) -> Bool[Array, ""]:
+    """Say whether any is True. Mapped by `vmap`, it asks all of them at once: a condition that differed between them
+    would become a choice for which both sides are computed in every step.
+    """
+    return jnp.any(done)
+
+
+@_any.def_vmap
+def _any_of_all(
+    axis_size: int, is_mapped: list[bool], done: Bool[Array, "mapped num_envs"]
+) -> tuple[Bool[Array, ""], bool]:
+    return _any(done.reshape(-1)), False

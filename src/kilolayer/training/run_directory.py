@@ -7,6 +7,8 @@ metrics.csv     the same as a table
 diagnostics.jsonl   what was seen inside the networks at each evaluation, if that was asked for
 checkpoints/    one directory for each checkpoint, named by env steps
 figures/        pictures, and report.html beside it
+
+Seeds that were trained side by side are run directories seed-0, seed-1, ... in one that holds seeds.json besides.
 """
 
 import fcntl
@@ -27,6 +29,9 @@ from kilolayer.training.config import TrainConfig
 
 CONFIG_FORMAT = 1
 """Grows when a config.json of this version would be misread by the version before."""
+
+GROUP_FILE = "seeds.json"
+"""Beside the run directories of several seeds: which they are."""
 
 _RECORDED_PACKAGES = (
     *("kilolayer", "jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "numpy"),
@@ -62,7 +67,7 @@ class RunDirectory:
             raise RunError(
                 f"{run.path} holds a run already; go on with `--resume {run.path}` or choose another --run-dir"
             )
-        with _write_errors(run.path):
+        with write_errors(run.path):
             run.path.mkdir(parents=True, exist_ok=True)
         run.write_config(config)
         return run
@@ -78,7 +83,9 @@ class RunDirectory:
         if not run.path.is_dir():
             raise RunError(f"{run.path} is not a run directory: there is no such directory")
         if not run.config_file.is_file():
-            raise RunError(f"{run.path} is not a run directory: it has no config.json")
+            inside = sorted(str(file.parent) for file in run.path.glob("seed-*/config.json"))
+            hint = f"; it holds {len(inside)} of them, as {inside[0]}" if inside else ""
+            raise RunError(f"{run.path} is not a run directory: it has no config.json{hint}")
         return run
 
     def config(self) -> TrainConfig:
@@ -96,8 +103,8 @@ class RunDirectory:
         Raises:
             RunError: if the directory cannot be written.
         """
-        with _write_errors(self.path):
-            _write_json(self.config_file, {"format": CONFIG_FORMAT, **config.to_dict()})
+        with write_errors(self.path):
+            write_json(self.config_file, {"format": CONFIG_FORMAT, **config.to_dict()})
 
     def record_system(self) -> None:
         """Note on what the run is about to be started or resumed."""
@@ -105,8 +112,8 @@ class RunDirectory:
             entries = json.loads(self.system_file.read_text())
         except (OSError, ValueError):
             entries = []
-        with _write_errors(self.path):
-            _write_json(self.system_file, [*entries, describe_system()])
+        with write_errors(self.path):
+            write_json(self.system_file, [*entries, describe_system()])
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the rows of metrics.jsonl; a last line cut short by a crash is left out."""
@@ -123,7 +130,7 @@ class RunDirectory:
         Raises:
             RunError: if another does, or the directory cannot be written.
         """
-        with _write_errors(self.path):
+        with write_errors(self.path):
             file = open(self.path / ".lock", "w")  # noqa: SIM115 (held open for as long as the lock)
         with file:
             try:
@@ -168,10 +175,15 @@ def read_config(path: Path) -> TrainConfig:
         raise ConfigurationError(f"{path}: {error}") from error
 
 
-def default_path(config: TrainConfig) -> Path:
-    """Return a fresh name under `runs/` in the working directory."""
+def default_path(config: TrainConfig, seeds: str | None = None) -> Path:
+    """Return a fresh name under `runs/` in the working directory; `seeds` stands in it for the configuration's seed."""
     env = "maze" if "\n" in config.env else config.env
-    return Path("runs") / f"{env}-d{config.depth}-s{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return Path("runs") / f"{env}-d{config.depth}-{seeds or f's{config.seed}'}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def cpu_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_system() -> dict[str, Any]:
@@ -180,7 +192,7 @@ def describe_system() -> dict[str, Any]:
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpu_cores": cpu_cores(),
         "devices": [device.device_kind for device in jax.devices()],
         "versions": dict(_versions()),
     }
@@ -192,7 +204,7 @@ def _versions() -> Iterator[tuple[str, str]]:
             yield name, importlib.metadata.version(name)
 
 
-def _write_json(path: Path, data: Any) -> None:
+def write_json(path: Path, data: Any) -> None:
     """Write a file that is whole or absent, even if the power fails."""
     partial = path.with_suffix(".partial")
     with open(partial, "w") as file:
@@ -204,7 +216,8 @@ def _write_json(path: Path, data: Any) -> None:
 
 
 @contextmanager
-def _write_errors(path: Path) -> Iterator[None]:
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn a disk's refusal into one line that names `path`."""
     try:
         yield
     except OSError as error:

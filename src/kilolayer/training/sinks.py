@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from kilolayer.errors import ConfigurationError, TrainingError
 from kilolayer.training.config import TrainConfig
-from kilolayer.training.run_directory import RunDirectory
+from kilolayer.training.run_directory import GROUP_FILE, RunDirectory
 
 Row = Mapping[str, Any]
 
@@ -132,12 +132,21 @@ class WandbSink:
             ConfigurationError: if wandb is not installed.
         """
         module = _optional("wandb", "wandb")
-        name = run.path.resolve().name
+        path = run.path.resolve()
+        several = (path.parent / GROUP_FILE).is_file()
+        name = f"{path.parent.name}-{path.name}" if several else path.name
         identity = run.path / "wandb-id"
         if not identity.exists():
             identity.write_text(f"{name}-{secrets.token_hex(4)}")
         self._run = module.init(
-            project=project, name=name, id=identity.read_text(), resume="allow", config=config, dir=run.path
+            project=project,
+            name=name,
+            group=path.parent.name if several else None,
+            id=identity.read_text(),
+            resume="allow",
+            reinit="create_new",  # seeds that are trained side by side each have a run of their own
+            config=config,
+            dir=run.path,
         )
 
     def write(self, row: Row) -> None:

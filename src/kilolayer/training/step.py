@@ -6,6 +6,7 @@ that takes long to compile can.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -40,12 +41,18 @@ class TrainState(eqx.Module):
 
 def init_state(setup: Setup) -> TrainState:
     """Return the state of a run that has not begun; no two leaves share memory, so a step can consume it."""
-    return jax.jit(lambda: _init_state(setup))()
+    return init_states(setup, [setup.config.seed])[0]
 
 
-def _init_state(setup: Setup) -> TrainState:
+def init_states(setup: Setup, seeds: Sequence[int]) -> list[TrainState]:
+    """Return for each seed the state of a run that has not begun; see `init_state`."""
+    init = jax.jit(lambda key: _init_state(setup, key))
+    return [init(jax.random.key(seed)) for seed in seeds]
+
+
+def _init_state(setup: Setup, seed: PRNGKeyArray) -> TrainState:
     config = setup.config
-    agent_key, environment_key, key = jax.random.split(jax.random.key(config.seed), 3)
+    agent_key, environment_key, key = jax.random.split(seed, 3)
     return TrainState(
         agent=setup.agent.init(agent_key),
         buffer=empty_buffer(
@@ -119,9 +126,15 @@ class Steps(NamedTuple):
     learn: jax.stages.Wrapped
 
 
-def compile_steps(setup: Setup) -> Steps:
-    """Return `collect_step` and `learn_step` for a setup, jitted."""
+def compile_steps(setup: Setup, *, stacked: bool = False) -> Steps:
+    """Return `collect_step` and `learn_step` for a setup, jitted.
+
+    Args:
+        setup: whose seed plays no part: the state holds all randomness.
+        stacked: the state is that of several seeds, with a leading axis over them, and so are the results.
+    """
+    lift = jax.vmap if stacked else lambda step: step
     return Steps(
-        jax.jit(lambda state: collect_step(setup, state), donate_argnums=0),
-        jax.jit(lambda state: learn_step(setup, state), donate_argnums=0),
+        jax.jit(lift(lambda state: collect_step(setup, state)), donate_argnums=0),
+        jax.jit(lift(lambda state: learn_step(setup, state)), donate_argnums=0),
     )

@@ -34,6 +34,8 @@ class MujocoEngine:
     A control that is not finite makes the robot's state not finite; MuJoCo by itself would go on with zeros.
     """
 
+    runs_on_host = True
+
     def __init__(self, task: RobotTask, *, num_threads: int = 0):
         """Prepare a task's model.
 
