@@ -17,13 +17,14 @@ import numpy as np
 import kilolayer as kl
 from kilolayer.report.style import new_figure, save, tidy
 
-SCALINGS = {"inverse_sqrt": "branches / sqrt(blocks)", "none": "no scaling"}
+SCALINGS = {"none": "not scaled", "inverse_sqrt": "scaled"}
 PANELS = {
-    "phi/stream_norm": "phi: length of the stream",
-    "phi/residual_norm": "phi: length of what a block adds",
-    "actor/stream_norm": "actor: length of the stream",
-    "actor/gradient_norm": "actor: length of the gradient",
+    "phi/stream_norm": ("phi: length of the stream", (5.0, 1000.0)),
+    "phi/residual_norm": ("phi: what a block adds", (0.2, 20.0)),
+    "phi/gradient_norm": ("phi: length of the gradient", (1e-3, 3000.0)),
+    "actor/gradient_norm": ("actor: length of the gradient", (1e-3, 3000.0)),
 }
+"""What is drawn, and on which scale; a gradient that is zero has no place on it."""
 SETTINGS: dict[str, Any] = {
     "gradient_steps_per_unroll": 30,
     "total_env_steps": 76_800,
@@ -64,10 +65,11 @@ def main() -> None:
         data |= {"losses": losses, "diagnostics": rows}
         (options.results / f"depth-{depth}-{scaling}.json").write_text(json.dumps(_rounded(data)) + "\n")
         colors = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.9, len(rows)))
-        for axes, (name, title) in zip(line, PANELS.items(), strict=True):
+        for axes, (name, (title, limits)) in zip(line, PANELS.items(), strict=True):
             for row, color in zip(rows, colors, strict=True):
                 axes.plot(np.arange(1, len(row[name]) + 1), row[name], color=color, linewidth=1.0)
             axes.set_yscale("log")
+            axes.set_ylim(limits)
             tidy(axes, f"depth {depth}, {SCALINGS[scaling]}\n{title}", "block")
     save(figure, options.results / "norms.png")
 
