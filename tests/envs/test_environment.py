@@ -225,6 +225,29 @@ def test_step_is_the_same_plain_jitted_and_scanned() -> None:
     np.testing.assert_array_equal(jitted_reset.desired_goal, state.desired_goal)
 
 
+def test_mapped_over_worlds_each_goes_as_alone_and_resets_are_computed_when_one_needs_them() -> None:
+    environment = line(cliff=2.0)
+    states = jax.vmap(lambda key: environment.reset(key, 4))(jax.random.split(jax.random.key(0), 3))
+    actions = jnp.stack([random_actions(environment, 20, 4, seed) for seed in range(3)])
+    mapped = jax.vmap(partial(roll, environment))(states, actions)
+    done = np.asarray(mapped[3]).any(axis=-1)
+    assert (done.any(axis=0) & ~done.all(axis=0)).any()  # in some steps one world needs resets and another does not
+    for world in range(3):
+        alone = roll(environment, jax.tree.map(lambda leaf, w=world: leaf[w], states), actions[world])
+        for a, b in zip(jax.tree.leaves(mapped), jax.tree.leaves(alone), strict=True):
+            if jnp.issubdtype(b.dtype, jax.dtypes.prng_key):
+                a, b = jax.random.key_data(a), jax.random.key_data(b)
+            np.testing.assert_allclose(a[world], b, rtol=1e-5)
+    assert str(jax.make_jaxpr(jax.vmap(environment.step))(states, actions[:, 0])).count("cond[") == 1
+
+
+def test_a_step_can_be_differentiated() -> None:
+    environment = line()
+    state = environment.reset(jax.random.key(0), 3)
+    slope = jax.grad(lambda action: environment.step(state, action)[0].observation[:, 0].sum())(jnp.zeros((3, 1)))
+    np.testing.assert_allclose(slope, 2.0)
+
+
 @pytest.mark.parametrize("name", ["point_u_maze", "point_hardest_maze"])
 def test_states_are_finite_and_agree_with_the_task(name: str) -> None:
     environment = make(name, episode_length=50)
