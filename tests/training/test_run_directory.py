@@ -28,6 +28,7 @@ def test_a_run_leaves_what_its_docstring_says(finished):
     assert {"eval/success_any", "eval/success_any_stderr", "train/critic_loss", "perf/env_steps_per_second"} <= set(
         rows[-1]
     )
+    assert "train/depth" not in rows[-1]  # it has one depth; config.json tells it
     table = run.csv_file.read_text().splitlines()
     assert len(table) == len(rows) + 1
     assert table[0].split(",")[0] == "env_steps"

@@ -131,6 +131,7 @@ def test_all_go_on_from_the_latest_checkpoint_that_all_have(mode, groups, tmp_pa
     assert_same_runs(path, groups[mode])
 
 
+@pytest.mark.slow
 def test_a_signal_saves_all_and_says_how_to_go_on(groups, monkeypatch, tmp_path, capsys):
     write = Member.write
 
@@ -153,6 +154,7 @@ def test_a_signal_saves_all_and_says_how_to_go_on(groups, monkeypatch, tmp_path,
     assert_same_runs(path, groups["vmap"])
 
 
+@pytest.mark.slow
 def test_stopped_while_the_first_checkpoints_are_saved_all_begin_anew(by_threads, groups):
     for checkpoint in (by_threads / "seed-0" / "checkpoints").iterdir():
         if checkpoint.name != "40":
