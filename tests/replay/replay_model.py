@@ -14,6 +14,7 @@ from kilolayer.replay import ReplayBuffer, Trajectory, empty_buffer
 class Step(NamedTuple):
     time: int
     episode: int
+    done: bool
 
 
 class RingModel:
@@ -25,7 +26,7 @@ class RingModel:
         self.episode = 0
 
     def append(self, done: bool) -> None:
-        self.steps.append(Step(self.time, self.episode))
+        self.steps.append(Step(self.time, self.episode, done))
         self.time += 1
         self.episode += done
 
@@ -46,7 +47,10 @@ def rings_after(done: np.ndarray, capacity: int) -> list[RingModel]:
 
 
 def encoded_trajectory(done: np.ndarray, first_time: int = 0) -> Trajectory:
-    """A trajectory whose every value tells its time and environment, differently in each field."""
+    """A trajectory whose every value tells its time and environment, differently in each field.
+
+    Of the episodes, those whose last time is even end by failure.
+    """
     times, environments = np.meshgrid(
         np.arange(first_time, first_time + len(done), dtype=np.float32),
         np.arange(done.shape[1], dtype=np.float32),
@@ -55,7 +59,9 @@ def encoded_trajectory(done: np.ndarray, first_time: int = 0) -> Trajectory:
     return Trajectory(
         observation=jnp.asarray(np.stack([times, environments, np.ones_like(times)], axis=-1)),
         achieved_goal=jnp.asarray(np.stack([-times - 1, environments + 100], axis=-1)),
+        desired_goal=jnp.asarray(np.stack([times + 0.5, -environments], axis=-1)),
         action=jnp.asarray(np.stack([environments + 0.5, times + 0.25], axis=-1)),
+        terminated=jnp.asarray(done & (times % 2 == 0)),
         done=jnp.asarray(done),
     )
 

@@ -31,7 +31,13 @@ def check_against(buffer: ReplayBuffer, rings: list[RingModel]) -> None:
             np.asarray(buffer.achieved_goal)[rows, environment], np.stack([-times - 1, here + 100], axis=-1)
         )
         np.testing.assert_array_equal(
+            np.asarray(buffer.desired_goal)[rows, environment], np.stack([times + 0.5, -here], axis=-1)
+        )
+        np.testing.assert_array_equal(
             np.asarray(buffer.action)[rows, environment], np.stack([here + 0.5, times + 0.25], axis=-1)
+        )
+        np.testing.assert_array_equal(
+            np.asarray(buffer.terminated)[rows, environment], [step.done and step.time % 2 == 0 for step in ring.steps]
         )
         episode = np.asarray(buffer.episode)[rows, environment]
         np.testing.assert_array_equal(episode, [step.episode for step in ring.steps])

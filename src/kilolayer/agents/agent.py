@@ -42,10 +42,11 @@ class Agent(Protocol):
         """Choose actions in [-1, 1]."""
         ...
 
-    def actor(self, state: AgentState) -> ResidualMLP:
+    def actor(self, state: AgentState) -> ResidualMLP | None:
         """Return the policy's network: tanh of its first outputs, one for each action dimension, is the action.
 
-        It takes observation and desired goal, one behind the other; the action is the one of `deterministic`.
+        It takes observation and desired goal, one behind the other; the action is the one of `deterministic`. None if
+        the policy is no such network.
         """
         ...
 
@@ -62,8 +63,12 @@ class Agent(Protocol):
         """Look into the networks on data drawn from the buffer; learn nothing."""
         ...
 
-    def update(self, state: AgentState, buffer: ReplayBuffer, key: PRNGKeyArray) -> tuple[AgentState, Metrics]:
-        """Take one gradient step on data drawn from the buffer."""
+    def prepare(self, state: AgentState, buffer: ReplayBuffer) -> Any:
+        """Return what the gradient steps of a round learn from: all that is computed once for all of them."""
+        ...
+
+    def update(self, state: AgentState, data: Any, key: PRNGKeyArray) -> tuple[AgentState, Metrics]:
+        """Take one gradient step on what `prepare` returned."""
         ...
 
 
@@ -76,11 +81,13 @@ def count_parameters(tree: Any) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
-def check_action_mode(mode: str) -> None:
-    """Refuse an unknown way of choosing actions.
+def check_action_mode(mode: str, *, has_critic: bool = True) -> None:
+    """Refuse an unknown way of choosing actions, or one that the agent does not have.
 
     Raises:
         ConfigurationError: naming the ways there are.
     """
     if mode not in get_args(ActionMode):
         raise ConfigurationError(f"action mode {mode!r} is unknown; choose one of {', '.join(get_args(ActionMode))}")
+    if mode == "best_of" and not has_critic:
+        raise ConfigurationError("action mode 'best_of' needs a critic, which this agent has not; take 'stochastic'")

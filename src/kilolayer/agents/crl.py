@@ -3,8 +3,6 @@
 """
 
 import dataclasses
-import math
-from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -12,18 +10,18 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.agent import ActionMode, Diagnostics, Metrics, check_action_mode, count_parameters
+from kilolayer.agents.agent import ActionMode, Diagnostics, Metrics
+from kilolayer.agents.checks import check_counts, check_discount, check_finite, check_not_negative, check_positive
+from kilolayer.agents.deep_agent import DeepAgent, Probe, adam
+from kilolayer.agents.gaussian_policy import alpha_loss, choose, policy
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import (
-    Architecture,
     Energy,
     EnergyName,
     LossName,
     ResidualMLP,
-    block_statistics,
     contrastive_metrics,
     effective_rank,
-    gradient_norms,
     logsumexp_penalty,
     loss_function,
     spread,
@@ -33,7 +31,6 @@ from kilolayer.replay import Batch, ReplayBuffer, sample_hindsight
 
 Scalar = Float[Array, ""]
 Embeddings = Float[Array, "batch representation"]
-Parameters = TypeVar("Parameters")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,23 +74,13 @@ class CRLConfig:
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
         """
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ConfigurationError(f"{field.name}={value} must be a finite number")
+        check_finite(self)
         Energy(self.energy, self.temperature)
         loss_function(self.loss)
-        if not 0.0 < self.discount <= 1.0:
-            raise ConfigurationError(f"discount={self.discount} must be above 0 and at most 1")
-        if not self.logsumexp_penalty >= 0.0:
-            raise ConfigurationError(f"logsumexp_penalty={self.logsumexp_penalty} must not be negative")
-        for name in ("actor_learning_rate", "critic_learning_rate", "alpha_learning_rate"):
-            if not getattr(self, name) > 0.0:
-                raise ConfigurationError(f"{name}={getattr(self, name)} must be above 0")
-        for name in ("representation_size", "candidates", "actor_width", "critic_width"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigurationError(f"{name}={value} must be at least 1")
+        check_discount(self, one_is_valid=True)
+        check_not_negative(self, "logsumexp_penalty")
+        check_positive(self, "actor_learning_rate", "critic_learning_rate", "alpha_learning_rate")
+        check_counts(self, "representation_size", "candidates", "actor_width", "critic_width")
 
 
 class Critic(eqx.Module):
@@ -125,41 +112,24 @@ class CRLState(eqx.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class CRL:
+class CRL(DeepAgent):
     """Contrastive RL for continuous actions.
 
     The critic learns, from what happened alone, which goals follow which actions; the actor learns to act so that its
     hindsight goals follow. No reward is used.
     """
 
-    observation_size: int
-    goal_size: int
-    action_size: int
-    batch_size: int = 512
-    depth: int = 4
-    width: int = 256
-    architecture: Architecture = Architecture()
     config: CRLConfig = CRLConfig()
 
     def __post_init__(self) -> None:
-        """Refuse depths, widths and batches that cannot be.
+        """Refuse sizes that cannot be.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
         """
-        for name in ("width", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 1")
+        super().__post_init__()
         if self.batch_size < 2:
             raise ConfigurationError("batch_size=1 leaves contrastive RL no negatives; take at least 2")
-        self.architecture.num_blocks(self.depth)
-        for name in ("actor_depth", "critic_depth"):
-            depth = getattr(self.config, name)
-            if depth is not None:
-                try:
-                    self.architecture.num_blocks(depth)
-                except ConfigurationError as error:
-                    raise ConfigurationError(f"{name}: {error}") from None
 
     # ---- Networks and optimisers ---------------------------------------------------------------------------------
 
@@ -169,45 +139,21 @@ class CRL:
         return Energy(self.config.energy, self.config.temperature)
 
     @property
-    def architecture_in_force(self) -> Architecture:
-        """The architecture, with what `auto` stands for here and with these sizes."""
-        config = self.config
-        depths, widths = (config.actor_depth, config.critic_depth), (config.actor_width, config.critic_width)
-        return self.architecture.resolve(
-            batch_size=self.batch_size,
-            depth=max(self.depth if depth is None else depth for depth in depths),
-            width=max(width or self.width for width in widths),
-        )
+    def target_entropy(self) -> float:
+        """Entropy that the policy is held at."""
+        return self.config.target_entropy * self.action_size
 
     def init(self, key: PRNGKeyArray) -> CRLState:
         """Draw a new agent: pi(s, g), phi(s, a), psi(g), and alpha = 1."""
         actor_key, phi_key, psi_key = jax.random.split(key, 3)
         config = self.config
-
-        def network(in_size: int, out_size: int, depth: int | None, width: int | None, key: Array) -> ResidualMLP:
-            return ResidualMLP(
-                in_size,
-                out_size,
-                depth=self.depth if depth is None else depth,
-                width=self.width if width is None else width,
-                architecture=self.architecture_in_force,
-                key=key,
-            )
-
-        sizes = (config.critic_depth, config.critic_width)
-        state_action_size = self.observation_size + self.action_size
+        state_action_size, embedding_size = self.observation_size + self.action_size, config.representation_size
         critic = Critic(
-            phi=network(state_action_size, config.representation_size, *sizes, phi_key),
-            psi=network(self.goal_size, config.representation_size, *sizes, psi_key),
+            phi=self.network("critic", state_action_size, embedding_size, phi_key),
+            psi=self.network("critic", self.goal_size, embedding_size, psi_key),
         )
         # One head of twice the action size is the paper's two heads, mean and log_std, side by side.
-        actor = network(
-            self.observation_size + self.goal_size,
-            2 * self.action_size,
-            config.actor_depth,
-            config.actor_width,
-            actor_key,
-        )
+        actor = self.network("actor", self.observation_size + self.goal_size, 2 * self.action_size, actor_key)
         log_alpha = jnp.zeros(())
         return CRLState(
             actor=actor,
@@ -218,23 +164,11 @@ class CRL:
             alpha_optimizer=optax.adam(config.alpha_learning_rate).init(log_alpha),
         )
 
-    def parameter_counts(self) -> dict[str, int]:
-        """Return how many parameters actor, phi and psi have."""
-        state = jax.eval_shape(self.init, jax.random.key(0))
-        networks = {"actor": state.actor, "phi": state.critic.phi, "psi": state.critic.psi}
-        return {name: count_parameters(network) for name, network in networks.items()}
+    def networks(self, state: CRLState) -> dict[str, ResidualMLP]:
+        """Return actor, phi and psi."""
+        return {"actor": state.actor, "phi": state.critic.phi, "psi": state.critic.psi}
 
     # ---- Acting --------------------------------------------------------------------------------------------------
-
-    def policy(
-        self,
-        actor: ResidualMLP,
-        observation: Float[Array, "*batch observation"],
-        desired_goal: Float[Array, "*batch goal"],
-    ) -> tuple[Float[Array, "*batch action"], Float[Array, "*batch action"]]:
-        """Return mean and log standard deviation of pi(. | s, g), before the tanh."""
-        mean, log_std = jnp.split(actor(jnp.concatenate([observation, desired_goal], axis=-1)), 2, axis=-1)
-        return mean, tanh_gaussian.squash_log_std(log_std)
 
     def actor(self, state: CRLState) -> ResidualMLP:
         """Return the policy's network; it puts out the means first, then the raw log standard deviations."""
@@ -253,22 +187,15 @@ class CRL:
         Raises:
             ConfigurationError: for an unknown mode.
         """
-        check_action_mode(mode)
-        mean, log_std = self.policy(state.actor, observation, desired_goal)
-        if mode == "deterministic":
-            return tanh_gaussian.mode(mean)
-        if mode == "stochastic":
-            return tanh_gaussian.sample(mean, log_std, key)[0]
-        candidates = (self.config.candidates, *mean.shape)
-        actions, _ = tanh_gaussian.sample(
-            jnp.broadcast_to(mean, candidates), jnp.broadcast_to(log_std, candidates), key
-        )
-        phi = state.critic.encode_state_action(
-            jnp.broadcast_to(observation, (self.config.candidates, *observation.shape)), actions
-        )
-        psi = state.critic.encode_goal(desired_goal)
-        best = jnp.argmax(self.energy.pairs(phi, jnp.broadcast_to(psi, phi.shape)), axis=0)
-        return jnp.take_along_axis(actions, best[None, ..., None], axis=0)[0]
+        mean, log_std = policy(state.actor, observation, desired_goal)
+
+        def score(actions: Array) -> Array:
+            phi = state.critic.encode_state_action(
+                jnp.broadcast_to(observation, (*actions.shape[:-1], self.observation_size)), actions
+            )
+            return self.energy.pairs(phi, jnp.broadcast_to(state.critic.encode_goal(desired_goal), phi.shape))
+
+        return choose(mean, log_std, key, mode, candidates=self.config.candidates, score=score)
 
     def value(
         self,
@@ -277,7 +204,7 @@ class CRL:
         desired_goal: Float[Array, "*batch goal"],
     ) -> Float[Array, "*batch"]:
         """Return f(s, a, g) at the policy's deterministic action."""
-        mean, _ = self.policy(state.actor, observation, desired_goal)
+        mean, _ = policy(state.actor, observation, desired_goal)
         phi = state.critic.encode_state_action(observation, tanh_gaussian.mode(mean))
         return self.energy.pairs(phi, state.critic.encode_goal(desired_goal))
 
@@ -300,24 +227,19 @@ class CRL:
         self, actor: ResidualMLP, critic: Critic, psi: Embeddings, alpha: Scalar, batch: Batch, key: PRNGKeyArray
     ) -> tuple[Scalar, Metrics]:
         """Reach the hindsight goal, and stay random: mean of alpha log pi(a | s, g) - f(s, a, g) (method 1.3)."""
-        mean, log_std = self.policy(actor, batch.observation, batch.desired_goal)
+        mean, log_std = policy(actor, batch.observation, batch.desired_goal)
         action, log_density = tanh_gaussian.sample(mean, log_std, key)
         phi = critic.encode_state_action(batch.observation, action)
         value = self.energy.pairs(phi, psi)
         loss = jnp.mean(alpha * log_density - value)
         return loss, {"actor_loss": loss, "entropy": -jnp.mean(log_density), "actor_value": jnp.mean(value)}
 
-    def alpha_loss(self, log_alpha: Scalar, entropy: Scalar) -> Scalar:
-        """Raise alpha where the policy's entropy is below its target, lower it where it is above (method 1.3)."""
-        target = self.config.target_entropy * self.action_size
-        return jnp.exp(log_alpha) * jax.lax.stop_gradient(entropy - target)
-
     def learn(self, state: CRLState, batch: Batch, key: PRNGKeyArray) -> tuple[CRLState, Metrics]:
         """Take one gradient step on `batch`, all losses with the old critic; its psi(g) serves critic and actor."""
         config = self.config
 
         critic_gradient, (psi, critic_metrics) = jax.grad(self.critic_loss, has_aux=True)(state.critic, batch)
-        critic, critic_optimizer = _adam(
+        critic, critic_optimizer = adam(
             config.critic_learning_rate, state.critic, critic_gradient, state.critic_optimizer
         )
 
@@ -325,10 +247,13 @@ class CRL:
         actor_gradient, actor_metrics = jax.grad(self.actor_loss, has_aux=True)(
             state.actor, state.critic, psi, alpha, batch, key
         )
-        actor, actor_optimizer = _adam(config.actor_learning_rate, state.actor, actor_gradient, state.actor_optimizer)
+        actor, actor_optimizer = adam(config.actor_learning_rate, state.actor, actor_gradient, state.actor_optimizer)
 
-        alpha_loss, alpha_gradient = jax.value_and_grad(self.alpha_loss)(state.log_alpha, actor_metrics["entropy"])
-        log_alpha, alpha_optimizer = _adam(
+        # Raise alpha where the entropy is below its target, lower it where it is above.
+        loss, alpha_gradient = jax.value_and_grad(alpha_loss)(
+            state.log_alpha, actor_metrics["entropy"], self.target_entropy
+        )
+        log_alpha, alpha_optimizer = adam(
             config.alpha_learning_rate, state.log_alpha, alpha_gradient, state.alpha_optimizer
         )
 
@@ -340,44 +265,40 @@ class CRL:
             critic_optimizer=critic_optimizer,
             alpha_optimizer=alpha_optimizer,
         )
-        return new_state, actor_metrics | critic_metrics | {"alpha_loss": alpha_loss, "alpha": alpha}
+        return new_state, actor_metrics | critic_metrics | {"alpha_loss": loss, "alpha": alpha}
 
-    def update(self, state: CRLState, buffer: ReplayBuffer, key: PRNGKeyArray) -> tuple[CRLState, Metrics]:
+    def update(self, state: CRLState, data: ReplayBuffer, key: PRNGKeyArray) -> tuple[CRLState, Metrics]:
         """Draw a batch of state-actions with hindsight goals from the whole buffer and learn from it."""
         sample_key, learn_key = jax.random.split(key)
-        return self.learn(state, self.draw(buffer, sample_key), learn_key)
+        return self.learn(state, self.draw(data, sample_key), learn_key)
 
     def draw(self, buffer: ReplayBuffer, key: PRNGKeyArray) -> Batch:
         """Draw state-actions with goals that their own episodes reach later."""
         return sample_hindsight(buffer, (self.batch_size,), self.config.discount, key)
 
-    def diagnose(self, state: CRLState, buffer: ReplayBuffer, key: PRNGKeyArray) -> Diagnostics:
-        """Look into actor, phi and psi on a batch from the buffer (see `kilolayer.nn.diagnostics`)."""
+    # ---- Looking inside ------------------------------------------------------------------------------------------
+
+    def probes(self, state: CRLState, data: ReplayBuffer, key: PRNGKeyArray) -> dict[str, Probe]:
+        """Return actor, phi and psi with the gradients of their losses on a batch."""
         sample_key, learn_key = jax.random.split(key)
-        batch = self.draw(buffer, sample_key)
+        batch = self.draw(data, sample_key)
         critic = state.critic
         critic_gradient, (psi, _) = jax.grad(self.critic_loss, has_aux=True)(critic, batch)
         alpha = jnp.exp(state.log_alpha)
         actor_gradient, _ = jax.grad(self.actor_loss, has_aux=True)(state.actor, critic, psi, alpha, batch, learn_key)
         state_action = jnp.concatenate([batch.observation, batch.action], axis=-1)
         actor_input = jnp.concatenate([batch.observation, batch.desired_goal], axis=-1)
-        looked_at = {
-            "actor": (state.actor, actor_gradient, actor_input),
-            "phi": (critic.phi, critic_gradient.phi, state_action),
-            "psi": (critic.psi, critic_gradient.psi, batch.desired_goal),
+        return {
+            "actor": Probe(state.actor, actor_gradient, actor_input),
+            "phi": Probe(critic.phi, critic_gradient.phi, state_action),
+            "psi": Probe(critic.psi, critic_gradient.psi, batch.desired_goal),
         }
-        found: Diagnostics = {}
-        for name, (network, gradient, inputs) in looked_at.items():
-            by_block = block_statistics(network, inputs) | {"gradient_norm": gradient_norms(gradient)}
-            found |= {f"{name}/{what}": value for what, value in by_block.items()}
-        for name, embeddings in (("phi", critic.phi(state_action)), ("psi", psi)):
+
+    def diagnose(self, state: CRLState, buffer: ReplayBuffer, key: PRNGKeyArray) -> Diagnostics:
+        """Look into the networks on a batch from the buffer; into the embeddings too."""
+        probes = self.probes(state, buffer, key)
+        found = self.describe(probes)
+        for name in ("phi", "psi"):
+            embeddings = probes[name].network(probes[name].inputs)
             found |= {f"{name}/effective_rank": effective_rank(embeddings), f"{name}/spread": spread(embeddings)}
         return found
-
-
-def _adam(
-    learning_rate: float, parameters: Parameters, gradient: Parameters, optimizer: optax.OptState
-) -> tuple[Parameters, optax.OptState]:
-    """Take one Adam step (Kingma and Ba, 2015)."""
-    updates, optimizer = optax.adam(learning_rate).update(gradient, optimizer)
-    return optax.apply_updates(parameters, updates), optimizer

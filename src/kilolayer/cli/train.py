@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from kilolayer.agents import AgentName
 from kilolayer.cli.options import HELP_FLAGS, parse
 from kilolayer.errors import ConfigurationError
 from kilolayer.training import (
@@ -112,7 +113,8 @@ def _parse(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]:
             raise ConfigurationError("--config holds the env already; leave ENV out")
         base = read_config(first.config)
     elif first.settings.env:
-        base = default_config(first.settings.env)
+        agent = {} if first.settings.agent is None else {"agent": first.settings.agent}
+        base = default_config(first.settings.env, **agent)
     elif wants_help:
         base = TrainConfig()
     else:
@@ -137,9 +139,10 @@ def _parse(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]:
 def _unchecked() -> type:
     """Return `TrainOptions` with settings of the same fields that are not checked: the defaults in force may differ.
 
-    A depth that no flag sets is None.
+    A depth or an agent that no flag sets is None.
     """
-    fields = {f.name: (f.type, f.default) for f in dataclasses.fields(TrainConfig)} | {"depth": (int | None, None)}
+    fields = {f.name: (f.type, f.default) for f in dataclasses.fields(TrainConfig)}
+    fields |= {"depth": (int | None, None), "agent": (AgentName | None, None)}
     settings = dataclasses.make_dataclass(
         "Settings", [(name, kind, dataclasses.field(default=default)) for name, (kind, default) in fields.items()]
     )

@@ -182,6 +182,16 @@ class Environment:
         return self.task.action_size
 
     @property
+    def discrete_actions(self) -> bool:
+        """An action is one of `action_size` choices: the largest of its numbers says which."""
+        return getattr(self.task, "discrete_actions", False)
+
+    @property
+    def has_success(self) -> bool:
+        """The task says when a goal is reached."""
+        return getattr(self.task, "success_distance", 0.0) is not None
+
+    @property
     def runs_on_host(self) -> bool:
         """The engine is no part of the compiled program, which calls it on the host; it uses all cores by itself."""
         return getattr(self.engine, "runs_on_host", False)

@@ -54,6 +54,10 @@ class RobotState(eqx.Module):
     """What else the engine's next step depends on."""
 
 
+MARKER_RADIUS = 0.05
+"""Metres: of a goal's picture where the task does not say how near is near enough."""
+
+
 class RobotTask:
     """A goal-reaching task for a robot given as MJCF. Derive from it, and override what differs.
 
@@ -84,8 +88,9 @@ class RobotTask:
     """Names of the bodies whose poses and velocities the task reads; `goal_body` need not be among them."""
     goal_body: str | None = None
     """The body whose position is the achieved goal, unless `achieved_goal` is overridden."""
-    success_distance: float = 0.1
-    """The goal is reached below this distance between achieved and desired goal."""
+    success_distance: float | None = 0.1
+    """The goal is reached below this distance between achieved and desired goal; None: a goal is never reached, only
+    approached, which agents that are rewarded for reaching goals cannot learn from."""
     engines: tuple[str, ...] = ("mujoco", "mjx", "spring")
     """Engines that can move the robot; the first is the default on a CPU."""
     variant: str = "default"
@@ -211,6 +216,8 @@ class RobotTask:
 
     def success(self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]) -> Bool[Array, ""]:
         """Say whether the goal is reached: whether it is nearer than `success_distance`."""
+        if self.success_distance is None:
+            return jnp.zeros((), bool)
         return jnp.linalg.norm(achieved_goal - desired_goal) < self.success_distance
 
     def reward(self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]) -> Float[Array, ""]:
@@ -229,7 +236,7 @@ class RobotTask:
         """
         position = np.zeros(3, np.float32)
         position[: min(3, len(desired_goal))] = desired_goal[:3]
-        return position, self.success_distance
+        return position, self.success_distance or MARKER_RADIUS
 
     def _zero_state(self) -> RobotState:
         model, bodies = self.model, len(self.tracked_bodies)

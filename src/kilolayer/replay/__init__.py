@@ -2,14 +2,17 @@
 
 from kilolayer.replay.buffer import ReplayBuffer, Trajectory, empty_buffer, insert
 from kilolayer.replay.hindsight import Batch, sample_hindsight, sample_times, truncated_geometric
+from kilolayer.replay.transitions import Transitions, sample_transitions
 
 __all__ = [
     "Batch",
     "ReplayBuffer",
     "Trajectory",
+    "Transitions",
     "empty_buffer",
     "insert",
     "sample_hindsight",
     "sample_times",
+    "sample_transitions",
     "truncated_geometric",
 ]

@@ -12,8 +12,12 @@ class Trajectory(eqx.Module):
     """What the agent saw before it acted."""
     achieved_goal: Float[Array, "*length num_envs goal"]
     """The goal that this observation amounts to."""
+    desired_goal: Float[Array, "*length num_envs goal"]
+    """The goal that the agent was commanded to reach."""
     action: Float[Array, "*length num_envs action"]
     """What the agent did, in [-1, 1]."""
+    terminated: Bool[Array, "*length num_envs"]
+    """The task failed with this step."""
     done: Bool[Array, "*length num_envs"]
     """The episode ended with this step: terminated or truncated."""
 
@@ -28,7 +32,9 @@ class ReplayBuffer(eqx.Module):
 
     observation: Float[Array, "capacity num_envs observation"]
     achieved_goal: Float[Array, "capacity num_envs goal"]
+    desired_goal: Float[Array, "capacity num_envs goal"]
     action: Float[Array, "capacity num_envs action"]
+    terminated: Bool[Array, "capacity num_envs"]
     episode: Int[Array, "capacity num_envs"]
     last_time: Int[Array, "capacity num_envs"]
     open_episode: Int[Array, " num_envs"]
@@ -57,7 +63,9 @@ def empty_buffer(capacity: int, num_envs: int, observation_size: int, goal_size:
     return ReplayBuffer(
         observation=jnp.zeros((capacity, num_envs, observation_size)),
         achieved_goal=jnp.zeros((capacity, num_envs, goal_size)),
+        desired_goal=jnp.zeros((capacity, num_envs, goal_size)),
         action=jnp.zeros((capacity, num_envs, action_size)),
+        terminated=jnp.zeros((capacity, num_envs), bool),
         episode=jnp.zeros((capacity, num_envs), jnp.int32),
         last_time=jnp.full((capacity, num_envs), -1, jnp.int32),
         open_episode=jnp.zeros(num_envs, jnp.int32),
@@ -87,7 +95,9 @@ def insert(buffer: ReplayBuffer, trajectory: Trajectory) -> ReplayBuffer:
     return ReplayBuffer(
         observation=write(buffer.observation, trajectory.observation),
         achieved_goal=write(buffer.achieved_goal, trajectory.achieved_goal),
+        desired_goal=write(buffer.desired_goal, trajectory.desired_goal),
         action=write(buffer.action, trajectory.action),
+        terminated=write(buffer.terminated, trajectory.terminated),
         episode=write(buffer.episode, episode),
         last_time=buffer.last_time.at[episode % capacity, environment].max(times[:, None]),
         open_episode=buffer.open_episode + ended[-1],

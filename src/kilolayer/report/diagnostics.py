@@ -11,7 +11,8 @@ from matplotlib.ticker import EngFormatter
 
 from kilolayer.report.style import BLUE, ORANGE, new_figure, tidy
 
-NETWORKS = {"actor": "actor", "phi": "phi (state-action encoder)", "psi": "psi (goal encoder)"}
+TITLES = {"phi": "phi (state-action encoder)", "psi": "psi (goal encoder)"}
+"""Of networks whose names do not say it all."""
 BY_BLOCK = {
     "stream_norm": "length of the stream",
     "residual_norm": "length of what a block adds",
@@ -24,22 +25,32 @@ MOST_LINES = 12
 
 def draw_diagnostics(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw the rows of diagnostics.jsonl: a column for each network, a row for each thing measured by block."""
-    figure = new_figure(10.5, 13.0)
-    grid = figure.subplots(len(BY_BLOCK) + 1, len(NETWORKS))
+    networks = list(dict.fromkeys(name.split("/")[0] for name in rows[0] if "/" in name))
+    encoders = [name for name in networks if f"{name}/effective_rank" in rows[0]]
+    figure = new_figure(3.5 * len(networks), 13.0 if encoders else 10.4)
+    grid = figure.subplots(len(BY_BLOCK) + bool(encoders), len(networks), squeeze=False)
     shown = [rows[index] for index in np.unique(np.linspace(0, len(rows) - 1, MOST_LINES).round().astype(int))]
     for line, (what, label) in zip(grid, BY_BLOCK.items(), strict=False):
-        for axes, (network, title) in zip(line, NETWORKS.items(), strict=True):
+        for axes, network in zip(line, networks, strict=True):
+            title = TITLES.get(network, network.replace("_", " "))
             _draw_by_block(axes, shown, f"{network}/{what}", logarithmic=what != "dead_units")
             tidy(axes, f"{title}: {label}" if what == "stream_norm" else label, "block")
-    for axes, (what, title) in zip(grid[-1], EMBEDDINGS.items(), strict=False):
-        for network, color in (("phi", BLUE), ("psi", ORANGE)):
-            steps = [row["env_steps"] for row in rows]
+    if encoders:
+        _draw_embeddings(grid[-1], rows, encoders)
+    return figure
+
+
+def _draw_embeddings(line: np.ndarray, rows: Sequence[Mapping[str, Any]], encoders: Sequence[str]) -> None:
+    """Draw rank and spread of the embeddings over time, a line for each encoder."""
+    steps = [row["env_steps"] for row in rows]
+    for axes, (what, title) in zip(line, EMBEDDINGS.items(), strict=False):
+        for network, color in zip(encoders, (BLUE, ORANGE), strict=False):
             axes.plot(steps, [row[f"{network}/{what}"] for row in rows], color=color, linewidth=1.6, label=network)
         axes.legend(fontsize=8, frameon=False)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         tidy(axes, title, "env steps")
-    grid[-1][-1].axis("off")
-    return figure
+    for axes in line[len(EMBEDDINGS) :]:
+        axes.axis("off")
 
 
 def _draw_by_block(axes: Axes, rows: Sequence[Mapping[str, Any]], name: str, *, logarithmic: bool) -> None:

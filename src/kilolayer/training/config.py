@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pydantic
 import tyro
 
-from kilolayer.agents import CRLConfig
+from kilolayer.agents import BLOCKS, AgentName, CRLConfig, HERConfig, SACConfig, agent_spec
 from kilolayer.envs import EnvironmentSpec, Variant, registry
 from kilolayer.envs.engines import EngineName
 from kilolayer.errors import ConfigurationError
@@ -27,8 +27,8 @@ class TrainConfig:
     """How the world moves; auto takes MuJoCo on a CPU, MJX on a GPU, and the paper's engine for the paper's variant."""
     variant: Variant = "default"
     """Form of the task: default is the sound one, paper all that the published numbers depend on."""
-    agent: Literal["crl"] = "crl"
-    """Learning method."""
+    agent: AgentName = "crl"
+    """Learning method; it reads the blocks of settings that bear its name, and *_her those of `her` too."""
     depth: int = 4
     """Dense layers inside the residual blocks of every network; a multiple of the block size. With --grow it is that of
     the last stage."""
@@ -74,6 +74,8 @@ class TrainConfig:
     """Project at Weights & Biases."""
     architecture: Architecture = Architecture()
     crl: CRLConfig = CRLConfig()
+    sac: SACConfig = SACConfig()
+    her: HERConfig = HERConfig()
 
     def __post_init__(self) -> None:
         """Refuse values, and combinations of values, that cannot be.
@@ -87,6 +89,7 @@ class TrainConfig:
                 raise ConfigurationError(f"{field.name}={value} must be at least {0 if field.name == 'seed' else 1}")
         if not self.checkpoint_minutes > 0.0:
             raise ConfigurationError(f"checkpoint_minutes={self.checkpoint_minutes} must be above 0")
+        self._check_blocks()
         if self.grow is not None:
             self._check_growth(GrowthSchedule.parse(self.grow))
         self.architecture.num_blocks(self.depth)
@@ -108,6 +111,21 @@ class TrainConfig:
                 f"{self.min_replay} in num_envs={self.num_envs} takes {self.prefill_env_steps} steps"
             )
 
+    def _check_blocks(self) -> None:
+        """Refuse settings of other agents: they would change nothing."""
+        reads = agent_spec(self.agent).reads
+        for block in BLOCKS:
+            if block in reads:
+                continue
+            settings = getattr(self, block)
+            for field in dataclasses.fields(settings):
+                value = getattr(settings, field.name)
+                if value != field.default:
+                    raise ConfigurationError(
+                        f"{block}.{field.name}={value} has no effect with agent={self.agent!r}, which reads "
+                        f"{' and '.join(reads)}; leave it out"
+                    )
+
     def _check_growth(self, schedule: GrowthSchedule) -> None:
         check_growable(self.architecture)
         for stage in schedule.stages:
@@ -120,13 +138,20 @@ class TrainConfig:
                 f"depth={self.depth} is not the depth that grow={self.grow!r} ends with; leave depth out, or make it "
                 f"{schedule.final_depth}"
             )
-        for name in ("actor_depth", "critic_depth"):
-            if getattr(self.crl, name) is not None:
-                raise ConfigurationError(
-                    f"crl.{name}={getattr(self.crl, name)} and grow={self.grow!r} exclude each other: grow sets the "
-                    "depth of every network; leave one of them out"
-                )
+        for block, settings in self.agent_settings.items():
+            for field in dataclasses.fields(settings):
+                value = getattr(settings, field.name)
+                if field.name.endswith("_depth") and value is not None:
+                    raise ConfigurationError(
+                        f"{block}.{field.name}={value} and grow={self.grow!r} exclude each other: grow sets the depth "
+                        "of every network; leave one of them out"
+                    )
         schedule.check_steps(self.env_steps_per_unroll, self.num_unrolls)
+
+    @property
+    def agent_settings(self) -> dict[str, Any]:
+        """The blocks of settings that the agent reads."""
+        return {block: getattr(self, block) for block in agent_spec(self.agent).reads}
 
     @property
     def env_steps_per_unroll(self) -> int:
@@ -175,7 +200,8 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
 
     Args:
         env: a registered name, the path of a maze file (`*.txt`), or a maze as text.
-        settings: fields of `TrainConfig`; `architecture` and `crl` also as dictionaries of the fields to change.
+        settings: fields of `TrainConfig`; `architecture` and the agents' blocks also as dictionaries of
+            the fields to change.
 
     Raises:
         ConfigurationError: for an unknown environment or setting, or a value that cannot be.
@@ -183,11 +209,14 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     env = registry.resolve(env)
     spec = registry.spec(env)
     variant = settings.get("variant", "default")
+    preset = _preset(spec, variant)
+    agent = agent_spec(settings.get("agent") or preset.get("agent", "crl"))
+    unread = set(BLOCKS) - set(agent.reads)
+    preset = {name: value for name, value in preset.items() if name not in unread}
     merged: dict[str, Any] = {"env": env, "episode_length": spec.episode_length}
-    for layer in (_preset(spec, variant), settings):
-        for name, value in layer.items():
-            value = _as_plain(value)
-            merged[name] = merged.get(name, {}) | value if isinstance(value, Mapping) else value
+    _lay(preset, over=merged)
+    _lay(agent.training(merged), over=merged)
+    _lay(settings, over=merged)
     if isinstance(merged.get("grow"), str) and "depth" not in settings:
         merged["depth"] = GrowthSchedule.parse(merged["grow"]).final_depth
     eval_env = merged.get("eval_env")
@@ -202,8 +231,12 @@ def _preset(spec: EnvironmentSpec, variant: str) -> Mapping[str, Any]:
     return spec.training if variant != "paper" or spec.paper_training is None else spec.paper_training
 
 
-def _as_plain(value: Any) -> Any:
-    return dataclasses.asdict(value) if isinstance(value, Architecture | CRLConfig) else value
+def _lay(settings: Mapping[str, Any], *, over: dict[str, Any]) -> None:
+    """Write settings over others; of a block, only the fields that are given."""
+    for name, value in settings.items():
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value = dataclasses.asdict(value)
+        over[name] = over.get(name, {}) | value if isinstance(value, Mapping) else value
 
 
 def _refuse_unknown(cls: type, settings: Mapping[str, Any], prefix: str) -> None:

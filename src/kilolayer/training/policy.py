@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from kilolayer.agents import ActionMode, AgentState
 from kilolayer.compilation_cache import enable_compilation_cache
+from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ActingPrecision
 from kilolayer.training.checkpoints import Checkpoints
 from kilolayer.training.compiled_policy import CompiledPolicy, check_sizes
@@ -73,11 +74,16 @@ class Policy:
                 from float32's, `CompiledPolicy.error` tells.
 
         Raises:
-            ConfigurationError: if the batch is below one or the precision unknown.
+            ConfigurationError: if the batch is below one, the precision unknown, or the agent has no actor.
         """
         environment = self.setup.environment
+        actor = self.setup.agent.actor(self.agent_state)
+        if actor is None:
+            raise ConfigurationError(
+                f"agent={self.config.agent!r} has no actor network to compile; call the policy itself"
+            )
         return CompiledPolicy(
-            self.setup.agent.actor(self.agent_state),
+            actor,
             observation_size=environment.observation_size,
             goal_size=environment.goal_size,
             action_size=environment.action_size,

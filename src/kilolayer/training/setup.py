@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from kilolayer.agents import CRL, Agent
+from kilolayer.agents import Agent, NetworkSettings, Problem, make_agent
 from kilolayer.envs import Environment, make
 from kilolayer.errors import ConfigurationError
 from kilolayer.training.config import TrainConfig
@@ -51,15 +51,16 @@ def _agent(config: TrainConfig, environment: Environment, depth: int) -> Agent:
     architecture = config.architecture
     if config.grow is not None and architecture.residual_scaling != "none" and architecture.scaled_for_depth is None:
         architecture = dataclasses.replace(architecture, scaled_for_depth=config.depth)
-    match config.agent:
-        case "crl":
-            return CRL(
-                observation_size=environment.observation_size,
-                goal_size=environment.goal_size,
-                action_size=environment.action_size,
-                batch_size=config.batch_size,
-                depth=depth,
-                width=config.width,
-                architecture=architecture,
-                config=config.crl,
-            )
+    task = environment.task
+    problem = Problem(
+        name=environment.name,
+        observation_size=environment.observation_size,
+        goal_size=environment.goal_size,
+        action_size=environment.action_size,
+        episode_length=environment.episode_length,
+        unroll_length=config.unroll_length,
+        discrete_actions=environment.discrete_actions,
+        success=task.success if environment.has_success else None,
+    )
+    networks = NetworkSettings(config.batch_size, depth, config.width, architecture)
+    return make_agent(config.agent, problem, config.agent_settings, networks)

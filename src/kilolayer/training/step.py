@@ -77,7 +77,14 @@ def collect_step(setup: Setup, state: TrainState) -> tuple[TrainState, CollectFa
     ) -> tuple[EnvironmentState, tuple[Trajectory, Array, Array]]:
         action = setup.agent.act(state.agent, environment.observation, environment.desired_goal, key, "stochastic")
         next_environment, result = setup.environment.step(environment, action)
-        step = Trajectory(environment.observation, environment.achieved_goal, action, result.done)
+        step = Trajectory(
+            observation=environment.observation,
+            achieved_goal=environment.achieved_goal,
+            desired_goal=environment.desired_goal,
+            action=action,
+            terminated=result.terminated,
+            done=result.done,
+        )
         return next_environment, (step, finite_rows(action), finite_rows(result.observation))
 
     environment, (trajectory, action_finite, physics_finite) = jax.lax.scan(
@@ -93,12 +100,13 @@ def collect_step(setup: Setup, state: TrainState) -> tuple[TrainState, CollectFa
 
 
 def learn_step(setup: Setup, state: TrainState) -> tuple[TrainState, tuple[dict[str, Float[Array, ""]], LearnFaults]]:
-    """Take a round of gradient steps on the whole buffer; returns the agent's metrics too, each the round's mean."""
+    """Take a round of gradient steps; returns the agent's metrics too, each the round's mean."""
     key, learn_key = jax.random.split(state.key)
     gradient_steps = setup.config.gradient_steps_per_unroll
+    data = setup.agent.prepare(state.agent, state.buffer)
 
     def learn(agent: AgentState, key: PRNGKeyArray) -> tuple[AgentState, dict[str, Array]]:
-        return setup.agent.update(agent, state.buffer, key)
+        return setup.agent.update(agent, data, key)
 
     agent, metrics = jax.lax.scan(learn, state.agent, jax.random.split(learn_key, gradient_steps))
     faults = LearnFaults(

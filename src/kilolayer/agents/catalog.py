@@ -1,0 +1,145 @@
+"""All agents by name: what each needs, which settings it reads, and how it is built."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
+
+from kilolayer.agents.agent import Agent
+from kilolayer.agents.crl import CRL
+from kilolayer.agents.sac import SAC
+from kilolayer.agents.twin_critic import Success
+from kilolayer.errors import ConfigurationError, nearest_names
+from kilolayer.nn import Architecture
+
+AgentName = Literal["crl", "sac", "sac_her"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What an agent must know of the environment and of how data are collected."""
+
+    name: str
+    """Of the environment, for messages."""
+    observation_size: int
+    goal_size: int
+    action_size: int
+    """Numbers in an action; with discrete actions, how many actions there are."""
+    episode_length: int
+    unroll_length: int
+    discrete_actions: bool = False
+    success: Success | None = None
+    """None if the task does not say when a goal is reached."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSettings:
+    """Settings of the networks and of the batch, which every agent has."""
+
+    batch_size: int = 512
+    depth: int = 4
+    width: int = 256
+    architecture: Architecture = Architecture()
+
+
+Settings = Mapping[str, Any]
+"""Blocks of settings by their names in `TrainConfig`."""
+
+
+def _no_changes(_: Settings) -> Settings:
+    return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentSpec:
+    """An entry of the catalog."""
+
+    summary: str
+    """One line for lists."""
+    reads: tuple[str, ...]
+    """Blocks of settings that the agent reads."""
+    build: Callable[[Problem, Settings, dict[str, Any]], Agent]
+    """Builds the agent from the problem, its blocks, and sizes as keyword arguments."""
+    discrete: bool = False
+    """It chooses among discrete actions; all others need continuous ones."""
+    needs_success: bool = False
+    """It learns from a reward for goals that are reached."""
+    training: Callable[[Settings], Settings] = _no_changes
+    """Returns what training settings suit the agent better than those of the environment, which it is given."""
+
+
+def _sac(problem: Problem, settings: Settings, sizes: dict[str, Any]) -> Agent:
+    return SAC(**sizes, config=settings["sac"], success=_success(problem), relabeled=_relabeled(settings))
+
+
+def _success(problem: Problem) -> Success:
+    assert problem.success is not None  # `make_agent` has refused
+    return problem.success
+
+
+def _relabeled(settings: Settings) -> float:
+    return settings["her"].ratio if "her" in settings else 0.0
+
+
+AGENTS: Mapping[str, AgentSpec] = {
+    "crl": AgentSpec(
+        "contrastive RL, the paper's method",
+        reads=("crl",),
+        build=lambda problem, settings, sizes: CRL(**sizes, config=settings["crl"]),
+    ),
+    "sac": AgentSpec("soft actor-critic with a sparse reward", reads=("sac",), build=_sac, needs_success=True),
+    "sac_her": AgentSpec(
+        "soft actor-critic with hindsight experience replay", reads=("sac", "her"), build=_sac, needs_success=True
+    ),
+}
+assert tuple(AGENTS) == get_args(AgentName)
+
+BLOCKS: tuple[str, ...] = tuple(dict.fromkeys(block for spec in AGENTS.values() for block in spec.reads))
+"""Names of all blocks of settings."""
+
+
+def agent_spec(name: str) -> AgentSpec:
+    """Return the entry called `name`.
+
+    Raises:
+        ConfigurationError: if there is none; the line names the nearest.
+    """
+    if name not in AGENTS:
+        raise ConfigurationError(f"agent={name!r} is unknown; {nearest_names(name, AGENTS)}")
+    return AGENTS[name]
+
+
+def make_agent(name: str, problem: Problem, settings: Settings, networks: NetworkSettings) -> Agent:
+    """Build an agent.
+
+    Args:
+        name: in the catalog.
+        problem: what it is for.
+        settings: at least the blocks that the agent reads.
+        networks: sizes of networks and batch.
+
+    Raises:
+        ConfigurationError: if the agent is not for such a problem, or its settings cannot be.
+    """
+    spec = agent_spec(name)
+    if spec.discrete != problem.discrete_actions:
+        kinds = ("continuous", "discrete")
+        fitting = [other for other, entry in AGENTS.items() if entry.discrete == problem.discrete_actions]
+        raise ConfigurationError(
+            f"agent={name!r} is for {kinds[spec.discrete]} actions, and those of env {problem.name!r} are "
+            f"{kinds[problem.discrete_actions]}; take agent={' or '.join(fitting)}"
+        )
+    if spec.needs_success and problem.success is None:
+        raise ConfigurationError(
+            f"agent={name!r} is rewarded for goals that are reached, and the task of env {problem.name!r} does not say "
+            "when they are; set its success_distance, or take an agent without rewards such as crl"
+        )
+    sizes = {
+        "observation_size": problem.observation_size,
+        "goal_size": problem.goal_size,
+        "action_size": problem.action_size,
+        "batch_size": networks.batch_size,
+        "depth": networks.depth,
+        "width": networks.width,
+        "architecture": networks.architecture,
+    }
+    return spec.build(problem, {block: settings[block] for block in spec.reads}, sizes)

@@ -1,0 +1,239 @@
+"""Soft actor-critic (Haarnoja et al., 2018, "Algorithms and Applications": with a learnt entropy coefficient), goal-
+conditioned, with a sparse reward, and with hindsight experience replay where asked for.
+"""
+
+import dataclasses
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from kilolayer.agents.agent import ActionMode, Metrics
+from kilolayer.agents.checks import (
+    check_counts,
+    check_discount,
+    check_finite,
+    check_not_negative,
+    check_positive,
+    check_share,
+)
+from kilolayer.agents.deep_agent import Probe, adam
+from kilolayer.agents.gaussian_policy import alpha_loss, choose, policy
+from kilolayer.agents.twin_critic import TwinCritic, TwinCriticAgent, follow
+from kilolayer.nn import ResidualMLP, tanh_gaussian
+from kilolayer.replay import ReplayBuffer, Transitions
+
+Scalar = Float[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True)
+class SACConfig:
+    """Settings of soft actor-critic, for `sac` and `sac_her`."""
+
+    discount: float = 0.99
+    """Weight of a reward one step later."""
+    target_rate: float = 0.005
+    """How far the target critics move towards the critics in a gradient step."""
+    actor_depth: int | None = None
+    """Depth of the actor; None takes --depth."""
+    critic_depth: int | None = None
+    """Depth of both critics; None takes --depth."""
+    actor_width: int | None = None
+    """Width of the actor; None takes --width."""
+    critic_width: int | None = None
+    """Width of both critics; None takes --width."""
+    actor_learning_rate: float = 3e-4
+    """Adam step size of the actor."""
+    critic_learning_rate: float = 3e-4
+    """Adam step size of the critics."""
+    alpha_learning_rate: float = 3e-4
+    """Adam step size of the entropy coefficient's logarithm; 0 keeps it where it begins."""
+    initial_alpha: float = 1.0
+    """Entropy coefficient at the start."""
+    target_entropy: float = -0.5
+    """Entropy that the policy is held at, for each action dimension."""
+    candidates: int = 16
+    """Draws that best_of action selection chooses among."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be.
+
+        Raises:
+            ConfigurationError: naming the field, its value and what would be valid.
+        """
+        check_finite(self)
+        check_discount(self, one_is_valid=False)
+        check_share(self, "target_rate")
+        check_positive(self, "target_rate", "actor_learning_rate", "critic_learning_rate", "initial_alpha")
+        check_not_negative(self, "alpha_learning_rate")
+        check_counts(self, "actor_width", "critic_width", "candidates")
+
+
+class SACState(eqx.Module):
+    """Everything that a SAC agent has learnt."""
+
+    actor: ResidualMLP
+    critic: TwinCritic
+    target_critic: TwinCritic
+    log_alpha: Scalar
+    actor_optimizer: optax.OptState
+    critic_optimizer: optax.OptState
+    alpha_optimizer: optax.OptState
+
+
+@dataclasses.dataclass(frozen=True)
+class SAC(TwinCriticAgent):
+    """Soft actor-critic for continuous actions: maximise reward and entropy."""
+
+    config: SACConfig = SACConfig()
+
+    # ---- Networks and optimisers ---------------------------------------------------------------------------------
+
+    @property
+    def target_entropy(self) -> float:
+        """Entropy that the policy is held at."""
+        return self.config.target_entropy * self.action_size
+
+    def init(self, key: PRNGKeyArray) -> SACState:
+        """Draw a new agent; the target critics begin as the critics."""
+        actor_key, critic_key = jax.random.split(key)
+        config = self.config
+        actor = self.network("actor", self.observation_size + self.goal_size, 2 * self.action_size, actor_key)
+        critic = self.new_critic(critic_key)
+        log_alpha = jnp.full((), math.log(config.initial_alpha))
+        return SACState(
+            actor=actor,
+            critic=critic,
+            target_critic=jax.tree.map(jnp.copy, critic),
+            log_alpha=log_alpha,
+            actor_optimizer=optax.adam(config.actor_learning_rate).init(actor),
+            critic_optimizer=optax.adam(config.critic_learning_rate).init(critic),
+            alpha_optimizer=optax.adam(config.alpha_learning_rate).init(log_alpha),
+        )
+
+    def networks(self, state: SACState) -> dict[str, ResidualMLP]:
+        """Return the actor and both critics."""
+        return {"actor": state.actor, "critic_1": state.critic.first, "critic_2": state.critic.second}
+
+    # ---- Acting --------------------------------------------------------------------------------------------------
+
+    def actor(self, state: SACState) -> ResidualMLP:
+        """Return the policy's network; it puts out the means first, then the raw log standard deviations."""
+        return state.actor
+
+    def act(
+        self,
+        state: SACState,
+        observation: Float[Array, "*batch observation"],
+        desired_goal: Float[Array, "*batch goal"],
+        key: PRNGKeyArray,
+        mode: ActionMode = "deterministic",
+    ) -> Float[Array, "*batch action"]:
+        """Choose actions in [-1, 1]: tanh(mean), a draw, or the best of `candidates` draws by the lower critic.
+
+        Raises:
+            ConfigurationError: for an unknown mode.
+        """
+        mean, log_std = policy(state.actor, observation, desired_goal)
+
+        def score(actions: Array) -> Array:
+            lead = actions.shape[:-1]
+            return state.critic.least(
+                jnp.broadcast_to(observation, (*lead, self.observation_size)),
+                actions,
+                jnp.broadcast_to(desired_goal, (*lead, self.goal_size)),
+            )
+
+        return choose(mean, log_std, key, mode, candidates=self.config.candidates, score=score)
+
+    def value(
+        self,
+        state: SACState,
+        observation: Float[Array, "*batch observation"],
+        desired_goal: Float[Array, "*batch goal"],
+    ) -> Float[Array, "*batch"]:
+        """Return the lower Q(s, a, g) at the policy's deterministic action."""
+        mean, _ = policy(state.actor, observation, desired_goal)
+        return state.critic.least(observation, tanh_gaussian.mode(mean), desired_goal)
+
+    # ---- Learning ------------------------------------------------------------------------------------------------
+
+    def target(self, state: SACState, batch: Transitions, key: PRNGKeyArray) -> Float[Array, " batch"]:
+        """Return r + discount * (min Q'(s', a', g) - alpha log pi(a' | s', g)), a' drawn from the policy."""
+        mean, log_std = policy(state.actor, batch.next_observation, batch.next_desired_goal)
+        action, log_density = tanh_gaussian.sample(mean, log_std, key)
+        q = state.target_critic.least(batch.next_observation, action, batch.next_desired_goal)
+        return self.backup(batch, q - jnp.exp(state.log_alpha) * log_density)
+
+    def actor_loss(
+        self, actor: ResidualMLP, critic: TwinCritic, alpha: Scalar, batch: Transitions, key: PRNGKeyArray
+    ) -> tuple[Scalar, Metrics]:
+        """Return the mean of alpha log pi(a | s, g) - min Q(s, a, g), a drawn from the policy."""
+        mean, log_std = policy(actor, batch.observation, batch.desired_goal)
+        action, log_density = tanh_gaussian.sample(mean, log_std, key)
+        q = critic.least(batch.observation, action, batch.desired_goal)
+        loss = jnp.mean(alpha * log_density - q)
+        return loss, {"actor_loss": loss, "entropy": -jnp.mean(log_density), "actor_value": jnp.mean(q)}
+
+    def learn(self, state: SACState, batch: Transitions, key: PRNGKeyArray) -> tuple[SACState, Metrics]:
+        """Take one gradient step on `batch`: critics, then the actor with the old ones, alpha, target critics."""
+        config = self.config
+        target_key, actor_key = jax.random.split(key)
+
+        critic_gradient, critic_metrics = jax.grad(self.critic_loss, has_aux=True)(
+            state.critic, batch, self.target(state, batch, target_key)
+        )
+        critic, critic_optimizer = adam(
+            config.critic_learning_rate, state.critic, critic_gradient, state.critic_optimizer
+        )
+
+        alpha = jnp.exp(state.log_alpha)
+        actor_gradient, actor_metrics = jax.grad(self.actor_loss, has_aux=True)(
+            state.actor, state.critic, alpha, batch, actor_key
+        )
+        actor, actor_optimizer = adam(config.actor_learning_rate, state.actor, actor_gradient, state.actor_optimizer)
+
+        # Raise alpha where the entropy is below its target, lower it where it is above.
+        alpha_gradient = jax.grad(alpha_loss)(state.log_alpha, actor_metrics["entropy"], self.target_entropy)
+        log_alpha, alpha_optimizer = adam(
+            config.alpha_learning_rate, state.log_alpha, alpha_gradient, state.alpha_optimizer
+        )
+
+        new_state = SACState(
+            actor=actor,
+            critic=critic,
+            target_critic=follow(state.target_critic, critic, config.target_rate),
+            log_alpha=log_alpha,
+            actor_optimizer=actor_optimizer,
+            critic_optimizer=critic_optimizer,
+            alpha_optimizer=alpha_optimizer,
+        )
+        return new_state, actor_metrics | critic_metrics | {"alpha": alpha}
+
+    def update(self, state: SACState, data: ReplayBuffer, key: PRNGKeyArray) -> tuple[SACState, Metrics]:
+        """Draw transitions from the whole buffer and learn from them."""
+        sample_key, learn_key = jax.random.split(key)
+        return self.learn(state, self.draw(data, sample_key), learn_key)
+
+    # ---- Looking inside ------------------------------------------------------------------------------------------
+
+    def probes(self, state: SACState, data: ReplayBuffer, key: PRNGKeyArray) -> dict[str, Probe]:
+        """Return actor and critics with the gradients of their losses on a batch."""
+        sample_key, target_key, actor_key = jax.random.split(key, 3)
+        batch = self.draw(data, sample_key)
+        critic_gradient, _ = jax.grad(self.critic_loss, has_aux=True)(
+            state.critic, batch, self.target(state, batch, target_key)
+        )
+        actor_gradient, _ = jax.grad(self.actor_loss, has_aux=True)(
+            state.actor, state.critic, jnp.exp(state.log_alpha), batch, actor_key
+        )
+        critic_input = jnp.concatenate([batch.observation, batch.action, batch.desired_goal], axis=-1)
+        actor_input = jnp.concatenate([batch.observation, batch.desired_goal], axis=-1)
+        return {
+            "actor": Probe(state.actor, actor_gradient, actor_input),
+            "critic_1": Probe(state.critic.first, critic_gradient.first, critic_input),
+            "critic_2": Probe(state.critic.second, critic_gradient.second, critic_input),
+        }
