@@ -7,7 +7,17 @@ import kilolayer
 
 SOURCE = Path(kilolayer.__file__).parent
 FILES = {"errors": 0, "compilation_cache": 0}
-ROOMS = {"nn": 1, "replay": 2, "envs": 2, "agents": 3, "training": 4, "report": 5, "bench": 5, "cli": 6}
+ROOMS = {
+    "nn": 1,
+    "replay": 2,
+    "envs": 2,
+    "agents": 3,
+    "training": 4,
+    "report": 5,
+    "bench": 5,
+    "experiments": 6,
+    "cli": 7,
+}
 FLOORS = FILES | ROOMS
 
 

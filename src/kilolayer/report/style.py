@@ -9,6 +9,9 @@ from matplotlib.figure import Figure
 BLUE, ORANGE, GREY, DARK = "#0072b2", "#d55e00", "#8c8c8c", "#30343b"
 """Colours that colour-blind readers can tell apart."""
 
+PALETTE = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", DARK, GREY, "#882255", "#b2a300", "#44aa99")
+"""As many as a figure has lines to tell apart, by hue and by lightness."""
+
 DPI = 110
 
 
