@@ -12,7 +12,7 @@ from typing import Any
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.experiments.study import Case, Outcome, Study, mean_and_error
 from kilolayer.report.style import save
-from kilolayer.training import RunDirectory, SeedGroup, TrainResult, train_seeds
+from kilolayer.training import RunDirectory, SeedGroup, TrainConfig, TrainResult, train_seeds
 from kilolayer.training.loop import RESUMABLE_SETTINGS
 
 READ_SECONDS = 2.0
@@ -45,8 +45,9 @@ def run_case(case: Case, seeds: Sequence[int], directory: Path, *, progress: boo
     if SeedGroup.is_at(path):
         group = SeedGroup.open(path)
         _refuse_others(case, seeds, group)
-        if not all(map(_is_finished, group.runs)):
-            _stop_if_asked(train_seeds(resume=path, progress=progress), directory)
+        if not all(_is_finished(run, case.config) for run in group.runs):
+            steps = case.config.total_env_steps  # it may have been begun with fewer
+            _stop_if_asked(train_seeds(resume=path, total_env_steps=steps, progress=progress), directory)
     else:
         _stop_if_asked(train_seeds(config=case.config, seeds=seeds, run_dir=path, progress=progress), directory)
     runs = SeedGroup.open(path).runs
@@ -147,8 +148,8 @@ def _refuse_others(case: Case, seeds: Sequence[int], group: SeedGroup) -> None:
             )
 
 
-def _is_finished(run: RunDirectory) -> bool:
-    config, rows = run.config(), run.metrics()
+def _is_finished(run: RunDirectory, config: TrainConfig) -> bool:
+    rows = run.metrics()
     return bool(rows) and rows[-1]["env_steps"] >= config.num_unrolls * config.env_steps_per_unroll
 
 
