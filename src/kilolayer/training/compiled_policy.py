@@ -118,7 +118,7 @@ def _cpu() -> jax.Device:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError:
         raise ConfigurationError(
-            "a compiled policy runs on the CPU, which JAX is kept from here; name it in JAX_PLATFORMS too, as in cuda,cpu"
+            "a compiled policy runs on the CPU, which JAX is kept from; name it in JAX_PLATFORMS too, as in cuda,cpu"
         ) from None
 
 
