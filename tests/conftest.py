@@ -1,5 +1,13 @@
 """Fixtures of all tests. Annotated shapes and types of the numerical packages are checked while the tests run."""
 
+import gc
+import os
+from pathlib import Path
+
+# Workers, the processes that tests start, and the next run of the tests share what they compile.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+
 import jax
 import jaxtyping
 import pytest
@@ -7,6 +15,14 @@ import pytest
 jaxtyping.install_import_hook(
     ["kilolayer.agents", "kilolayer.envs", "kilolayer.nn", "kilolayer.replay"], "beartype.beartype"
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_programs_left():
+    """Forget what a module compiled: a worker goes through dozens of modules."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -97,3 +97,12 @@ def test_what_cannot_be_is_refused(policy, pairs):
         three(observation[0], goal[0])
     with pytest.raises(ConfigurationError, match="observations are none"):
         one.error(observation[:0], goal[:0])
+
+
+def test_a_jax_that_is_kept_from_the_cpu_is_told_in_one_line(policy, monkeypatch):
+    def no_cpu(backend):
+        raise RuntimeError(f"Unknown backend {backend}")
+
+    monkeypatch.setattr(jax, "local_devices", no_cpu)
+    with pytest.raises(ConfigurationError, match=r"runs on the CPU.* JAX_PLATFORMS too, as in cuda,cpu$"):
+        policy.compile()

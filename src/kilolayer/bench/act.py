@@ -1,11 +1,7 @@
 """Seconds per action on one CPU core, for each precision of the weights, beside the time of reading the weights."""
 
 import dataclasses
-import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, get_args
@@ -13,7 +9,8 @@ from typing import Any, get_args
 import jax
 import numpy as np
 
-from kilolayer.errors import ConfigurationError, KilolayerError
+from kilolayer.bench.process import cores, run_apart
+from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ActingPrecision, Architecture, ResidualMLP, check_acting_precision
 from kilolayer.training import CompiledPolicy
 
@@ -86,49 +83,22 @@ def bench_act(
     for name, value in (("width", width), ("batch", batch), ("calls", calls)):
         if value < 1:
             raise ConfigurationError(f"{name}={value} must be at least 1")
-    options = {"width": width, "batch": batch, "precisions": list(precisions), "calls": calls}
     for depth in depths:
-        for message in _in_own_process(options | {"depth": depth}):
-            if isinstance(message, str):
-                tell(message)
-            else:
-                yield ActSpeed(**message)
+        tell(f"depth {depth}, {' and '.join(precisions)}")
+        arguments = {"depth": depth, "width": width, "batch": batch, "precisions": list(precisions), "calls": calls}
+        for line in run_apart(f"{__name__}:measure", arguments, environment={"JAX_PLATFORMS": "cpu"}, one_core=True):
+            yield ActSpeed(**line)
 
 
-def _in_own_process(options: dict[str, Any]) -> Iterator[Any]:
-    """Yield what `_child` prints, line by line, bound to one core: that must be before JAX starts its threads."""
-    bind = "import os; hasattr(os, 'sched_setaffinity') and os.sched_setaffinity(0, {max(os.sched_getaffinity(0))}); "
-    call = "import sys; from kilolayer.bench.act import _child; _child(sys.argv[1])"
-    command = [sys.executable, "-c", bind + call, json.dumps(options)]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout is not None
-        try:
-            yield from map(json.loads, process.stdout)
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode:
-        raise KilolayerError(f"the process that measures ended with exit code {process.returncode}")
-
-
-def _child(options: str) -> None:
-    for message in _measure(**json.loads(options)):
-        print(json.dumps(message if isinstance(message, str) else dataclasses.asdict(message)), flush=True)
-
-
-def _measure(
-    *, depth: int, width: int, batch: int, precisions: Sequence[ActingPrecision], calls: int
-) -> Iterator[str | ActSpeed]:
-    """Measure one depth in this process; yields what is about to be done, then the lines."""
+def measure(
+    depth: int, width: int, batch: int, precisions: Sequence[ActingPrecision], calls: int
+) -> list[dict[str, Any]]:
+    """Measure one depth in this process; returns the fields of `ActSpeed` for each precision."""
     sizes = {"observation_size": OBSERVATION_SIZE, "goal_size": GOAL_SIZE, "action_size": ACTION_SIZE}
     in_size, out_size = OBSERVATION_SIZE + GOAL_SIZE, 2 * ACTION_SIZE
     draw = jax.jit(lambda key: ResidualMLP(in_size, out_size, depth=depth, width=width, key=key))
     actor = jax.block_until_ready(draw(jax.random.key(0)))
-    policies = []
-    for precision in precisions:
-        yield f"depth {depth}: compiling {precision}"
-        policies.append(CompiledPolicy(actor, **sizes, batch=batch, precision=precision))
+    policies = [CompiledPolicy(actor, **sizes, batch=batch, precision=precision) for precision in precisions]
     rng = np.random.default_rng(0)
     observations = rng.standard_normal((calls + WARM_UP, batch, OBSERVATION_SIZE), np.float32)
     goals = rng.standard_normal((calls + WARM_UP, batch, GOAL_SIZE), np.float32)
@@ -136,8 +106,7 @@ def _measure(
 
     times: list[list[list[float]]] = [[] for _ in policies]
     reads: list[list[float]] = [[] for _ in policies]
-    for number, part in enumerate(np.array_split(np.arange(calls), min(ROUNDS, calls))):
-        yield f"depth {depth}: round {number + 1} of {min(ROUNDS, calls)}"
+    for part in np.array_split(np.arange(calls), min(ROUNDS, calls)):
         for policy, buffer, seconds, read in zip(policies, buffers, times, reads, strict=True):
             inputs = [(observations[i], goals[i]) for i in (*range(-WARM_UP, 0), *part)]
             seconds.append([_seconds(policy, *pair) for pair in inputs][WARM_UP:])
@@ -146,6 +115,7 @@ def _measure(
 
     samples = np.random.default_rng(1).standard_normal((ERRORS_ON, in_size))
     base = precisions.index("float32") if "float32" in precisions else None
+    lines = []
     for policy, seconds, read in zip(policies, times, reads, strict=True):
         error = policy.error(samples[:, :OBSERVATION_SIZE], samples[:, OBSERVATION_SIZE:])
         ratio = None
@@ -153,12 +123,12 @@ def _measure(
             pairs = zip(times[base], seconds, strict=True)
             ratio = statistics.median(statistics.median(one) / statistics.median(other) for one, other in pairs)
         flat = np.concatenate(seconds)
-        yield ActSpeed(
+        speed = ActSpeed(
             depth=depth,
             width=width,
             batch_size=batch,
             precision=policy.precision,
-            cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            cores=cores(),
             compile_seconds=policy.compile_seconds,
             step_seconds=float(np.median(flat)),
             slowest=float(np.quantile(flat, 0.99)),
@@ -168,6 +138,8 @@ def _measure(
             largest_action_error=error.largest,
             mean_action_error=error.mean,
         )
+        lines.append(dataclasses.asdict(speed))
+    return lines
 
 
 def _seconds(run: Callable[..., object], *arguments: object) -> float:

@@ -17,20 +17,36 @@ from kilolayer.errors import KilolayerError
 MARK = "kilolayer-bench-result:"
 
 
-def run_apart(function: str, arguments: Mapping[str, Any], *, environment: Mapping[str, str] | None = None) -> Any:
+ONE_CORE = "KILOLAYER_BENCH_ONE_CORE"
+"""Set in a process that is to use one core."""
+
+
+def run_apart(
+    function: str,
+    arguments: Mapping[str, Any],
+    *,
+    environment: Mapping[str, str] | None = None,
+    one_core: bool = False,
+) -> Any:
     """Call a function in a fresh process and return what it returned.
 
     Args:
         function: as `module:name`.
         arguments: its keyword arguments, plain data.
         environment: variables to set there besides.
+        one_core: bind the process to one core, where the platform can.
 
     Raises:
         KilolayerError: in one line, if the process fails.
     """
     command = [sys.executable, "-m", __name__, function, json.dumps(dict(arguments))]
     # What was compiled before must not be taken from the disk while compiling is timed.
-    settings = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"} | dict(environment or {})
+    settings = (
+        os.environ
+        | {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+        | dict(environment or {})
+        | ({ONE_CORE: "1"} if one_core else {})
+    )
     process = subprocess.run(command, env=settings, capture_output=True, text=True)
     for line in process.stdout.splitlines():
         if line.startswith(MARK):
@@ -55,12 +71,16 @@ def peak_bytes() -> int:
 def device_name() -> str:
     """Return what the measurement ran on: the device's kind, and the number of cores of a CPU."""
     device = jax.devices()[0]
-    if device.platform != "cpu":
-        return device.device_kind
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{device.device_kind}, {cores} cores"
+    return device.device_kind if device.platform != "cpu" else f"{device.device_kind}, {cores()} cores"
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":
+    if ONE_CORE in os.environ and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # before JAX starts its threads
     module, name = sys.argv[1].split(":")
     print(MARK + json.dumps(getattr(importlib.import_module(module), name)(**json.loads(sys.argv[2]))))

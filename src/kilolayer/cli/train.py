@@ -42,7 +42,8 @@ class TrainOptions:
     """Train these seeds side by side, such as 0..7 or 0,3,5: runs RUN_DIR/seed-0 and so on, each as any other."""
     seeds_mode: SeedsModeChoice = "auto"
     """With --seeds: threads (each seed by the program that trains it alone, as many at once as there are cores; the
-    fastest on a CPU), vmap (one program for all seeds), or auto: threads on a CPU, vmap elsewhere."""
+    fastest to the end of a short run on a CPU), vmap (one program for all seeds; on a CPU it has the faster step for
+    small networks on a robot), or auto: threads on a CPU, vmap elsewhere."""
     resume: Path | None = None
     """Go on with the run, or the runs of several seeds, in this directory, bit for bit as if it had not stopped."""
     config: Path | None = None

@@ -54,7 +54,7 @@ class CompiledPolicy:
         """Round and compile a network as `Agent.actor` returns it.
 
         Raises:
-            ConfigurationError: if the batch is below one or the precision unknown.
+            ConfigurationError: if the batch is below one, the precision unknown, or JAX is kept from the CPU.
         """
         if batch < 1:
             raise ConfigurationError(f"batch={batch} must be at least 1")
@@ -62,7 +62,7 @@ class CompiledPolicy:
         began = time.perf_counter()
         self.batch, self.precision = batch, precision
         self.observation_size, self.goal_size, self.action_size = observation_size, goal_size, action_size
-        self._cpu = jax.local_devices(backend="cpu")[0]
+        self._cpu = _cpu()
         self._actor = jax.device_put(actor, self._cpu)
         self._network = jax.jit(functools.partial(ActingMLP.of, precision=precision))(self._actor)
         inputs = jax.ShapeDtypeStruct((batch, observation_size + goal_size), jnp.float32)
@@ -110,6 +110,16 @@ class CompiledPolicy:
         pair = check_sizes(observation, desired_goal, self.observation_size, self.goal_size)
         inputs = np.concatenate(pair, axis=-1)
         return inputs.reshape(-1, inputs.shape[-1]), inputs.shape[:-1]
+
+
+def _cpu() -> jax.Device:
+    """Return the CPU as a device of JAX."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        raise ConfigurationError(
+            "a compiled policy runs on the CPU, which JAX is kept from; name it in JAX_PLATFORMS too, as in cuda,cpu"
+        ) from None
 
 
 @functools.partial(jax.jit, static_argnums=2)
