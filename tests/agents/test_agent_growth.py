@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kilolayer.agents import CRL, CRLConfig, grow
-from kilolayer.nn import Architecture
-from kilolayer.replay import Batch
+from kilolayer.agents import CRL, SAC, TD3, CRLConfig, grow
+from kilolayer.nn import Architecture, ResidualMLP
+from kilolayer.replay import Batch, Transitions
 
 SCALED = Architecture(residual_scaling="inverse_sqrt", scaled_for_depth=16)
 SHALLOW = CRL(observation_size=4, goal_size=2, action_size=3, batch_size=32, depth=4, width=16)
 
 act = jax.jit(CRL.act, static_argnums=0, static_argnames="mode")
 value = jax.jit(CRL.value, static_argnums=0)
-learn = jax.jit(CRL.learn, static_argnums=0)
+learn = jax.jit(lambda agent, *inputs: agent.learn(*inputs), static_argnums=0)
 grow_jitted = jax.jit(grow, static_argnums=0)
 
 
@@ -131,3 +131,47 @@ def test_only_networks_that_are_shallower_grow():
     after = grow_jitted(deeper(agent), state, jax.random.key(5))
     assert eqx.tree_equal(after.actor, state.actor)
     assert (after.actor.depth, after.critic.phi.depth, after.critic.psi.depth) == (8, 16, 16)
+
+
+# ---- Agents with target networks ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [SAC, TD3])
+def test_growing_changes_no_action_no_value_and_no_target_of_a_twin_critic(kind):
+    agent = kind(4, 2, 3, batch_size=32, depth=4, width=16, success=jnp.array_equal)
+    state, batch, key = random_state(agent), random_batch(), jax.random.key(6)
+    deep = deeper(agent)
+    deep_state = grow_jitted(deep, state, jax.random.key(5))
+    found = [node for node in jax.tree.leaves(deep_state, is_leaf=is_network) if is_network(node)]
+    assert {network.depth for network in found} == {16}
+    # Networks, target networks, and both of Adam's moments of each network that learns.
+    assert len(found) == 3 + (3 if kind is TD3 else 2) + 2 * 3
+
+    transitions = Transitions(
+        observation=batch.observation,
+        action=batch.action,
+        desired_goal=batch.desired_goal,
+        next_observation=batch.observation[::-1],
+        next_achieved_goal=batch.desired_goal,
+        next_desired_goal=batch.desired_goal,
+        terminated=jnp.zeros(32, bool),
+        known=jnp.ones(32, bool),
+    )
+
+    def look(agent, state):
+        inputs = (state, batch.observation, batch.desired_goal)
+        modes = ("deterministic", "stochastic", "best_of")
+        looked = {mode: agent.act(*inputs, key, mode) for mode in modes}
+        return looked | {"value": agent.value(*inputs), "target": agent.target(state, transitions, key)}
+
+    before, after = (jax.jit(look, static_argnums=0)(*pair) for pair in ((agent, state), (deep, deep_state)))
+    for name, numbers in before.items():
+        np.testing.assert_allclose(after[name], numbers, rtol=1e-6, atol=1e-6, err_msg=name)
+        assert np.std(numbers) > 0.01, name
+    new, metrics = learn(deep, deep_state, transitions, key)
+    assert all(np.isfinite(number) for number in metrics.values())
+    assert np.any(new.critic.first.head.weight != deep_state.critic.first.head.weight)
+
+
+def is_network(node):
+    return isinstance(node, ResidualMLP)

@@ -2,13 +2,20 @@
 
 from collections import deque
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from kilolayer.replay import ReplayBuffer, Trajectory, empty_buffer
+from kilolayer.replay import ReplayBuffer, Trajectory, empty_buffer, insert
+
+CAPACITY = 8
+NUM_ENVS = 2
+NUM_CHUNKS = 12
 
 
 class Step(NamedTuple):
@@ -68,6 +75,45 @@ def encoded_trajectory(done: np.ndarray, first_time: int = 0) -> Trajectory:
 
 def empty_like(capacity: int, num_envs: int) -> ReplayBuffer:
     return empty_buffer(capacity, num_envs, observation_size=3, goal_size=2, action_size=2)
+
+
+def done_patterns(num_steps: int) -> np.ndarray:
+    """Where episodes end, in a family of histories: pattern, step, environment."""
+    step, environment = np.arange(num_steps)[:, None], np.arange(NUM_ENVS)
+    random = np.random.default_rng(1)
+    patterns = [
+        np.zeros((num_steps, NUM_ENVS), bool),
+        np.ones((num_steps, NUM_ENVS), bool),
+        (step + environment) % 5 == 3,
+        (step + 2 * environment) % 11 == 4,
+        np.broadcast_to(environment == 1, (num_steps, NUM_ENVS)),
+        *(random.random((num_steps, NUM_ENVS)) < chance for chance in (0.1, 0.3, 0.6)),
+    ]
+    return np.stack(patterns)
+
+
+@eqx.filter_jit
+def buffers_after_each_insert(chunks: Trajectory) -> ReplayBuffer:
+    def step(buffer: ReplayBuffer, chunk: Trajectory) -> tuple[ReplayBuffer, ReplayBuffer]:
+        buffer = insert(buffer, chunk)
+        return buffer, buffer
+
+    return jax.lax.scan(step, empty_like(CAPACITY, NUM_ENVS), chunks)[1]
+
+
+@cache
+def family() -> tuple[ReplayBuffer, list[np.ndarray]]:
+    """Buffers along one leading axis, and when steps ended episodes in each: partly filled, full, wrapped."""
+    buffers, histories = [], []
+    for length in (3, 4):  # one does not divide the capacity, one does
+        for done in done_patterns(length * NUM_CHUNKS):
+            chunks = jax.tree.map(
+                lambda values, length=length: values.reshape(NUM_CHUNKS, length, *values.shape[1:]),
+                encoded_trajectory(done),
+            )
+            buffers.append(buffers_after_each_insert(chunks))
+            histories.extend(done[: length * (chunk + 1)] for chunk in range(NUM_CHUNKS))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *buffers), histories
 
 
 GoalWeights = Callable[[int, int], float]

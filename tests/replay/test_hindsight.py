@@ -7,10 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from replay_model import (
+    CAPACITY,
+    NUM_ENVS,
     GoalWeights,
     discounted,
     empty_like,
     encoded_trajectory,
+    family,
     joint_distribution,
     p_value,
     rings_after,
@@ -20,57 +23,14 @@ from scipy import stats
 from kilolayer.replay import (
     Batch,
     ReplayBuffer,
-    Trajectory,
     insert,
     sample_hindsight,
     sample_times,
     truncated_geometric,
 )
 
-CAPACITY = 8
-NUM_ENVS = 2
-NUM_CHUNKS = 12
 NUM_DRAWS = 20_000
 DISCOUNTS = (0.5, 0.9, 0.99, 1.0)
-
-
-def done_patterns(num_steps: int) -> np.ndarray:
-    """Where episodes end, in a family of histories: pattern, step, environment."""
-    step, environment = np.arange(num_steps)[:, None], np.arange(NUM_ENVS)
-    random = np.random.default_rng(1)
-    patterns = [
-        np.zeros((num_steps, NUM_ENVS), bool),
-        np.ones((num_steps, NUM_ENVS), bool),
-        (step + environment) % 5 == 3,
-        (step + 2 * environment) % 11 == 4,
-        np.broadcast_to(environment == 1, (num_steps, NUM_ENVS)),
-        *(random.random((num_steps, NUM_ENVS)) < chance for chance in (0.1, 0.3, 0.6)),
-    ]
-    return np.stack(patterns)
-
-
-@eqx.filter_jit
-def buffers_after_each_insert(chunks: Trajectory) -> ReplayBuffer:
-    def step(buffer: ReplayBuffer, chunk: Trajectory) -> tuple[ReplayBuffer, ReplayBuffer]:
-        buffer = insert(buffer, chunk)
-        return buffer, buffer
-
-    return jax.lax.scan(step, empty_like(CAPACITY, NUM_ENVS), chunks)[1]
-
-
-@cache
-def family() -> tuple[ReplayBuffer, list[np.ndarray]]:
-    """Buffers along one leading axis, and when steps ended episodes in each: partly filled, full, wrapped."""
-    buffers, histories = [], []
-    for length in (3, 4):  # one does not divide the capacity, one does
-        for done in done_patterns(length * NUM_CHUNKS):
-            chunks = jax.tree.map(
-                lambda values, length=length: values.reshape(NUM_CHUNKS, length, *values.shape[1:]),
-                encoded_trajectory(done),
-            )
-            buffers.append(buffers_after_each_insert(chunks))
-            histories.extend(done[: length * (chunk + 1)] for chunk in range(NUM_CHUNKS))
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *buffers), histories
 
 
 @cache

@@ -14,6 +14,7 @@ from kilolayer.agents.catalog import (
 from kilolayer.agents.crl import CRL, Critic, CRLConfig, CRLState
 from kilolayer.agents.growth import grow
 from kilolayer.agents.sac import SAC, SACConfig
+from kilolayer.agents.td3 import TD3, TD3Config
 from kilolayer.agents.twin_critic import HERConfig
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "BLOCKS",
     "CRL",
     "SAC",
+    "TD3",
     "ActionMode",
     "Agent",
     "AgentName",
@@ -35,6 +37,7 @@ __all__ = [
     "NetworkSettings",
     "Problem",
     "SACConfig",
+    "TD3Config",
     "agent_spec",
     "grow",
     "make_agent",

@@ -7,11 +7,12 @@ from typing import Any, Literal, get_args
 from kilolayer.agents.agent import Agent
 from kilolayer.agents.crl import CRL
 from kilolayer.agents.sac import SAC
+from kilolayer.agents.td3 import TD3
 from kilolayer.agents.twin_critic import Success
 from kilolayer.errors import ConfigurationError, nearest_names
 from kilolayer.nn import Architecture
 
-AgentName = Literal["crl", "sac", "sac_her"]
+AgentName = Literal["crl", "sac", "sac_her", "td3", "td3_her"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +72,10 @@ def _sac(problem: Problem, settings: Settings, sizes: dict[str, Any]) -> Agent:
     return SAC(**sizes, config=settings["sac"], success=_success(problem), relabeled=_relabeled(settings))
 
 
+def _td3(problem: Problem, settings: Settings, sizes: dict[str, Any]) -> Agent:
+    return TD3(**sizes, config=settings["td3"], success=_success(problem), relabeled=_relabeled(settings))
+
+
 def _success(problem: Problem) -> Success:
     assert problem.success is not None  # `make_agent` has refused
     return problem.success
@@ -90,6 +95,8 @@ AGENTS: Mapping[str, AgentSpec] = {
     "sac_her": AgentSpec(
         "soft actor-critic with hindsight experience replay", reads=("sac", "her"), build=_sac, needs_success=True
     ),
+    "td3": AgentSpec("TD3 with a sparse reward", reads=("td3",), build=_td3, needs_success=True),
+    "td3_her": AgentSpec("TD3 with hindsight experience replay", reads=("td3", "her"), build=_td3, needs_success=True),
 }
 assert tuple(AGENTS) == get_args(AgentName)
 

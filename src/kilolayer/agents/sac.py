@@ -12,17 +12,10 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents.agent import ActionMode, Metrics
-from kilolayer.agents.checks import (
-    check_counts,
-    check_discount,
-    check_finite,
-    check_not_negative,
-    check_positive,
-    check_share,
-)
+from kilolayer.agents.checks import check_not_negative, check_positive
 from kilolayer.agents.deep_agent import Probe, adam
 from kilolayer.agents.gaussian_policy import alpha_loss, choose, policy
-from kilolayer.agents.twin_critic import TwinCritic, TwinCriticAgent, follow
+from kilolayer.agents.twin_critic import TwinCritic, TwinCriticAgent, TwinCriticConfig, follow
 from kilolayer.nn import ResidualMLP, tanh_gaussian
 from kilolayer.replay import ReplayBuffer, Transitions
 
@@ -30,33 +23,15 @@ Scalar = Float[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
-class SACConfig:
+class SACConfig(TwinCriticConfig):
     """Settings of soft actor-critic, for `sac` and `sac_her`."""
 
-    discount: float = 0.99
-    """Weight of a reward one step later."""
-    target_rate: float = 0.005
-    """How far the target critics move towards the critics in a gradient step."""
-    actor_depth: int | None = None
-    """Depth of the actor; None takes --depth."""
-    critic_depth: int | None = None
-    """Depth of both critics; None takes --depth."""
-    actor_width: int | None = None
-    """Width of the actor; None takes --width."""
-    critic_width: int | None = None
-    """Width of both critics; None takes --width."""
-    actor_learning_rate: float = 3e-4
-    """Adam step size of the actor."""
-    critic_learning_rate: float = 3e-4
-    """Adam step size of the critics."""
     alpha_learning_rate: float = 3e-4
     """Adam step size of the entropy coefficient's logarithm; 0 keeps it where it begins."""
     initial_alpha: float = 1.0
     """Entropy coefficient at the start."""
     target_entropy: float = -0.5
     """Entropy that the policy is held at, for each action dimension."""
-    candidates: int = 16
-    """Draws that best_of action selection chooses among."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be.
@@ -64,12 +39,9 @@ class SACConfig:
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
         """
-        check_finite(self)
-        check_discount(self, one_is_valid=False)
-        check_share(self, "target_rate")
-        check_positive(self, "target_rate", "actor_learning_rate", "critic_learning_rate", "initial_alpha")
+        super().__post_init__()
+        check_positive(self, "initial_alpha")
         check_not_negative(self, "alpha_learning_rate")
-        check_counts(self, "actor_width", "critic_width", "candidates")
 
 
 class SACState(eqx.Module):
@@ -114,15 +86,7 @@ class SAC(TwinCriticAgent):
             alpha_optimizer=optax.adam(config.alpha_learning_rate).init(log_alpha),
         )
 
-    def networks(self, state: SACState) -> dict[str, ResidualMLP]:
-        """Return the actor and both critics."""
-        return {"actor": state.actor, "critic_1": state.critic.first, "critic_2": state.critic.second}
-
     # ---- Acting --------------------------------------------------------------------------------------------------
-
-    def actor(self, state: SACState) -> ResidualMLP:
-        """Return the policy's network; it puts out the means first, then the raw log standard deviations."""
-        return state.actor
 
     def act(
         self,
@@ -138,26 +102,8 @@ class SAC(TwinCriticAgent):
             ConfigurationError: for an unknown mode.
         """
         mean, log_std = policy(state.actor, observation, desired_goal)
-
-        def score(actions: Array) -> Array:
-            lead = actions.shape[:-1]
-            return state.critic.least(
-                jnp.broadcast_to(observation, (*lead, self.observation_size)),
-                actions,
-                jnp.broadcast_to(desired_goal, (*lead, self.goal_size)),
-            )
-
+        score = self.score(state.critic, observation, desired_goal)
         return choose(mean, log_std, key, mode, candidates=self.config.candidates, score=score)
-
-    def value(
-        self,
-        state: SACState,
-        observation: Float[Array, "*batch observation"],
-        desired_goal: Float[Array, "*batch goal"],
-    ) -> Float[Array, "*batch"]:
-        """Return the lower Q(s, a, g) at the policy's deterministic action."""
-        mean, _ = policy(state.actor, observation, desired_goal)
-        return state.critic.least(observation, tanh_gaussian.mode(mean), desired_goal)
 
     # ---- Learning ------------------------------------------------------------------------------------------------
 
@@ -183,12 +129,8 @@ class SAC(TwinCriticAgent):
         config = self.config
         target_key, actor_key = jax.random.split(key)
 
-        critic_gradient, critic_metrics = jax.grad(self.critic_loss, has_aux=True)(
-            state.critic, batch, self.target(state, batch, target_key)
-        )
-        critic, critic_optimizer = adam(
-            config.critic_learning_rate, state.critic, critic_gradient, state.critic_optimizer
-        )
+        target = self.target(state, batch, target_key)
+        critic, critic_optimizer, critic_metrics = self.improve_critic(state, batch, target)
 
         alpha = jnp.exp(state.log_alpha)
         actor_gradient, actor_metrics = jax.grad(self.actor_loss, has_aux=True)(
@@ -213,27 +155,12 @@ class SAC(TwinCriticAgent):
         )
         return new_state, actor_metrics | critic_metrics | {"alpha": alpha}
 
-    def update(self, state: SACState, data: ReplayBuffer, key: PRNGKeyArray) -> tuple[SACState, Metrics]:
-        """Draw transitions from the whole buffer and learn from them."""
-        sample_key, learn_key = jax.random.split(key)
-        return self.learn(state, self.draw(data, sample_key), learn_key)
-
     # ---- Looking inside ------------------------------------------------------------------------------------------
 
     def probes(self, state: SACState, data: ReplayBuffer, key: PRNGKeyArray) -> dict[str, Probe]:
         """Return actor and critics with the gradients of their losses on a batch."""
         sample_key, target_key, actor_key = jax.random.split(key, 3)
         batch = self.draw(data, sample_key)
-        critic_gradient, _ = jax.grad(self.critic_loss, has_aux=True)(
-            state.critic, batch, self.target(state, batch, target_key)
-        )
-        actor_gradient, _ = jax.grad(self.actor_loss, has_aux=True)(
-            state.actor, state.critic, jnp.exp(state.log_alpha), batch, actor_key
-        )
-        critic_input = jnp.concatenate([batch.observation, batch.action, batch.desired_goal], axis=-1)
-        actor_input = jnp.concatenate([batch.observation, batch.desired_goal], axis=-1)
-        return {
-            "actor": Probe(state.actor, actor_gradient, actor_input),
-            "critic_1": Probe(state.critic.first, critic_gradient.first, critic_input),
-            "critic_2": Probe(state.critic.second, critic_gradient.second, critic_input),
-        }
+        alpha = jnp.exp(state.log_alpha)
+        actor_gradient, _ = jax.grad(self.actor_loss, has_aux=True)(state.actor, state.critic, alpha, batch, actor_key)
+        return self.probes_on(state, batch, actor_gradient, self.target(state, batch, target_key))

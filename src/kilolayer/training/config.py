@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pydantic
 import tyro
 
-from kilolayer.agents import BLOCKS, AgentName, CRLConfig, HERConfig, SACConfig, agent_spec
+from kilolayer.agents import BLOCKS, AgentName, CRLConfig, HERConfig, SACConfig, TD3Config, agent_spec
 from kilolayer.envs import EnvironmentSpec, Variant, registry
 from kilolayer.envs.engines import EngineName
 from kilolayer.errors import ConfigurationError
@@ -75,6 +75,7 @@ class TrainConfig:
     architecture: Architecture = Architecture()
     crl: CRLConfig = CRLConfig()
     sac: SACConfig = SACConfig()
+    td3: TD3Config = TD3Config()
     her: HERConfig = HERConfig()
 
     def __post_init__(self) -> None:
