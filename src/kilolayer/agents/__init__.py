@@ -1,6 +1,7 @@
 """Agents: each is `init`, `act`, `value` and `update` on explicit state, in a file that reads like its paper."""
 
 from kilolayer.agents.agent import ActionMode, Agent, AgentState, Diagnostics, Metrics
+from kilolayer.agents.c_learning import CLearning, CLearningConfig
 from kilolayer.agents.catalog import (
     AGENTS,
     BLOCKS,
@@ -13,6 +14,7 @@ from kilolayer.agents.catalog import (
 )
 from kilolayer.agents.crl import CRL, Critic, CRLConfig, CRLState
 from kilolayer.agents.growth import grow
+from kilolayer.agents.qrl import QRL, QRLConfig
 from kilolayer.agents.sac import SAC, SACConfig
 from kilolayer.agents.twin_critic import HERConfig
 
@@ -20,12 +22,15 @@ __all__ = [
     "AGENTS",
     "BLOCKS",
     "CRL",
+    "QRL",
     "SAC",
     "ActionMode",
     "Agent",
     "AgentName",
     "AgentSpec",
     "AgentState",
+    "CLearning",
+    "CLearningConfig",
     "CRLConfig",
     "CRLState",
     "Critic",
@@ -34,6 +39,7 @@ __all__ = [
     "Metrics",
     "NetworkSettings",
     "Problem",
+    "QRLConfig",
     "SACConfig",
     "agent_spec",
     "grow",

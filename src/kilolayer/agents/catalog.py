@@ -5,13 +5,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 from kilolayer.agents.agent import Agent
+from kilolayer.agents.c_learning import CLearning
 from kilolayer.agents.crl import CRL
+from kilolayer.agents.qrl import QRL
 from kilolayer.agents.sac import SAC
 from kilolayer.agents.twin_critic import Success
 from kilolayer.errors import ConfigurationError, nearest_names
 from kilolayer.nn import Architecture
 
-AgentName = Literal["crl", "sac", "sac_her"]
+AgentName = Literal["crl", "sac", "sac_her", "c_learning", "qrl"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +91,16 @@ AGENTS: Mapping[str, AgentSpec] = {
     "sac": AgentSpec("soft actor-critic with a sparse reward", reads=("sac",), build=_sac, needs_success=True),
     "sac_her": AgentSpec(
         "soft actor-critic with hindsight experience replay", reads=("sac", "her"), build=_sac, needs_success=True
+    ),
+    "c_learning": AgentSpec(
+        "C-learning: classify future states, by temporal differences",
+        reads=("c_learning",),
+        build=lambda problem, settings, sizes: CLearning(**sizes, config=settings["c_learning"]),
+    ),
+    "qrl": AgentSpec(
+        "quasimetric RL: the shortest way as the largest quasimetric, for worlds with hardly any chance in them",
+        reads=("qrl",),
+        build=lambda problem, settings, sizes: QRL(**sizes, config=settings["qrl"]),
     ),
 }
 assert tuple(AGENTS) == get_args(AgentName)

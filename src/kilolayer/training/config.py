@@ -7,7 +7,16 @@ from typing import Annotated, Any
 import pydantic
 import tyro
 
-from kilolayer.agents import BLOCKS, AgentName, CRLConfig, HERConfig, SACConfig, agent_spec
+from kilolayer.agents import (
+    BLOCKS,
+    AgentName,
+    CLearningConfig,
+    CRLConfig,
+    HERConfig,
+    QRLConfig,
+    SACConfig,
+    agent_spec,
+)
 from kilolayer.envs import EnvironmentSpec, Variant, registry
 from kilolayer.envs.engines import EngineName
 from kilolayer.errors import ConfigurationError
@@ -76,6 +85,8 @@ class TrainConfig:
     crl: CRLConfig = CRLConfig()
     sac: SACConfig = SACConfig()
     her: HERConfig = HERConfig()
+    c_learning: CLearningConfig = CLearningConfig()
+    qrl: QRLConfig = QRLConfig()
 
     def __post_init__(self) -> None:
         """Refuse values, and combinations of values, that cannot be.
