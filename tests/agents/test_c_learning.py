@@ -109,15 +109,16 @@ def test_a_step_moves_every_part_by_its_own_rate():
 
 # ---- A world that is known exactly -------------------------------------------------------------------------
 
-WORLD = Line(num_states=4)
+WORLD = Line(num_states=4, discount=0.6)
 FAST = {"discount": WORLD.discount, "critic_learning_rate": 2e-3, "target_rate": 0.02}
 
 
-@pytest.mark.parametrize(("bias", "right"), [(0.0, 0.5), (3.0, 1.0)], ids=["uniform", "always_right"])
+@pytest.mark.parametrize(("bias", "right"), [(0.0, 0.5), (0.7, 1.0)], ids=["uniform", "always_right"])
 def test_the_odds_become_the_occupancy_of_the_policy_not_of_the_behaviour(bias, right):
     """Each odds times the goal's share of the buffer is p(g | s, a), whatever behaviour filled the buffer.
 
-    Within 0.06: batches are small, and each weight adds its own error to those of the states before.
+    Within 0.1, and 0.03 on average: batches are small, and each weight adds its error to those of the states before.
+    The target classifier is looked at, which averages over the last steps.
     """
     agent = on_the_line(CLearning, WORLD, CLearningConfig(**FAST, actor_learning_rate=1e-9))
     state = jax.jit(agent.init)(jax.random.key(0))
@@ -125,14 +126,15 @@ def test_the_odds_become_the_occupancy_of_the_policy_not_of_the_behaviour(bias, 
     fixed = (jnp.zeros_like(head.weight), jnp.array([bias, 0.0]))
     state = eqx.tree_at(lambda s: (s.actor.head.weight, s.actor.head.bias), state, fixed)
     buffer = WORLD.buffer()
-    state, _ = train(agent, state, buffer, 2500)
+    state, _ = train(agent, state, buffer, 2000)
     observation, action, goal = WORLD.everything()
-    odds = jnp.exp(jax.jit(agent.score)(state.critic, observation, action, goal))
+    odds = jnp.exp(jax.jit(agent.score)(state.target_critic, observation, action, goal))
     shares = np.asarray(buffer.achieved_goal).mean(axis=(0, 1))
     occupancy = np.asarray(odds).reshape(4, 2, 4) * shares
-    np.testing.assert_allclose(occupancy, WORLD.occupancy(right), atol=0.06)
-    other = WORLD.occupancy(1.5 - right)
-    assert np.abs(occupancy - other).max() > 0.2
+    error, error_of_other = (np.abs(occupancy - WORLD.occupancy(chance)) for chance in (right, 1.5 - right))
+    assert error.max() < 0.1
+    assert error.mean() < 0.03
+    assert error_of_other.max() > 0.3
 
 
 def test_the_actor_becomes_optimal():
