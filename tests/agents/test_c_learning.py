@@ -163,7 +163,7 @@ def outcome(agent):
             "best_of": agent.act(state, observation, goal, jax.random.key(2), "best_of"),
         }
 
-    return look(first_state(agent), random_batch(16), normal(5, OBSERVATION), normal(5, GOAL, seed=1))
+    return look(first_state(agent), random_batch(16), normal(64, OBSERVATION), normal(64, GOAL, seed=1))
 
 
 CRITIC = {"critic_loss", "actor_loss", "best_of"}
