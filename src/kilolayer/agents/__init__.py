@@ -1,6 +1,7 @@
 """Agents: each is `init`, `act`, `value` and `update` on explicit state, in a file that reads like its paper."""
 
 from kilolayer.agents.agent import ActionMode, Agent, AgentState, Diagnostics, Metrics
+from kilolayer.agents.c_learning import CLearning, CLearningConfig
 from kilolayer.agents.catalog import (
     AGENTS,
     BLOCKS,
@@ -13,6 +14,7 @@ from kilolayer.agents.catalog import (
 )
 from kilolayer.agents.crl import CRL, Critic, CRLConfig, CRLState
 from kilolayer.agents.growth import grow
+from kilolayer.agents.qrl import QRL, QRLConfig
 from kilolayer.agents.sac import SAC, SACConfig
 from kilolayer.agents.td3 import TD3, TD3Config
 from kilolayer.agents.twin_critic import HERConfig
@@ -21,6 +23,7 @@ __all__ = [
     "AGENTS",
     "BLOCKS",
     "CRL",
+    "QRL",
     "SAC",
     "TD3",
     "ActionMode",
@@ -28,6 +31,8 @@ __all__ = [
     "AgentName",
     "AgentSpec",
     "AgentState",
+    "CLearning",
+    "CLearningConfig",
     "CRLConfig",
     "CRLState",
     "Critic",
@@ -36,6 +41,7 @@ __all__ = [
     "Metrics",
     "NetworkSettings",
     "Problem",
+    "QRLConfig",
     "SACConfig",
     "TD3Config",
     "agent_spec",

@@ -5,14 +5,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 from kilolayer.agents.agent import Agent
+from kilolayer.agents.c_learning import CLearning
 from kilolayer.agents.crl import CRL
+from kilolayer.agents.qrl import QRL
 from kilolayer.agents.sac import SAC
 from kilolayer.agents.td3 import TD3
 from kilolayer.agents.twin_critic import Success
 from kilolayer.errors import ConfigurationError, nearest_names
 from kilolayer.nn import Architecture
 
-AgentName = Literal["crl", "sac", "sac_her", "td3", "td3_her"]
+AgentName = Literal["crl", "sac", "sac_her", "td3", "td3_her", "c_learning", "qrl"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +99,16 @@ AGENTS: Mapping[str, AgentSpec] = {
     ),
     "td3": AgentSpec("TD3 with a sparse reward", reads=("td3",), build=_td3, needs_success=True),
     "td3_her": AgentSpec("TD3 with hindsight experience replay", reads=("td3", "her"), build=_td3, needs_success=True),
+    "c_learning": AgentSpec(
+        "C-learning: classify future states, by temporal differences",
+        reads=("c_learning",),
+        build=lambda problem, settings, sizes: CLearning(**sizes, config=settings["c_learning"]),
+    ),
+    "qrl": AgentSpec(
+        "quasimetric RL: the shortest way as the largest quasimetric, for worlds with hardly any chance in them",
+        reads=("qrl",),
+        build=lambda problem, settings, sizes: QRL(**sizes, config=settings["qrl"]),
+    ),
 }
 assert tuple(AGENTS) == get_args(AgentName)
 

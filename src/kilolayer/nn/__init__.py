@@ -18,6 +18,7 @@ from kilolayer.nn.diagnostics import block_statistics, effective_rank, gradient_
 from kilolayer.nn.energies import Energy, EnergyName
 from kilolayer.nn.growth import check_growable, graft, grow
 from kilolayer.nn.layers import Activation, Dense, HiddenLayer, LayerNorm, Normalization, Precision, RMSNorm
+from kilolayer.nn.quasimetric import check_components, interval_quasimetric
 from kilolayer.nn.residual_mlp import ResidualMLP
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "binary_nce",
     "block_statistics",
     "check_acting_precision",
+    "check_components",
     "check_growable",
     "contrastive_metrics",
     "effective_rank",
@@ -50,6 +52,7 @@ __all__ = [
     "infonce_backward",
     "infonce_forward",
     "infonce_symmetric",
+    "interval_quasimetric",
     "logsumexp_penalty",
     "loss_function",
     "spread",

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 import pydantic
 import tyro
 
-from kilolayer.agents import BLOCKS, AgentName, CRLConfig, HERConfig, SACConfig, TD3Config, agent_spec
+from kilolayer.agents import (
+    BLOCKS,
+    AgentName,
+    CLearningConfig,
+    CRLConfig,
+    HERConfig,
+    QRLConfig,
+    SACConfig,
+    TD3Config,
+    agent_spec,
+)
 from kilolayer.envs import EnvironmentSpec, Variant, registry
 from kilolayer.envs.engines import EngineName
 from kilolayer.errors import ConfigurationError
@@ -77,6 +87,8 @@ class TrainConfig:
     sac: SACConfig = SACConfig()
     td3: TD3Config = TD3Config()
     her: HERConfig = HERConfig()
+    c_learning: CLearningConfig = CLearningConfig()
+    qrl: QRLConfig = QRLConfig()
 
     def __post_init__(self) -> None:
         """Refuse values, and combinations of values, that cannot be.
