@@ -11,7 +11,9 @@ from kilolayer.agents.catalog import (
     agent_spec,
     make_agent,
 )
-from kilolayer.agents.crl import CRL, Critic, CRLConfig, CRLState
+from kilolayer.agents.contrastive_critic import Critic
+from kilolayer.agents.crl import CRL, CRLConfig, CRLState
+from kilolayer.agents.crl_discrete import CRLDiscrete, CRLDiscreteConfig
 from kilolayer.agents.growth import grow
 from kilolayer.agents.sac import SAC, SACConfig
 from kilolayer.agents.twin_critic import HERConfig
@@ -27,6 +29,8 @@ __all__ = [
     "AgentSpec",
     "AgentState",
     "CRLConfig",
+    "CRLDiscrete",
+    "CRLDiscreteConfig",
     "CRLState",
     "Critic",
     "Diagnostics",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pydantic
 import tyro
 
-from kilolayer.agents import BLOCKS, AgentName, CRLConfig, HERConfig, SACConfig, agent_spec
+from kilolayer.agents import BLOCKS, AgentName, CRLConfig, CRLDiscreteConfig, HERConfig, SACConfig, agent_spec
 from kilolayer.envs import EnvironmentSpec, Variant, registry
 from kilolayer.envs.engines import EngineName
 from kilolayer.errors import ConfigurationError
@@ -74,6 +74,7 @@ class TrainConfig:
     """Project at Weights & Biases."""
     architecture: Architecture = Architecture()
     crl: CRLConfig = CRLConfig()
+    crl_discrete: CRLDiscreteConfig = CRLDiscreteConfig()
     sac: SACConfig = SACConfig()
     her: HERConfig = HERConfig()
 
