@@ -41,7 +41,7 @@ def test_discrete_actions_are_learnt_from_too(tmp_path):
         config=small_config(env="point_u_maze_discrete", diagnostics=True), run_dir=tmp_path / "run", progress=False
     )
     rows = result.run.metrics()
-    assert result.config.agent == "crl_discrete"
+    assert result.run.config().agent == "crl_discrete"
     assert np.isfinite(rows[-1]["train/critic_loss"])
     assert "train/actor_loss" not in rows[-1]
     policy = kl.load(tmp_path / "run")
