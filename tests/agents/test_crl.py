@@ -1,36 +1,28 @@
-import dataclasses
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from crl_cases import (
+    ACTION,
+    AGENT,
+    BATCH,
+    GOAL,
+    OBSERVATION,
+    agent_with,
+    first_state,
+    normal,
+    random_batch,
+    small_buffer,
+)
 
-from kilolayer.agents import CRL, CRLConfig, CRLState, gaussian_policy
+from kilolayer.agents import CRL, CRLState, gaussian_policy
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Architecture, Energy, tanh_gaussian
-from kilolayer.replay import Batch, Trajectory, empty_buffer, insert, sample_hindsight
+from kilolayer.nn import Energy, tanh_gaussian
+from kilolayer.replay import sample_hindsight
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-OBSERVATION, GOAL, ACTION, BATCH = 4, 2, 3, 8
-
-
-def agent_with(batch_size=BATCH, depth=2, width=8, **config):
-    return CRL(
-        observation_size=OBSERVATION,
-        goal_size=GOAL,
-        action_size=ACTION,
-        batch_size=batch_size,
-        depth=depth,
-        width=width,
-        architecture=Architecture(block_size=2),
-        config=CRLConfig(**config),
-    )
-
-
-AGENT = agent_with()
 LEARNER = agent_with(
     discount=0.5,
     target_entropy=50.0,
@@ -44,53 +36,6 @@ draw_batch = jax.jit(sample_hindsight, static_argnums=(1, 2))
 
 
 MODES = ["deterministic", "stochastic", "best_of"]
-
-
-@functools.cache
-def first_state(agent=AGENT):
-    """Return a state like a new one, but with random biases, scales and offsets too.
-
-    Each parameter depends on its name and shape alone.
-    """
-
-    def draw(path, leaf):
-        name = jax.tree_util.keystr(path)
-        if not name.startswith((".actor.", ".critic.")):
-            return jnp.zeros(leaf.shape, leaf.dtype)
-        rng = np.random.default_rng(list(name.encode()))
-        if name.endswith(".weight"):
-            return jnp.asarray(rng.uniform(-1.0, 1.0, leaf.shape) / np.sqrt(leaf.shape[-2]), leaf.dtype)
-        return jnp.asarray(name.endswith(".scale") + 0.1 * rng.standard_normal(leaf.shape), leaf.dtype)
-
-    with jax.enable_x64(False):
-        shapes = jax.eval_shape(agent.init, jax.random.key(0))
-        return jax.tree_util.tree_map_with_path(draw, shapes)
-
-
-def normal(*shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
-
-
-def random_batch(size=BATCH, seed=0):
-    return Batch(
-        observation=normal(size, OBSERVATION, seed=seed),
-        action=jnp.tanh(normal(size, ACTION, seed=seed + 1)),
-        desired_goal=normal(size, GOAL, seed=seed + 2),
-    )
-
-
-@functools.cache
-def small_buffer():
-    length, num_envs = 24, 3
-    trajectory = Trajectory(
-        observation=normal(length, num_envs, OBSERVATION),
-        achieved_goal=normal(length, num_envs, GOAL, seed=1),
-        desired_goal=normal(length, num_envs, GOAL, seed=3),
-        action=jnp.tanh(normal(length, num_envs, ACTION, seed=2)),
-        terminated=jnp.zeros((length, num_envs), bool),
-        done=jnp.zeros((length, num_envs), bool).at[11].set(True),
-    )
-    return insert(empty_buffer(length, num_envs, OBSERVATION, GOAL, ACTION), trajectory)
 
 
 def hindsight_batch(size, discount, key):
@@ -125,6 +70,9 @@ def test_parameter_counts_of_humanoid_are_the_papers(depth, millions):
         ({"actor_width": 16}, {"actor"}),
         ({"critic_depth": 0}, {"phi", "psi"}),
         ({"critic_width": 16}, {"phi", "psi"}),
+        ({"goal_encoder_depth": 4}, {"psi"}),
+        ({"critic_depth": 4, "goal_encoder_depth": 2}, {"phi"}),
+        ({"action_chunk": 2}, {"actor", "phi"}),
         ({"representation_size": 5}, {"phi", "psi"}),
         ({"depth": 4}, {"actor", "phi", "psi"}),
         ({"width": 16}, {"actor", "phi", "psi"}),
@@ -408,117 +356,6 @@ def test_the_critic_learns_a_small_fixed_batch():
     critic_loss, accuracy = metrics["critic_loss"], metrics["categorical_accuracy"]
     assert critic_loss[-1] < 0.8 * critic_loss[0]
     assert accuracy[-1] > accuracy[0] + 0.2
-
-
-# ---- Options -----------------------------------------------------------------------------------------------
-
-
-def outcome(agent):
-    """Say what an agent makes of one buffer: its losses, their pull on alpha, and an action."""
-
-    @jax.jit
-    def look(state, batch, observation, goal):
-        critic_loss, (psi, _) = agent.critic_loss(state.critic, batch)
-        actor_loss, metrics = agent.actor_loss(state.actor, state.critic, psi, jnp.ones(()), batch, jax.random.key(1))
-        return {
-            "critic_loss": critic_loss,
-            "actor_loss": actor_loss,
-            "alpha_loss": gaussian_policy.alpha_loss(state.log_alpha, metrics["entropy"], agent.target_entropy),
-            "best_of": agent.act(state, observation, goal, jax.random.key(2), "best_of"),
-        }
-
-    batch = hindsight_batch(16, agent.config.discount, jax.random.key(0))
-    return look(first_state(agent), batch, normal(5, OBSERVATION), normal(5, GOAL, seed=1))
-
-
-ALL_LOSSES = {"actor_loss", "critic_loss", "alpha_loss"}
-OPTIONS = {
-    "energy": ("dot", {"actor_loss", "critic_loss", "best_of"}),
-    "temperature": (0.5, {"actor_loss", "critic_loss"}),
-    "loss": ("binary_nce", {"critic_loss"}),
-    "logsumexp_penalty": (0.5, {"critic_loss"}),
-    "discount": (0.2, ALL_LOSSES),
-    "representation_size": (16, {"actor_loss", "critic_loss", "best_of"}),
-    "actor_depth": (4, {"actor_loss", "alpha_loss", "best_of"}),
-    "critic_depth": (0, {"actor_loss", "critic_loss", "best_of"}),
-    "actor_width": (16, {"actor_loss", "alpha_loss", "best_of"}),
-    "critic_width": (16, {"actor_loss", "critic_loss", "best_of"}),
-    "target_entropy": (0.5, {"alpha_loss"}),
-    "candidates": (2, {"best_of"}),
-}
-# Shown by the step that moves every parameter by its own learning rate.
-LEARNING_RATES = {"actor_learning_rate", "critic_learning_rate", "alpha_learning_rate"}
-
-
-def test_every_option_is_listed_here():
-    assert set(OPTIONS) | LEARNING_RATES == {field.name for field in dataclasses.fields(CRLConfig)}
-
-
-@functools.cache
-def default_outcome():
-    return outcome(AGENT)
-
-
-@pytest.mark.parametrize("option", OPTIONS)
-def test_each_option_changes_what_it_says_and_nothing_else(option):
-    value, expected = OPTIONS[option]
-    assert getattr(CRLConfig(), option) != value
-    ours = outcome(agent_with(**{option: value}))
-    changed = {name for name, plain in default_outcome().items() if not np.allclose(ours[name], plain, rtol=1e-3)}
-    assert changed == expected
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "message"),
-    [
-        ("energy", "l1", "energy='l1' is unknown"),
-        ("loss", "triplet", "loss='triplet' is unknown"),
-        ("temperature", 0.0, "temperature=0.0 must be above 0"),
-        ("discount", 0.0, "discount=0.0 must be above 0 and at most 1"),
-        ("discount", 1.01, "discount=1.01 must be above 0 and at most 1"),
-        ("discount", float("nan"), "discount=nan must be"),
-        ("logsumexp_penalty", -0.1, "logsumexp_penalty=-0.1 must not be negative"),
-        ("logsumexp_penalty", float("nan"), "logsumexp_penalty=nan must be a finite number"),
-        ("actor_learning_rate", 0.0, "actor_learning_rate=0.0 must be above 0"),
-        ("critic_learning_rate", -1.0, "critic_learning_rate=-1.0 must be above 0"),
-        ("alpha_learning_rate", float("nan"), "alpha_learning_rate=nan must be a finite number"),
-        ("representation_size", 0, "representation_size=0 must be at least 1"),
-        ("candidates", 0, "candidates=0 must be at least 1"),
-        ("actor_width", 0, "actor_width=0 must be at least 1"),
-        ("critic_width", -8, "critic_width=-8 must be at least 1"),
-        ("actor_depth", 3, "actor_depth: depth=3 is not a multiple of block_size=2; try 2 or 4"),
-        ("critic_depth", -2, "critic_depth: depth=-2 must be 0 or a multiple"),
-        ("depth", 5, "depth=5 is not a multiple of block_size=2; try 4 or 6"),
-        ("width", 0, "width=0 must be at least 1"),
-        ("batch_size", 0, "batch_size=0 must be at least 1"),
-        ("batch_size", 1, "batch_size=1 leaves contrastive RL no negatives"),
-    ],
-)
-def test_impossible_settings_are_refused_by_name(no_type_checks, option, value, message):
-    with pytest.raises(ConfigurationError) as error:
-        agent_with(**{option: value})
-    assert message in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_the_defaults_are_the_papers():
-    assert dataclasses.asdict(CRLConfig()) == {
-        "energy": "l2",
-        "temperature": None,
-        "loss": "infonce_forward",
-        "logsumexp_penalty": 0.1,
-        "discount": 0.99,
-        "representation_size": 64,
-        "actor_depth": None,
-        "critic_depth": None,
-        "actor_width": None,
-        "critic_width": None,
-        "actor_learning_rate": 3e-4,
-        "critic_learning_rate": 3e-4,
-        "alpha_learning_rate": 3e-4,
-        "target_entropy": -0.5,
-        "candidates": 16,
-    }
 
 
 def test_the_policy_distribution_stays_within_its_bounds():

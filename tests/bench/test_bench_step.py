@@ -22,7 +22,8 @@ AGENT = CRL(5, 2, 3, batch_size=8, depth=8, width=16)
 
 def a_batch(agent=AGENT):
     keys = jax.random.split(jax.random.key(1), 3)
-    return Batch(*(jax.random.normal(key, (agent.batch_size, size)) for key, size in zip(keys, (5, 3, 2), strict=True)))
+    sizes = (5, agent.chunk_size, 2)
+    return Batch(*(jax.random.normal(key, (agent.batch_size, size)) for key, size in zip(keys, sizes, strict=True)))
 
 
 @pytest.mark.parametrize("checkpoint", ["none", "layer", "block"])
@@ -68,10 +69,19 @@ def products(jaxpr):
     return total
 
 
-def test_the_floor_counts_the_products_that_the_step_takes():
-    agent = dataclasses.replace(AGENT, architecture=Architecture(checkpoint="layer"))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"goal_encoder_depth": 16, "critic_depth": 4, "actor_width": 32},
+        {"action_chunk": 4, "actor_goals": "resampled", "representation_size": 8},
+    ],
+    ids=lambda options: next(iter(options), "plain"),
+)
+def test_the_floor_counts_the_products_that_the_step_takes(options):
+    agent = dataclasses.replace(AGENT, architecture=Architecture(checkpoint="layer"), config=CRLConfig(**options))
     state = jax.eval_shape(agent.init, jax.random.key(0))
-    taken = products(jax.make_jaxpr(agent.learn)(state, a_batch(), jax.random.key(0)).jaxpr)
+    taken = products(jax.make_jaxpr(agent.learn)(state, a_batch(agent), jax.random.key(0)).jaxpr)
     assert 0.97 * taken <= matrix_operations(agent) <= taken
 
 

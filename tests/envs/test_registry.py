@@ -49,7 +49,8 @@ def test_every_environment_can_be_made_and_stepped(name: str) -> None:
     assert environment.episode_length == entry.episode_length
     sizes = environment.observation_size, environment.goal_size, environment.action_size
     if name.startswith("point_"):
-        assert sizes == (4, 2, 2)
+        assert sizes == ((4, 2, 9) if environment.discrete_actions else (4, 2, 2))
+    assert environment.discrete_actions == name.endswith("_discrete")
 
     state = environment.reset(jax.random.key(0), 3)
     after, result = environment.step(state, jnp.full((3, environment.action_size), 0.5))
@@ -69,6 +70,18 @@ def test_evaluation_environments_exist_and_fit(name: str) -> None:
     environment = make(name)
     for size in ("observation_size", "goal_size", "action_size"):
         assert getattr(evaluated_on, size) == getattr(environment, size)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_point_maze_has_a_discrete_form_in_the_same_walls(layout: str) -> None:
+    stem = layout.removesuffix("_eval")
+    name = f"point_{stem}_maze" + ("_eval" if layout != stem else "")
+    plain, discrete = spec(name), spec(f"{name}_discrete")
+    np.testing.assert_array_equal(discrete.make_task().maze.walls, plain.make_task().maze.walls)
+    np.testing.assert_array_equal(discrete.make_task().maze.goal_cells, plain.make_task().maze.goal_cells)
+    assert discrete.eval_env == (plain.eval_env and f"{plain.eval_env}_discrete")
+    assert discrete.training == {**plain.training, "agent": "crl_discrete"}
+    assert discrete.summary != plain.summary
 
 
 def test_mazes_are_evaluated_on_their_far_goals() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import kilolayer as kl
+from kilolayer.errors import ConfigurationError
 from kilolayer.training import Setup, compile_steps, init_state
 from runs import small_config
 
@@ -33,6 +34,21 @@ def test_an_agent_learns_to_reach_the_end_of_a_corridor(tmp_path):
     assert first["eval/success_any"] <= 0.3
     assert last["eval/success_any"] >= 0.9
     assert last["train/categorical_accuracy"] > 2 / 128
+
+
+def test_discrete_actions_are_learnt_from_too(tmp_path):
+    result = kl.train(
+        config=small_config(env="point_u_maze_discrete", diagnostics=True), run_dir=tmp_path / "run", progress=False
+    )
+    rows = result.run.metrics()
+    assert result.run.config().agent == "crl_discrete"
+    assert np.isfinite(rows[-1]["train/critic_loss"])
+    assert "train/actor_loss" not in rows[-1]
+    policy = kl.load(tmp_path / "run")
+    action = policy(np.zeros((3, 4)), np.ones((3, 2)), mode="stochastic")
+    np.testing.assert_array_equal(np.sort(action, axis=-1), [[0.0] * 8 + [1.0]] * 3)
+    with pytest.raises(ConfigurationError, match="agent='crl_discrete' has no actor network"):
+        policy.compile()
 
 
 def finite_steps(depth: int, **settings):

@@ -12,7 +12,9 @@ from kilolayer.agents.catalog import (
     agent_spec,
     make_agent,
 )
-from kilolayer.agents.crl import CRL, Critic, CRLConfig, CRLState
+from kilolayer.agents.contrastive_critic import Critic
+from kilolayer.agents.crl import CRL, CRLConfig, CRLState
+from kilolayer.agents.crl_discrete import CRLDiscrete, CRLDiscreteConfig
 from kilolayer.agents.growth import grow
 from kilolayer.agents.qrl import QRL, QRLConfig
 from kilolayer.agents.sac import SAC, SACConfig
@@ -34,6 +36,8 @@ __all__ = [
     "CLearning",
     "CLearningConfig",
     "CRLConfig",
+    "CRLDiscrete",
+    "CRLDiscreteConfig",
     "CRLState",
     "Critic",
     "Diagnostics",

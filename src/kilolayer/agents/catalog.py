@@ -8,13 +8,14 @@ from kilolayer.agents.agent import Agent
 from kilolayer.agents.c_learning import CLearning
 from kilolayer.agents.crl import CRL
 from kilolayer.agents.qrl import QRL
+from kilolayer.agents.crl_discrete import CRLDiscrete
 from kilolayer.agents.sac import SAC
 from kilolayer.agents.td3 import TD3
 from kilolayer.agents.twin_critic import Success
 from kilolayer.errors import ConfigurationError, nearest_names
 from kilolayer.nn import Architecture
 
-AgentName = Literal["crl", "sac", "sac_her", "td3", "td3_her", "c_learning", "qrl"]
+AgentName = Literal["crl", "crl_discrete", "sac", "sac_her", "td3", "td3_her", "c_learning", "qrl"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,16 @@ class AgentSpec:
     """Returns what training settings suit the agent better than those of the environment, which it is given."""
 
 
+def _crl(problem: Problem, settings: Settings, sizes: dict[str, Any]) -> Agent:
+    config = settings["crl"]
+    if config.action_chunk > problem.episode_length:
+        raise ConfigurationError(
+            f"crl.action_chunk={config.action_chunk} is longer than an episode of env {problem.name!r}; it must be at "
+            f"most episode_length={problem.episode_length}"
+        )
+    return CRL(**sizes, config=config)
+
+
 def _sac(problem: Problem, settings: Settings, sizes: dict[str, Any]) -> Agent:
     return SAC(**sizes, config=settings["sac"], success=_success(problem), relabeled=_relabeled(settings))
 
@@ -91,7 +102,13 @@ AGENTS: Mapping[str, AgentSpec] = {
     "crl": AgentSpec(
         "contrastive RL, the paper's method",
         reads=("crl",),
-        build=lambda problem, settings, sizes: CRL(**sizes, config=settings["crl"]),
+        build=_crl,
+    ),
+    "crl_discrete": AgentSpec(
+        "contrastive RL for discrete actions: the policy is the critic's softmax",
+        reads=("crl", "crl_discrete"),
+        build=lambda _, settings, sizes: CRLDiscrete(**sizes, config=settings["crl"], policy=settings["crl_discrete"]),
+        discrete=True,
     ),
     "sac": AgentSpec("soft actor-critic with a sparse reward", reads=("sac",), build=_sac, needs_success=True),
     "sac_her": AgentSpec(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from kilolayer.errors import ConfigurationError
@@ -49,3 +50,9 @@ def check_counts(config: Any, *names: str) -> None:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ConfigurationError(f"{name}={value} must be at least 1")
+
+
+def check_choice(config: Any, name: str, choices: Sequence[str]) -> None:
+    """Refuse a word that is none of the choices."""
+    if getattr(config, name) not in choices:
+        raise ConfigurationError(f"{name}={getattr(config, name)!r} is unknown; choose one of {', '.join(choices)}")

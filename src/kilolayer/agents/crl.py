@@ -3,6 +3,7 @@
 """
 
 import dataclasses
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax
@@ -10,27 +11,25 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.agent import ActionMode, Diagnostics, Metrics
-from kilolayer.agents.checks import check_counts, check_discount, check_finite, check_not_negative, check_positive
-from kilolayer.agents.deep_agent import DeepAgent, Probe, adam
-from kilolayer.agents.gaussian_policy import alpha_loss, choose, policy
-from kilolayer.errors import ConfigurationError
-from kilolayer.nn import (
-    Energy,
-    EnergyName,
-    LossName,
-    ResidualMLP,
-    contrastive_metrics,
-    effective_rank,
-    logsumexp_penalty,
-    loss_function,
-    spread,
-    tanh_gaussian,
+from kilolayer.agents.agent import ActionMode, Metrics
+from kilolayer.agents.checks import (
+    check_choice,
+    check_counts,
+    check_discount,
+    check_finite,
+    check_not_negative,
+    check_positive,
 )
-from kilolayer.replay import Batch, ReplayBuffer, sample_hindsight
+from kilolayer.agents.contrastive_critic import ContrastiveAgent, Critic, Embeddings, Scalar
+from kilolayer.agents.deep_agent import Probe, adam
+from kilolayer.agents.gaussian_policy import alpha_loss, choose, policy
+from kilolayer.nn import Energy, EnergyName, LossName, ResidualMLP, loss_function, tanh_gaussian
+from kilolayer.replay import Batch, ReplayBuffer
 
-Scalar = Float[Array, ""]
-Embeddings = Float[Array, "batch representation"]
+ActorGoals = Literal["hindsight", "resampled"]
+
+DEAL = 2**32 - 1
+"""Folded into the key of the actor's loss to deal out goals: the noise of its actions does not come that far."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +46,17 @@ class CRLConfig:
     """Weight of the mean squared logsumexp of the logits."""
     discount: float = 0.99
     """A goal k steps ahead is drawn with weight discount^k."""
+    trajectory_repeats: int = 1
+    """State-actions of the same episode in a batch, each a negative for the others (Contrastive Representations for
+    Temporal Reasoning, 2025); it divides the batch size. 1 draws every one for itself."""
     representation_size: int = 64
     """Numbers in an embedding."""
     actor_depth: int | None = None
     """Depth of the actor; None takes --depth."""
     critic_depth: int | None = None
-    """Depth of both encoders of the critic; None takes --depth."""
+    """Depth of the encoders of the critic; None takes --depth."""
+    goal_encoder_depth: int | None = None
+    """Depth of the goal encoder psi; None takes the critic's."""
     actor_width: int | None = None
     """Width of the actor; None takes --width."""
     critic_width: int | None = None
@@ -64,7 +68,12 @@ class CRLConfig:
     alpha_learning_rate: float = 3e-4
     """Adam step size of the entropy coefficient's logarithm."""
     target_entropy: float = -0.5
-    """Entropy that the policy is held at, for each action dimension."""
+    """Entropy that the policy is held at, for each action dimension; with a chunk, of each of its actions."""
+    actor_goals: ActorGoals = "hindsight"
+    """Goals of the actor's loss: each state's own hindsight goal, or those of the batch dealt out anew."""
+    action_chunk: int = 1
+    """Actions that actor and critic see at once, of which the first is executed (action-chunked CRL, 2026); at most the
+    episode's length."""
     candidates: int = 16
     """Draws that best_of action selection chooses among."""
 
@@ -80,24 +89,9 @@ class CRLConfig:
         check_discount(self, one_is_valid=True)
         check_not_negative(self, "logsumexp_penalty")
         check_positive(self, "actor_learning_rate", "critic_learning_rate", "alpha_learning_rate")
+        check_choice(self, "actor_goals", get_args(ActorGoals))
         check_counts(self, "representation_size", "candidates", "actor_width", "critic_width")
-
-
-class Critic(eqx.Module):
-    """The two encoders: f(s, a, g) is the energy of phi(s, a) and psi(g)."""
-
-    phi: ResidualMLP
-    psi: ResidualMLP
-
-    def encode_state_action(
-        self, observation: Float[Array, "*batch observation"], action: Float[Array, "*batch action"]
-    ) -> Float[Array, "*batch representation"]:
-        """Return phi(s, a)."""
-        return self.phi(jnp.concatenate([observation, action], axis=-1))
-
-    def encode_goal(self, goal: Float[Array, "*batch goal"]) -> Float[Array, "*batch representation"]:
-        """Return psi(g)."""
-        return self.psi(goal)
+        check_counts(self, "action_chunk", "trajectory_repeats")
 
 
 class CRLState(eqx.Module):
@@ -112,48 +106,31 @@ class CRLState(eqx.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class CRL(DeepAgent):
+class CRL(ContrastiveAgent):
     """Contrastive RL for continuous actions.
 
     The critic learns, from what happened alone, which goals follow which actions; the actor learns to act so that its
     hindsight goals follow. No reward is used.
     """
 
+    PARTS = ("actor", "critic", "goal_encoder")
+
     config: CRLConfig = CRLConfig()
-
-    def __post_init__(self) -> None:
-        """Refuse sizes that cannot be.
-
-        Raises:
-            ConfigurationError: naming the field, its value and what would be valid.
-        """
-        super().__post_init__()
-        if self.batch_size < 2:
-            raise ConfigurationError("batch_size=1 leaves contrastive RL no negatives; take at least 2")
 
     # ---- Networks and optimisers ---------------------------------------------------------------------------------
 
     @property
-    def energy(self) -> Energy:
-        """The similarity of two embeddings."""
-        return Energy(self.config.energy, self.config.temperature)
-
-    @property
     def target_entropy(self) -> float:
         """Entropy that the policy is held at."""
-        return self.config.target_entropy * self.action_size
+        return self.config.target_entropy * self.chunk_size
 
     def init(self, key: PRNGKeyArray) -> CRLState:
         """Draw a new agent: pi(s, g), phi(s, a), psi(g), and alpha = 1."""
         actor_key, phi_key, psi_key = jax.random.split(key, 3)
         config = self.config
-        state_action_size, embedding_size = self.observation_size + self.action_size, config.representation_size
-        critic = Critic(
-            phi=self.network("critic", state_action_size, embedding_size, phi_key),
-            psi=self.network("critic", self.goal_size, embedding_size, psi_key),
-        )
+        critic = self.new_critic(phi_key, psi_key)
         # One head of twice the action size is the paper's two heads, mean and log_std, side by side.
-        actor = self.network("actor", self.observation_size + self.goal_size, 2 * self.action_size, actor_key)
+        actor = self.network("actor", self.observation_size + self.goal_size, 2 * self.chunk_size, actor_key)
         log_alpha = jnp.zeros(())
         return CRLState(
             actor=actor,
@@ -171,7 +148,10 @@ class CRL(DeepAgent):
     # ---- Acting --------------------------------------------------------------------------------------------------
 
     def actor(self, state: CRLState) -> ResidualMLP:
-        """Return the policy's network; it puts out the means first, then the raw log standard deviations."""
+        """Return the policy's network; it puts out the means first, then the raw log standard deviations.
+
+        With action chunks, the means of the first action, which is the one that is executed, are the very first.
+        """
         return state.actor
 
     def act(
@@ -184,6 +164,8 @@ class CRL(DeepAgent):
     ) -> Float[Array, "*batch action"]:
         """Choose actions in [-1, 1]: tanh(mean), a draw, or the best of `candidates` draws by the critic.
 
+        With action chunks, a chunk is chosen, and its first action returned.
+
         Raises:
             ConfigurationError: for an unknown mode.
         """
@@ -195,7 +177,8 @@ class CRL(DeepAgent):
             )
             return self.energy.pairs(phi, jnp.broadcast_to(state.critic.encode_goal(desired_goal), phi.shape))
 
-        return choose(mean, log_std, key, mode, candidates=self.config.candidates, score=score)
+        chunk = choose(mean, log_std, key, mode, candidates=self.config.candidates, score=score)
+        return chunk[..., : self.action_size]
 
     def value(
         self,
@@ -210,24 +193,21 @@ class CRL(DeepAgent):
 
     # ---- Learning ------------------------------------------------------------------------------------------------
 
-    def critic_loss(self, critic: Critic, batch: Batch) -> tuple[Scalar, tuple[Embeddings, Metrics]]:
-        """Contrast each state-action's own future goal with the other goals of the batch (method 1.2).
-
-        Returns:
-            The loss, and beside it psi(g) of the batch, with the metrics.
-        """
-        phi = critic.encode_state_action(batch.observation, batch.action)
-        psi = critic.encode_goal(batch.desired_goal)
-        logits = self.energy.logits(phi, psi)
-        contrastive = loss_function(self.config.loss)(logits)
-        loss = contrastive + self.config.logsumexp_penalty * logsumexp_penalty(logits)
-        return loss, (psi, {"critic_loss": loss, **contrastive_metrics(logits, phi, psi)})
+    def goals_to_reach(
+        self, batch: Batch, psi: Embeddings, key: PRNGKeyArray
+    ) -> tuple[Float[Array, "batch goal"], Embeddings]:
+        """Return the goals of the actor's loss, and psi(g) of each."""
+        if self.config.actor_goals == "hindsight":
+            return batch.desired_goal, psi
+        order = jax.random.permutation(jax.random.fold_in(key, DEAL), psi.shape[0])
+        return batch.desired_goal[order], psi[order]
 
     def actor_loss(
         self, actor: ResidualMLP, critic: Critic, psi: Embeddings, alpha: Scalar, batch: Batch, key: PRNGKeyArray
     ) -> tuple[Scalar, Metrics]:
-        """Reach the hindsight goal, and stay random: mean of alpha log pi(a | s, g) - f(s, a, g) (method 1.3)."""
-        mean, log_std = policy(actor, batch.observation, batch.desired_goal)
+        """Reach the goal, and stay random: mean of alpha log pi(a | s, g) - f(s, a, g) (method 1.3)."""
+        desired_goal, psi = self.goals_to_reach(batch, psi, key)
+        mean, log_std = policy(actor, batch.observation, desired_goal)
         action, log_density = tanh_gaussian.sample(mean, log_std, key)
         phi = critic.encode_state_action(batch.observation, action)
         value = self.energy.pairs(phi, psi)
@@ -272,10 +252,6 @@ class CRL(DeepAgent):
         sample_key, learn_key = jax.random.split(key)
         return self.learn(state, self.draw(data, sample_key), learn_key)
 
-    def draw(self, buffer: ReplayBuffer, key: PRNGKeyArray) -> Batch:
-        """Draw state-actions with goals that their own episodes reach later."""
-        return sample_hindsight(buffer, (self.batch_size,), self.config.discount, key)
-
     # ---- Looking inside ------------------------------------------------------------------------------------------
 
     def probes(self, state: CRLState, data: ReplayBuffer, key: PRNGKeyArray) -> dict[str, Probe]:
@@ -286,19 +262,7 @@ class CRL(DeepAgent):
         critic_gradient, (psi, _) = jax.grad(self.critic_loss, has_aux=True)(critic, batch)
         alpha = jnp.exp(state.log_alpha)
         actor_gradient, _ = jax.grad(self.actor_loss, has_aux=True)(state.actor, critic, psi, alpha, batch, learn_key)
-        state_action = jnp.concatenate([batch.observation, batch.action], axis=-1)
-        actor_input = jnp.concatenate([batch.observation, batch.desired_goal], axis=-1)
-        return {
-            "actor": Probe(state.actor, actor_gradient, actor_input),
-            "phi": Probe(critic.phi, critic_gradient.phi, state_action),
-            "psi": Probe(critic.psi, critic_gradient.psi, batch.desired_goal),
-        }
-
-    def diagnose(self, state: CRLState, buffer: ReplayBuffer, key: PRNGKeyArray) -> Diagnostics:
-        """Look into the networks on a batch from the buffer; into the embeddings too."""
-        probes = self.probes(state, buffer, key)
-        found = self.describe(probes)
-        for name in ("phi", "psi"):
-            embeddings = probes[name].network(probes[name].inputs)
-            found |= {f"{name}/effective_rank": effective_rank(embeddings), f"{name}/spread": spread(embeddings)}
-        return found
+        desired_goal, _ = self.goals_to_reach(batch, psi, learn_key)
+        actor_input = jnp.concatenate([batch.observation, desired_goal], axis=-1)
+        actor_probe = Probe(state.actor, actor_gradient, actor_input)
+        return {"actor": actor_probe, **self.critic_probes(critic, critic_gradient, batch)}

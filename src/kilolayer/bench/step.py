@@ -161,14 +161,15 @@ def matrix_operations(agent: CRL) -> float:
     its weights (2 each; nothing is wanted of the inputs of the first layer); phi runs once more on the actor's actions,
     forwards and backwards to its inputs. The logits are one product forwards and two backwards.
     """
-    batch, width, size = agent.batch_size, agent.width, agent.config.representation_size
-    hidden = agent.depth * width**2
-    inputs = {
-        "actor": agent.observation_size + agent.goal_size,
-        "phi": agent.observation_size + agent.action_size,
-        "psi": agent.goal_size,
-    }
-    heads = {"actor": 2 * agent.action_size, "phi": size, "psi": size}
-    weights = sum(2 * width * inputs[name] + 3 * (hidden + width * heads[name]) for name in inputs)
-    weights += 2 * (width * inputs["phi"] + hidden + width * heads["phi"])
-    return 2.0 * batch * weights + 3 * 2.0 * batch**2 * size
+    batch, embedding = agent.batch_size, agent.config.representation_size
+
+    def layers(part: str, in_size: int, out_size: int) -> tuple[int, int]:
+        """Return the weights of the first layer, and those of all others."""
+        width = agent.width_of(part)
+        return width * in_size, agent.depth_of(part) * width**2 + width * out_size
+
+    actor = layers("actor", agent.observation_size + agent.goal_size, 2 * agent.chunk_size)
+    phi = layers("critic", agent.observation_size + agent.chunk_size, embedding)
+    psi = layers("goal_encoder", agent.goal_size, embedding)
+    weights = sum(2 * first + 3 * others for first, others in (actor, phi, psi)) + 2 * sum(phi)
+    return 2.0 * batch * weights + 3 * 2.0 * batch**2 * embedding

@@ -61,8 +61,9 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     table = Table("name", "observation", "goal", "action", "episode", "what", box=None, header_style="bold")
     for row in rows:
-        sizes = (row[f"{name}_size"] for name in ("observation", "goal", "action"))
-        table.add_row(row["name"], *map(str, (*sizes, row["episode_length"])), spec(row["name"]).summary)
+        action = f"one of {row['action_size']}" if row["discrete_actions"] else row["action_size"]
+        numbers = (row["observation_size"], row["goal_size"], action, row["episode_length"])
+        table.add_row(row["name"], *map(str, numbers), spec(row["name"]).summary)
     console = Console()
     console.print(table)
     console.print("\nA maze of your own: kilolayer train my_maze.txt  ('#' wall, 'R' start, 'G' goal, '.' free)")
@@ -78,6 +79,7 @@ def _describe(name: str) -> dict[str, Any]:
         "observation_size": task.observation_size,
         "goal_size": task.goal_size,
         "action_size": task.action_size,
+        "discrete_actions": getattr(task, "discrete_actions", False),
         "episode_length": entry.episode_length,
         "engines": list(task.engines),
         "paper_engine": entry.paper_engine,

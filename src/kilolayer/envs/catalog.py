@@ -1,5 +1,6 @@
 """All environments that come with the library."""
 
+import dataclasses
 import functools
 import re
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from kilolayer.envs.tasks import (
     ArmGrasp,
     ArmPush,
     ArmReach,
+    DiscretePointMaze,
     HalfCheetah,
     Humanoid,
     PointMaze,
@@ -88,6 +90,18 @@ def _point_maze(name: str, layout: str, summary: str, eval_env: str | None) -> E
     )
 
 
+def _discrete(point_maze: EnvironmentSpec, layout: str) -> EnvironmentSpec:
+    """Return a point maze with actions to choose among."""
+    return dataclasses.replace(
+        point_maze,
+        name=f"{point_maze.name}_discrete",
+        summary=f"{point_maze.summary}; discrete actions",
+        task=lambda: DiscretePointMaze(Maze(layout)),
+        eval_env=point_maze.eval_env and f"{point_maze.eval_env}_discrete",
+        training={**POINT_MAZE_TRAINING, "agent": "crl_discrete"},
+    )
+
+
 def _own_point_maze(name: str) -> EnvironmentSpec | None:
     if "\n" not in name:
         return None
@@ -115,10 +129,14 @@ def _far_goals(robot: str, layout: str) -> str | None:
 
 
 register_family(_own_point_maze)
-for _layout, _text in LAYOUTS.items():
-    register(
-        _point_maze(_maze_name("point", _layout), _text, _maze_summary("point", _layout), _far_goals("point", _layout))
-    )
+_POINT_MAZES = {
+    text: _point_maze(_maze_name("point", layout), text, _maze_summary("point", layout), _far_goals("point", layout))
+    for layout, text in LAYOUTS.items()
+}
+for _spec in _POINT_MAZES.values():
+    register(_spec)
+for _text, _spec in _POINT_MAZES.items():
+    register(_discrete(_spec, _text))
 
 # Ants
 
@@ -152,9 +170,9 @@ def _ant_corridor(name: str) -> EnvironmentSpec | None:
 
 register_family(_ant_corridor)
 for _layout in CORRIDORS:
-    _spec = _ant_corridor(f"ant_{_layout}_maze_gen_1f2f3f")
-    assert _spec is not None
-    register(_spec)
+    _corridor = _ant_corridor(f"ant_{_layout}_maze_gen_1f2f3f")
+    assert _corridor is not None
+    register(_corridor)
 
 # Humanoids
 

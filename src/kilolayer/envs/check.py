@@ -65,22 +65,23 @@ def check(
     yield _sizes(environment, begun)
     yield from _starts(environment, begun, reset(key, num_envs), reset(jax.random.key(seed + 1), num_envs))
 
-    tell(f"{num_steps:,} steps without action")
-    still = _roll(environment, num_envs, num_steps, key, 0.0)
-    yield _finite("zero actions", still)
+    idle = "the first action" if environment.discrete_actions else "zero actions"
+    tell(f"{num_steps:,} steps of {idle}")
+    still = _roll(environment, num_envs, num_steps, key, moving=False)
+    yield _finite(idle, still)
 
     tell(f"{num_steps:,} random steps")
     began = time.perf_counter()
-    roll = _roll(environment, num_envs, num_steps, key, 1.0)
+    roll = _roll(environment, num_envs, num_steps, key, moving=True)
     first = time.perf_counter() - began
     yield _finite("random actions", roll)
     yield _bounded(roll)
-    yield _moves(still, roll)
+    yield _moves(idle, still, roll)
     yield _episodes(environment, roll)
     yield _goals(environment, roll)
 
     tell("speed")
-    again = _roll(environment, num_envs, num_steps, key, 1.0)
+    again = _roll(environment, num_envs, num_steps, key, moving=True)
     same = np.array_equal(roll.observation, again.observation, equal_nan=True)
     yield Finding(
         "same seed",
@@ -88,7 +89,7 @@ def check(
         "the same seed gives the same bits" if same else "the same seed gives other numbers: runs cannot be repeated",
     )
     began = time.perf_counter()
-    _roll(environment, num_envs, num_steps, key, 1.0)
+    _roll(environment, num_envs, num_steps, key, moving=True)
     seconds = time.perf_counter() - began
     yield Finding(
         "speed",
@@ -181,10 +182,10 @@ def _bounded(roll: Roll) -> Finding:
     )
 
 
-def _moves(still: Roll, roll: Roll) -> Finding:
+def _moves(idle: str, still: Roll, roll: Roll) -> Finding:
     same = np.array_equal(still.observation, roll.observation)
     if same:
-        return Finding("actions", "failed", "random actions lead where no action leads; look at `control`")
+        return Finding("actions", "failed", f"random actions lead to the same as {idle}; look at `control`")
     spread = np.nanstd(roll.achieved_goal, axis=(0, 1))
     if not (spread > 0).any():
         return Finding("actions", "failed", "the achieved goal never changes; look at `achieved_goal`")
@@ -227,12 +228,11 @@ def _goals(environment: Environment, roll: Roll) -> Finding:
 
 
 @partial(jax.jit, static_argnames=("environment", "num_envs", "num_steps"))
-def _compiled(environment: Environment, num_envs: int, num_steps: int, key: PRNGKeyArray, scale: Array) -> tuple:
+def _compiled(environment: Environment, num_envs: int, num_steps: int, key: PRNGKeyArray, moving: Array) -> tuple:
     reset_key, act_key = jax.random.split(key)
-    shape = (num_envs, environment.action_size)
 
     def step(state: EnvironmentState, key: PRNGKeyArray) -> tuple[EnvironmentState, tuple]:
-        action = scale * jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+        action = _random_action(environment, num_envs, key, moving)
         after, result = environment.step(state, action)
         ends = (result.success, result.terminated, result.truncated)
         return after, (result.observation, result.achieved_goal, state.desired_goal, *ends)
@@ -240,8 +240,17 @@ def _compiled(environment: Environment, num_envs: int, num_steps: int, key: PRNG
     return jax.lax.scan(step, environment.reset(reset_key, num_envs), jax.random.split(act_key, num_steps))[1]
 
 
-def _roll(environment: Environment, num_envs: int, num_steps: int, key: PRNGKeyArray, scale: float) -> Roll:
-    out = _compiled(environment, num_envs, num_steps, key, jnp.float32(scale))
+def _random_action(environment: Environment, num_envs: int, key: PRNGKeyArray, moving: Array) -> Array:
+    """Draw an action for each environment; unless `moving`, return zeros, or the first of discrete actions."""
+    if environment.discrete_actions:
+        choice = jax.random.randint(key, (num_envs,), 0, environment.action_size)
+        return jax.nn.one_hot(jnp.where(moving, choice, 0), environment.action_size)
+    uniform = jax.random.uniform(key, (num_envs, environment.action_size), minval=-1.0, maxval=1.0)
+    return jnp.where(moving, uniform, 0.0)
+
+
+def _roll(environment: Environment, num_envs: int, num_steps: int, key: PRNGKeyArray, *, moving: bool) -> Roll:
+    out = _compiled(environment, num_envs, num_steps, key, jnp.asarray(moving))
     return Roll(*(np.asarray(array) for array in out))
 
 

@@ -12,6 +12,7 @@ from kilolayer.agents import (
     AgentName,
     CLearningConfig,
     CRLConfig,
+    CRLDiscreteConfig,
     HERConfig,
     QRLConfig,
     SACConfig,
@@ -84,6 +85,7 @@ class TrainConfig:
     """Project at Weights & Biases."""
     architecture: Architecture = Architecture()
     crl: CRLConfig = CRLConfig()
+    crl_discrete: CRLDiscreteConfig = CRLDiscreteConfig()
     sac: SACConfig = SACConfig()
     td3: TD3Config = TD3Config()
     her: HERConfig = HERConfig()

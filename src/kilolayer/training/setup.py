@@ -30,7 +30,7 @@ class Setup:
             make(name, episode_length=config.episode_length, engine=config.engine, variant=config.variant)
             for name in (config.env, config.eval_env or config.env)
         )
-        for size in ("observation_size", "goal_size", "action_size"):
+        for size in ("observation_size", "goal_size", "action_size", "discrete_actions"):
             if getattr(environment, size) != getattr(eval_environment, size):
                 raise ConfigurationError(
                     f"eval_env {eval_environment.name!r} does not fit env {environment.name!r}: its {size} is "

@@ -5,7 +5,7 @@ from kilolayer.envs.tasks.ant_objects import AntBall, AntPush
 from kilolayer.envs.tasks.arm import ArmBinpick, ArmGrasp, ArmPush, ArmReach
 from kilolayer.envs.tasks.half_cheetah import HalfCheetah
 from kilolayer.envs.tasks.humanoid import Humanoid
-from kilolayer.envs.tasks.point_maze import PointMaze
+from kilolayer.envs.tasks.point_maze import DiscretePointMaze, PointMaze
 from kilolayer.envs.tasks.pusher import Pusher
 from kilolayer.envs.tasks.reacher import Reacher
 
@@ -19,6 +19,7 @@ __all__ = [
     "ArmGrasp",
     "ArmPush",
     "ArmReach",
+    "DiscretePointMaze",
     "HalfCheetah",
     "Humanoid",
     "PointMaze",

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from kilolayer.envs.engines.point import PointPhysics
@@ -105,3 +106,19 @@ class PointMaze:
     def failed(self, physics: PointPhysics) -> Bool[Array, ""]:
         """Return False: nothing can go wrong."""
         return jnp.zeros((), bool)
+
+
+PUSHES = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)], np.float32)
+"""Continuous actions that the discrete ones stand for: none, and pushes along and across the axes."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DiscretePointMaze(PointMaze):
+    """A point maze with nine actions to choose among: no force, and full force in eight directions, from x to y."""
+
+    action_size = len(PUSHES)
+    discrete_actions = True
+
+    def control(self, action: Float[Array, "9"]) -> Float[Array, "2"]:
+        """Return the force in newtons of the choice, which is the largest of the numbers."""
+        return super().control(jnp.asarray(PUSHES)[jnp.argmax(action)])

@@ -1,0 +1,265 @@
+"""Every option of contrastive RL changes what it says, and what cannot be is refused."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from crl_cases import ACTION, AGENT, GOAL, OBSERVATION, agent_with, first_state, normal, random_batch, small_buffer
+
+from kilolayer.agents import CRLConfig, gaussian_policy
+from kilolayer.errors import ConfigurationError
+from kilolayer.training import Setup
+from runs import small_config
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+def outcome(agent):
+    """Say what an agent makes of one buffer: its losses, their pull on alpha, and an action."""
+
+    @jax.jit
+    def look(state, batch, observation, goal):
+        critic_loss, (psi, _) = agent.critic_loss(state.critic, batch)
+        actor_loss, metrics = agent.actor_loss(state.actor, state.critic, psi, jnp.ones(()), batch, jax.random.key(1))
+        return {
+            "critic_loss": critic_loss,
+            "actor_loss": actor_loss,
+            "alpha_loss": gaussian_policy.alpha_loss(state.log_alpha, metrics["entropy"], agent.target_entropy),
+            "best_of": agent.act(state, observation, goal, jax.random.key(2), "best_of"),
+        }
+
+    batch = dataclasses.replace(agent, batch_size=16).draw(small_buffer(), jax.random.key(0))
+    return look(first_state(agent), batch, normal(5, OBSERVATION), normal(5, GOAL, seed=1))
+
+
+ALL_LOSSES = {"actor_loss", "critic_loss", "alpha_loss"}
+OPTIONS = {
+    "energy": ("dot", {"actor_loss", "critic_loss", "best_of"}),
+    "temperature": (0.5, {"actor_loss", "critic_loss"}),
+    "loss": ("binary_nce", {"critic_loss"}),
+    "logsumexp_penalty": (0.5, {"critic_loss"}),
+    "discount": (0.2, ALL_LOSSES),
+    "representation_size": (16, {"actor_loss", "critic_loss", "best_of"}),
+    "actor_depth": (4, {"actor_loss", "alpha_loss", "best_of"}),
+    "critic_depth": (0, {"actor_loss", "critic_loss", "best_of"}),
+    "actor_width": (16, {"actor_loss", "alpha_loss", "best_of"}),
+    "critic_width": (16, {"actor_loss", "critic_loss", "best_of"}),
+    "target_entropy": (0.5, {"alpha_loss"}),
+    "trajectory_repeats": (4, ALL_LOSSES),
+    "goal_encoder_depth": (0, {"actor_loss", "critic_loss", "best_of"}),
+    "actor_goals": ("resampled", {"actor_loss", "alpha_loss"}),
+    "action_chunk": (2, {*ALL_LOSSES, "best_of"}),
+    "candidates": (2, {"best_of"}),
+}
+# Shown by the step that moves every parameter by its own learning rate.
+LEARNING_RATES = {"actor_learning_rate", "critic_learning_rate", "alpha_learning_rate"}
+
+
+def test_every_option_is_listed_here():
+    assert set(OPTIONS) | LEARNING_RATES == {field.name for field in dataclasses.fields(CRLConfig)}
+
+
+@functools.cache
+def default_outcome():
+    return outcome(AGENT)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_each_option_changes_what_it_says_and_nothing_else(option):
+    value, expected = OPTIONS[option]
+    assert getattr(CRLConfig(), option) != value
+    ours = outcome(agent_with(**{option: value}))
+    changed = {name for name, plain in default_outcome().items() if not np.allclose(ours[name], plain, rtol=1e-3)}
+    assert changed == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("energy", "l1", "energy='l1' is unknown"),
+        ("loss", "triplet", "loss='triplet' is unknown"),
+        ("temperature", 0.0, "temperature=0.0 must be above 0"),
+        ("discount", 0.0, "discount=0.0 must be above 0 and at most 1"),
+        ("discount", 1.01, "discount=1.01 must be above 0 and at most 1"),
+        ("discount", float("nan"), "discount=nan must be"),
+        ("logsumexp_penalty", -0.1, "logsumexp_penalty=-0.1 must not be negative"),
+        ("logsumexp_penalty", float("nan"), "logsumexp_penalty=nan must be a finite number"),
+        ("actor_learning_rate", 0.0, "actor_learning_rate=0.0 must be above 0"),
+        ("critic_learning_rate", -1.0, "critic_learning_rate=-1.0 must be above 0"),
+        ("alpha_learning_rate", float("nan"), "alpha_learning_rate=nan must be a finite number"),
+        ("representation_size", 0, "representation_size=0 must be at least 1"),
+        ("candidates", 0, "candidates=0 must be at least 1"),
+        ("action_chunk", 0, "action_chunk=0 must be at least 1"),
+        ("trajectory_repeats", 0, "trajectory_repeats=0 must be at least 1"),
+        ("trajectory_repeats", 3, "trajectory_repeats=3 does not divide batch_size=8; take 2 or 4"),
+        ("trajectory_repeats", 16, "trajectory_repeats=16 does not divide batch_size=8; take 4 or 8"),
+        ("actor_goals", "commanded", "actor_goals='commanded' is unknown; choose one of hindsight, resampled"),
+        ("actor_width", 0, "actor_width=0 must be at least 1"),
+        ("critic_width", -8, "critic_width=-8 must be at least 1"),
+        ("actor_depth", 3, "actor_depth: depth=3 is not a multiple of block_size=2; try 2 or 4"),
+        ("critic_depth", -2, "critic_depth: depth=-2 must be 0 or a multiple"),
+        ("goal_encoder_depth", 3, "goal_encoder_depth: depth=3 is not a multiple of block_size=2; try 2 or 4"),
+        ("depth", 5, "depth=5 is not a multiple of block_size=2; try 4 or 6"),
+        ("width", 0, "width=0 must be at least 1"),
+        ("batch_size", 0, "batch_size=0 must be at least 1"),
+        ("batch_size", 1, "batch_size=1 leaves contrastive RL no negatives"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(no_type_checks, option, value, message):
+    with pytest.raises(ConfigurationError) as error:
+        agent_with(**{option: value})
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_defaults_are_the_papers():
+    assert dataclasses.asdict(CRLConfig()) == {
+        "energy": "l2",
+        "temperature": None,
+        "loss": "infonce_forward",
+        "logsumexp_penalty": 0.1,
+        "discount": 0.99,
+        "trajectory_repeats": 1,
+        "representation_size": 64,
+        "actor_depth": None,
+        "critic_depth": None,
+        "goal_encoder_depth": None,
+        "actor_width": None,
+        "critic_width": None,
+        "actor_learning_rate": 3e-4,
+        "critic_learning_rate": 3e-4,
+        "alpha_learning_rate": 3e-4,
+        "target_entropy": -0.5,
+        "actor_goals": "hindsight",
+        "action_chunk": 1,
+        "candidates": 16,
+    }
+
+
+# ---- Action chunks -----------------------------------------------------------------------------------------
+
+CHUNK = 3
+CHUNKED = agent_with(action_chunk=CHUNK)
+
+
+def test_a_chunk_is_as_many_actions_for_actor_and_critic_and_one_for_the_world():
+    state = jax.eval_shape(CHUNKED.init, jax.random.key(0))
+    assert state.actor.head.bias.shape == (2 * CHUNK * ACTION,)
+    assert state.critic.phi.input_layer.dense.weight.shape == (OBSERVATION + CHUNK * ACTION, 8)
+    assert CHUNKED.target_entropy == -0.5 * CHUNK * ACTION
+    batch = CHUNKED.draw(small_buffer(), jax.random.key(0))
+    assert batch.action.shape == (8, CHUNK * ACTION)
+
+
+@pytest.mark.parametrize("mode", ["deterministic", "stochastic", "best_of"])
+def test_the_first_action_of_the_chunk_is_executed(mode):
+    state, batch, key = first_state(CHUNKED), random_batch(), jax.random.key(3)
+
+    @jax.jit
+    def first_of_the_chunk(observation, goal):
+        mean, log_std = gaussian_policy.policy(CHUNKED.actor(state), observation, goal)
+
+        def score(chunks):
+            phi = state.critic.encode_state_action(jnp.broadcast_to(observation, (16, 8, OBSERVATION)), chunks)
+            return CHUNKED.energy.pairs(phi, jnp.broadcast_to(state.critic.encode_goal(goal), phi.shape))
+
+        chunk = gaussian_policy.choose(mean, log_std, key, mode, candidates=16, score=score)
+        return chunk[:, :ACTION], jnp.tanh(state.actor(jnp.concatenate([observation, goal], axis=-1)))[:, :ACTION]
+
+    expected, mean_action = first_of_the_chunk(batch.observation, batch.desired_goal)
+    action = jax.jit(lambda *pair: CHUNKED.act(state, *pair, key, mode))(batch.observation, batch.desired_goal)
+    np.testing.assert_allclose(action, expected, rtol=1e-4, atol=1e-6)
+    assert np.allclose(action, mean_action, atol=1e-5) == (mode == "deterministic")
+
+
+def test_every_action_of_the_chunk_is_trained():
+    """The gradient of the actor's loss reaches the means and deviations of all of them."""
+    state, batch, key = first_state(CHUNKED), CHUNKED.draw(small_buffer(), jax.random.key(0)), jax.random.key(1)
+
+    def loss(actor):
+        psi = state.critic.encode_goal(batch.desired_goal)
+        return CHUNKED.actor_loss(actor, state.critic, psi, jnp.ones(()), batch, key)[0]
+
+    gradient = jax.jit(jax.grad(loss))(state.actor)
+    assert np.all(gradient.head.bias != 0.0)
+
+
+def test_a_chunk_longer_than_an_episode_is_refused():
+    Setup.build(small_config(crl={"action_chunk": 20}))
+    with pytest.raises(ConfigurationError) as error:
+        Setup.build(small_config(crl={"action_chunk": 21}))
+    assert str(error.value) == (
+        "crl.action_chunk=21 is longer than an episode of env 'point_u_maze'; it must be at most episode_length=20"
+    )
+
+
+# ---- Goals of the actor ------------------------------------------------------------------------------------
+
+
+def test_resampled_goals_are_those_of_the_batch_dealt_out_anew():
+    agent, state, batch = agent_with(actor_goals="resampled"), first_state(), random_batch()
+    psi = state.critic.encode_goal(batch.desired_goal)
+    dealt, dealt_psi = agent.goals_to_reach(batch, psi, jax.random.key(0))
+    order = [np.flatnonzero((np.asarray(batch.desired_goal) == goal).all(axis=1)).item() for goal in np.asarray(dealt)]
+    assert sorted(order) == list(range(8))
+    assert order != list(range(8))
+    np.testing.assert_array_equal(dealt_psi, psi[np.array(order)])
+    other, _ = agent.goals_to_reach(batch, psi, jax.random.key(1))
+    assert np.any(other != dealt)
+    goals, same_psi = AGENT.goals_to_reach(batch, psi, jax.random.key(0))
+    assert goals is batch.desired_goal
+    assert same_psi is psi
+
+
+def test_the_actors_loss_is_that_of_the_goals_dealt_out():
+    agent, state, batch, key = agent_with(actor_goals="resampled"), first_state(), random_batch(), jax.random.key(0)
+
+    @jax.jit
+    def both(state):
+        psi = state.critic.encode_goal(batch.desired_goal)
+        goals, _ = agent.goals_to_reach(batch, psi, key)
+        dealt = dataclasses.replace(batch, desired_goal=goals)
+        psi_of_dealt = state.critic.encode_goal(goals)
+        resampled, _ = agent.actor_loss(state.actor, state.critic, psi, jnp.ones(()), batch, key)
+        hindsight, _ = AGENT.actor_loss(state.actor, state.critic, psi_of_dealt, jnp.ones(()), dealt, key)
+        return resampled, hindsight
+
+    np.testing.assert_allclose(*both(state), rtol=1e-5)
+
+
+# ---- Looking inside ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"goal_encoder_depth": 6}, {"action_chunk": 3, "actor_goals": "resampled"}, {"trajectory_repeats": 4}],
+    ids=lambda options: next(iter(options)),
+)
+def test_diagnostics_describe_every_block_whatever_the_options(options):
+    agent = agent_with(**options)
+    found = jax.jit(agent.diagnose)(first_state(agent), small_buffer(), jax.random.key(0))
+    for name in ("actor", "phi", "psi"):
+        blocks = options.get("goal_encoder_depth", 2) // 2 if name == "psi" else 1
+        for what in ("stream_norm", "residual_norm", "gradient_norm"):
+            assert found[f"{name}/{what}"].shape == (blocks,)
+            assert np.all(found[f"{name}/{what}"] > 0.0)
+
+
+def test_the_actor_is_looked_at_with_the_goals_of_its_loss():
+    agent = agent_with(actor_goals="resampled")
+
+    @jax.jit
+    def look(state, key):
+        sample_key, learn_key = jax.random.split(key)
+        batch = agent.draw(small_buffer(), sample_key)
+        goals, _ = agent.goals_to_reach(batch, state.critic.encode_goal(batch.desired_goal), learn_key)
+        inputs = {name: probe.inputs for name, probe in agent.probes(state, small_buffer(), key).items()}
+        return inputs, batch, goals
+
+    inputs, batch, goals = look(first_state(), jax.random.key(4))
+    np.testing.assert_array_equal(inputs["actor"], np.concatenate([batch.observation, goals], axis=-1))
+    np.testing.assert_array_equal(inputs["psi"], batch.desired_goal)
+    assert np.any(goals != batch.desired_goal)
