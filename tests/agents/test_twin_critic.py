@@ -200,7 +200,7 @@ def test_metrics_are_finite_and_the_same_in_every_step(agent):
     assert len(names) == 1
     assert {"actor_loss", "critic_loss", "q", "reward"} <= set(metrics)
     rewarded = (np.arange(BATCH) % 3 == 0) & ~batch.terminated
-    assert float(metrics["reward"]) == pytest.approx(rewarded[batch.known].mean(), rel=1e-6)
+    assert float(metrics["reward"]) == pytest.approx(float(rewarded[batch.known].mean()), rel=1e-6)
 
 
 def test_diagnosis_looks_at_actor_and_both_critics_with_their_gradients(agent):

@@ -132,15 +132,18 @@ def outcome(agent):
     @jax.jit
     def look(state):
         key = jax.random.key(1)
-        once, _ = agent.learn(state, batch, key)
-        twice, _ = agent.learn(once, batch, key)
-        slow, new_slow = (after.target_critic.first.head.weight for after in (once, twice))
+
+        def step(state, _):
+            state, _ = agent.learn(state, batch, key)
+            return state, (state.actor.head.bias, *(c.first.head.weight for c in (state.critic, state.target_critic)))
+
+        _, (actor, critic, slow) = jax.lax.scan(step, state, length=2)
         return {
             "target": agent.target(state, batch, key),
             **{mode: agent.act(state, observation, goal, key, mode) for mode in MODES},
             "value": agent.value(state, observation, goal),
-            "actor_moves_first": jnp.any(once.actor.head.bias != state.actor.head.bias),
-            "follows": jnp.linalg.norm(new_slow - slow) / jnp.linalg.norm(twice.critic.first.head.weight - slow),
+            "actor_moves_first": jnp.any(actor[0] != state.actor.head.bias),
+            "follows": jnp.linalg.norm(slow[1] - slow[0]) / jnp.linalg.norm(critic[1] - slow[0]),
         }
 
     return {name: np.asarray(found, float) for name, found in look(random_state(agent)).items()}
