@@ -12,7 +12,10 @@ from kilolayer.agents.catalog import (
     make_agent,
 )
 from kilolayer.agents.crl import CRL, Critic, CRLConfig, CRLState
+from kilolayer.agents.gcbc import GCBC, GCBCConfig
+from kilolayer.agents.gcsl import GCSL, GCSLConfig
 from kilolayer.agents.growth import grow
+from kilolayer.agents.ppo import PPO, PPOConfig
 from kilolayer.agents.sac import SAC, SACConfig
 from kilolayer.agents.twin_critic import HERConfig
 
@@ -20,6 +23,9 @@ __all__ = [
     "AGENTS",
     "BLOCKS",
     "CRL",
+    "GCBC",
+    "GCSL",
+    "PPO",
     "SAC",
     "ActionMode",
     "Agent",
@@ -30,9 +36,12 @@ __all__ = [
     "CRLState",
     "Critic",
     "Diagnostics",
+    "GCBCConfig",
+    "GCSLConfig",
     "HERConfig",
     "Metrics",
     "NetworkSettings",
+    "PPOConfig",
     "Problem",
     "SACConfig",
     "agent_spec",

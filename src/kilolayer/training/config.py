@@ -7,7 +7,17 @@ from typing import Annotated, Any
 import pydantic
 import tyro
 
-from kilolayer.agents import BLOCKS, AgentName, CRLConfig, HERConfig, SACConfig, agent_spec
+from kilolayer.agents import (
+    BLOCKS,
+    AgentName,
+    CRLConfig,
+    GCBCConfig,
+    GCSLConfig,
+    HERConfig,
+    PPOConfig,
+    SACConfig,
+    agent_spec,
+)
 from kilolayer.envs import EnvironmentSpec, Variant, registry
 from kilolayer.envs.engines import EngineName
 from kilolayer.errors import ConfigurationError
@@ -54,7 +64,8 @@ class TrainConfig:
     replay_capacity: int = 10_000
     """Steps of each environment that the replay buffer holds."""
     min_replay: int = 1_000
-    """Steps of each environment to collect before the first gradient step."""
+    """Steps of each environment to collect before those that the first gradient step follows; with 0, the first unroll
+    is learnt from."""
     num_evals: int = 100
     """Evaluations during training, evenly spaced; one more is made before it."""
     num_eval_envs: int = 128
@@ -76,6 +87,9 @@ class TrainConfig:
     crl: CRLConfig = CRLConfig()
     sac: SACConfig = SACConfig()
     her: HERConfig = HERConfig()
+    gcbc: GCBCConfig = GCBCConfig()
+    gcsl: GCSLConfig = GCSLConfig()
+    ppo: PPOConfig = PPOConfig()
 
     def __post_init__(self) -> None:
         """Refuse values, and combinations of values, that cannot be.
@@ -85,8 +99,9 @@ class TrainConfig:
         """
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.type is int and field.name != "depth" and value < (0 if field.name == "seed" else 1):
-                raise ConfigurationError(f"{field.name}={value} must be at least {0 if field.name == 'seed' else 1}")
+            least = 0 if field.name in ("seed", "min_replay") else 1
+            if field.type is int and field.name != "depth" and value < least:
+                raise ConfigurationError(f"{field.name}={value} must be at least {least}")
         if not self.checkpoint_minutes > 0.0:
             raise ConfigurationError(f"checkpoint_minutes={self.checkpoint_minutes} must be above 0")
         self._check_blocks()
@@ -215,7 +230,8 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     preset = {name: value for name, value in preset.items() if name not in unread}
     merged: dict[str, Any] = {"env": env, "episode_length": spec.episode_length}
     _lay(preset, over=merged)
-    _lay(agent.training(merged), over=merged)
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    _lay(agent.training(defaults | merged | settings), over=merged)
     _lay(settings, over=merged)
     if isinstance(merged.get("grow"), str) and "depth" not in settings:
         merged["depth"] = GrowthSchedule.parse(merged["grow"]).final_depth
