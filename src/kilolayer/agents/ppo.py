@@ -90,16 +90,16 @@ class PPOState(eqx.Module):
 class Experience(eqx.Module):
     """Steps of the policy that collected them, and what they say about its actions."""
 
-    observation: Float[Array, "steps observation"]
-    desired_goal: Float[Array, "steps goal"]
-    action: Float[Array, "steps action"]
-    log_density: Float[Array, " steps"]
+    observation: Float[Array, "*steps observation"]
+    desired_goal: Float[Array, "*steps goal"]
+    action: Float[Array, "*steps action"]
+    log_density: Float[Array, "*steps"]
     """log pi(a | s, g) of the policy that collected."""
-    advantage: Float[Array, " steps"]
-    value_target: Float[Array, " steps"]
+    advantage: Float[Array, "*steps"]
+    value_target: Float[Array, "*steps"]
     """Advantage and value together: an estimate of the return."""
-    reward: Float[Array, " steps"]
-    known: Bool[Array, " steps"]
+    reward: Float[Array, "*steps"]
+    known: Bool[Array, "*steps"]
     """What follows is known; all other steps have no weight."""
 
 
