@@ -8,6 +8,7 @@ from kilolayer.agents.agent import Agent
 from kilolayer.agents.crl import CRL
 from kilolayer.agents.gcbc import GCBC
 from kilolayer.agents.gcsl import GCSL
+from kilolayer.agents.ppo import EPOCHS as PPO_EPOCHS
 from kilolayer.agents.ppo import PPO
 from kilolayer.agents.sac import SAC
 from kilolayer.agents.sparse_reward import Success
@@ -15,9 +16,6 @@ from kilolayer.errors import ConfigurationError, nearest_names
 from kilolayer.nn import Architecture
 
 AgentName = Literal["crl", "sac", "sac_her", "gcbc", "gcsl", "ppo"]
-
-PPO_EPOCHS = 4
-"""How often PPO learns from every step that it collects, unless the settings say otherwise."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,4 @@
-"""Proximal policy optimisation (Schulman et al., 2017), goal-conditioned, with a sparse reward and with generalised
-advantage estimation (Schulman et al., 2016).
-"""
+"""Goal-conditioned proximal policy optimisation (Schulman et al., 2017) with GAE (Schulman et al., 2016)."""
 
 import dataclasses
 
@@ -28,13 +26,13 @@ from kilolayer.replay import ReplayBuffer
 
 Scalar = Float[Array, ""]
 
+EPOCHS = 4
+"""Epochs of a round that have an order of their own; the presets ask for no more, and further ones repeat them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class PPOConfig:
-    """Settings of proximal policy optimisation.
-
-    The value loss has no weight: actor and critic share no parameter, and Adam divides a loss's scale out.
-    """
+    """Settings of proximal policy optimisation. The value loss has no weight: actor and critic share no parameter."""
 
     discount: float = 0.99
     """Weight of a reward one step later."""
@@ -104,9 +102,10 @@ class Experience(eqx.Module):
 
 
 class Unroll(eqx.Module):
-    """The steps of one round, and when learning from them began."""
+    """The steps of one round, their orders, and when learning from them began."""
 
     experience: Experience
+    order: Int[Array, "epochs steps"]
     gradient_steps: Int[Array, ""]
 
 
@@ -225,15 +224,15 @@ class PPO(DeepAgent):
         if self.config.normalize_advantages:
             advantage = normalized(experience.advantage, experience.known)
             experience = dataclasses.replace(experience, advantage=advantage)
-        return Unroll(experience, state.gradient_steps)
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(state.order_seed), state.gradient_steps), EPOCHS)
+        order = jax.vmap(lambda key: jax.random.permutation(key, num_steps))(keys)
+        return Unroll(experience, order, state.gradient_steps)
 
     def minibatch(self, state: PPOState, data: Unroll) -> Experience:
         """Return the next minibatch of the epoch."""
-        num_steps = data.experience.known.shape[0]
-        place = (state.gradient_steps - data.gradient_steps) % (num_steps // self.batch_size)
-        epoch = state.gradient_steps - place
-        order = jax.random.permutation(jax.random.fold_in(jax.random.key(state.order_seed), epoch), num_steps)
-        rows = jax.lax.dynamic_slice(order, (place * self.batch_size,), (self.batch_size,))
+        per_epoch = data.order.shape[1] // self.batch_size
+        epoch, place = jnp.divmod(state.gradient_steps - data.gradient_steps, per_epoch)
+        rows = jax.lax.dynamic_slice(data.order, (epoch % EPOCHS, place * self.batch_size), (1, self.batch_size))[0]
         return jax.tree.map(lambda each: each[rows], data.experience)
 
     # ---- Learning ------------------------------------------------------------------------------------------------
