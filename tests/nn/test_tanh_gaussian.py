@@ -86,3 +86,33 @@ def test_log_std_reaches_both_ends_and_rises():
 @given(mean=st.lists(st.floats(-3, 3, width=32), min_size=1, max_size=3))
 def test_mode_is_the_tanh_of_the_mean(mean):
     np.testing.assert_allclose(tanh_gaussian.mode(jnp.array(mean)), np.tanh(mean), rtol=1e-5, atol=1e-7)
+
+
+@settings(deadline=None, derandomize=True, max_examples=20)
+@given(seed=st.integers(0, 2**31 - 1), mean=st.floats(-2, 2), log_std=st.floats(-5, 0.5))
+def test_log_density_of_a_draw_is_what_came_with_it(seed, mean, log_std):
+    with jax.enable_x64(True):
+        parameters = jnp.full((3, 2), mean), jnp.full((3, 2), log_std)
+        action, expected = tanh_gaussian.sample(*parameters, jax.random.key(seed))
+        np.testing.assert_allclose(tanh_gaussian.log_density(*parameters, action), expected, rtol=1e-7, atol=1e-7)
+
+
+def test_log_density_of_a_draw_is_the_draws_in_float32_too():
+    # Near |a| = 1 the nearest float32 tells less and less of what was before the tanh, hence the mean near 0.
+    mean, log_std = jnp.full((1000, 2), 0.2), jnp.full((1000, 2), -1.0)
+    action, expected = jax.jit(tanh_gaussian.sample)(mean, log_std, jax.random.key(0))
+    np.testing.assert_allclose(tanh_gaussian.log_density(mean, log_std, action), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("action", [-1.0, 1.0])
+def test_log_density_of_an_action_at_the_end_is_finite_and_pulls_the_mean_towards_it(action):
+    def density(mean, log_std):
+        return tanh_gaussian.log_density(mean, log_std, jnp.array([action]))
+
+    arguments = jnp.array([0.3]), jnp.array([-5.0])
+    assert np.isfinite(density(*arguments))
+    by_mean, by_log_std = jax.grad(density, argnums=(0, 1))(*arguments)
+    assert np.sign(by_mean[0]) == action
+    assert np.isfinite(by_log_std[0])
+    # 7.6 is as near to the end as the correction can tell.
+    assert density(jnp.array([7.6 * action]), jnp.array([-5.0])) > density(jnp.array([9.0 * action]), jnp.array([-5.0]))

@@ -10,8 +10,10 @@ import scipy.stats
 import kilolayer as kl
 from kilolayer.envs import LAYOUTS, Maze
 from kilolayer.envs.geodesic import free_points, shortest_paths
+from kilolayer.errors import ConfigurationError
 from kilolayer.report import value_map, write_report
 from kilolayer.report.maze import ValueMap, chosen_goals
+from runs import SMALL
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -109,3 +111,14 @@ def test_points_keep_clear_of_walls():
     for centre in maze.centres(np.argwhere(maze.walls)):
         outside = np.maximum(np.abs(points - centre) - maze.cell_size / 2, 0.0)
         assert (np.linalg.norm(outside, axis=-1) >= 0.3).all()
+
+
+def test_an_agent_without_a_value_gets_no_map_of_it(tmp_path):
+    kl.train("point_u_maze", agent="gcbc", run_dir=tmp_path / "run", progress=False, **SMALL | {"total_env_steps": 120})
+    text = write_report(tmp_path / "run").read_text()
+    assert len(re.findall(r'src="data:image/png;base64,', text)) == 2
+    assert "critic" not in text.split("How it was made")[0]
+    pictures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
+    assert pictures == {"learning", "paths", "overview"}
+    with pytest.raises(ConfigurationError, match="GCBC has no value"):
+        kl.load(tmp_path / "run").value([0.0] * 4, [0.0] * 2)

@@ -15,7 +15,10 @@ from kilolayer.agents.catalog import (
 from kilolayer.agents.contrastive_critic import Critic
 from kilolayer.agents.crl import CRL, CRLConfig, CRLState
 from kilolayer.agents.crl_discrete import CRLDiscrete, CRLDiscreteConfig
+from kilolayer.agents.gcbc import GCBC, GCBCConfig
+from kilolayer.agents.gcsl import GCSL, GCSLConfig
 from kilolayer.agents.growth import grow
+from kilolayer.agents.ppo import PPO, PPOConfig
 from kilolayer.agents.qrl import QRL, QRLConfig
 from kilolayer.agents.sac import SAC, SACConfig
 from kilolayer.agents.td3 import TD3, TD3Config
@@ -25,6 +28,9 @@ __all__ = [
     "AGENTS",
     "BLOCKS",
     "CRL",
+    "GCBC",
+    "GCSL",
+    "PPO",
     "QRL",
     "SAC",
     "TD3",
@@ -41,9 +47,12 @@ __all__ = [
     "CRLState",
     "Critic",
     "Diagnostics",
+    "GCBCConfig",
+    "GCSLConfig",
     "HERConfig",
     "Metrics",
     "NetworkSettings",
+    "PPOConfig",
     "Problem",
     "QRLConfig",
     "SACConfig",

@@ -1,7 +1,7 @@
 """What training asks of an agent: pure functions over explicit state."""
 
 import math
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -23,6 +23,9 @@ ActionMode = Literal["deterministic", "stochastic", "best_of"]
 class Agent(Protocol):
     """A learner of goal-reaching. Leading batch axes are free in `act`."""
 
+    has_value: ClassVar[bool]
+    """It can say how near a goal is; where not, `value` refuses."""
+
     def init(self, key: PRNGKeyArray) -> AgentState:
         """Draw a new agent."""
         ...
@@ -39,7 +42,7 @@ class Agent(Protocol):
         key: PRNGKeyArray,
         mode: ActionMode = "deterministic",
     ) -> Float[Array, "*batch action"]:
-        """Choose actions in [-1, 1]."""
+        """Choose actions in [-1, 1]. Data to learn from are collected with `stochastic`, exploration included."""
         ...
 
     def actor(self, state: AgentState) -> ResidualMLP | None:
@@ -56,7 +59,11 @@ class Agent(Protocol):
         observation: Float[Array, "*batch observation"],
         desired_goal: Float[Array, "*batch goal"],
     ) -> Float[Array, "*batch"]:
-        """Say how near the goal is under the agent's own policy: larger is nearer, in the agent's own unit."""
+        """Say how near the goal is under the agent's own policy: larger is nearer, in the agent's own unit.
+
+        Raises:
+            ConfigurationError: if the agent has no value.
+        """
         ...
 
     def diagnose(self, state: AgentState, buffer: ReplayBuffer, key: PRNGKeyArray) -> "Diagnostics":
@@ -90,4 +97,6 @@ def check_action_mode(mode: str, *, has_critic: bool = True) -> None:
     if mode not in get_args(ActionMode):
         raise ConfigurationError(f"action mode {mode!r} is unknown; choose one of {', '.join(get_args(ActionMode))}")
     if mode == "best_of" and not has_critic:
-        raise ConfigurationError("action mode 'best_of' needs a critic, which this agent has not; take 'stochastic'")
+        raise ConfigurationError(
+            "action mode 'best_of' needs a critic of actions, which this agent has not; take 'stochastic'"
+        )

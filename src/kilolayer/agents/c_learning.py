@@ -22,7 +22,8 @@ from kilolayer.agents.checks import (
 )
 from kilolayer.agents.deep_agent import Probe, adam
 from kilolayer.agents.gaussian_policy import policy
-from kilolayer.agents.twin_critic import follow, mean_where
+from kilolayer.agents.sparse_reward import mean_where
+from kilolayer.agents.twin_critic import follow
 from kilolayer.nn import ResidualMLP, tanh_gaussian
 from kilolayer.replay import ReplayBuffer, Transitions
 

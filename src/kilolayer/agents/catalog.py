@@ -7,15 +7,21 @@ from typing import Any, Literal, get_args
 from kilolayer.agents.agent import Agent
 from kilolayer.agents.c_learning import CLearning
 from kilolayer.agents.crl import CRL
-from kilolayer.agents.qrl import QRL
 from kilolayer.agents.crl_discrete import CRLDiscrete
+from kilolayer.agents.gcbc import GCBC
+from kilolayer.agents.gcsl import GCSL
+from kilolayer.agents.ppo import EPOCHS as PPO_EPOCHS
+from kilolayer.agents.ppo import PPO
+from kilolayer.agents.qrl import QRL
 from kilolayer.agents.sac import SAC
+from kilolayer.agents.sparse_reward import Success
 from kilolayer.agents.td3 import TD3
-from kilolayer.agents.twin_critic import Success
 from kilolayer.errors import ConfigurationError, nearest_names
 from kilolayer.nn import Architecture
 
-AgentName = Literal["crl", "crl_discrete", "sac", "sac_her", "td3", "td3_her", "c_learning", "qrl"]
+AgentName = Literal[
+    "crl", "crl_discrete", "sac", "sac_her", "td3", "td3_her", "gcbc", "gcsl", "ppo", "c_learning", "qrl"
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +74,8 @@ class AgentSpec:
     needs_success: bool = False
     """It learns from a reward for goals that are reached."""
     training: Callable[[Settings], Settings] = _no_changes
-    """Returns what training settings suit the agent better than those of the environment, which it is given."""
+    """Returns what training settings suit the agent better than those so far: the environment's, and what was asked
+    for, which goes before what this returns. They are not checked yet."""
 
 
 def _crl(problem: Problem, settings: Settings, sizes: dict[str, Any]) -> Agent:
@@ -87,6 +94,25 @@ def _sac(problem: Problem, settings: Settings, sizes: dict[str, Any]) -> Agent:
 
 def _td3(problem: Problem, settings: Settings, sizes: dict[str, Any]) -> Agent:
     return TD3(**sizes, config=settings["td3"], success=_success(problem), relabeled=_relabeled(settings))
+
+
+def _ppo(problem: Problem, settings: Settings, sizes: dict[str, Any]) -> Agent:
+    return PPO(**sizes, config=settings["ppo"], success=_success(problem), unroll_length=problem.unroll_length)
+
+
+def _ppo_training(settings: Settings) -> Settings:
+    """Keep one unroll, learn from every unroll right after it, and see each of its steps `PPO_EPOCHS` times."""
+    unroll_length, num_envs, batch_size = (settings[name] for name in ("unroll_length", "num_envs", "batch_size"))
+    if not all(isinstance(size, int) and size > 0 for size in (unroll_length, num_envs, batch_size)):
+        return {}  # the configuration refuses them, by name
+    steps = unroll_length * num_envs
+    batch_size = min(batch_size, steps)
+    return {
+        "replay_capacity": unroll_length,
+        "min_replay": 0,
+        "batch_size": batch_size,
+        "gradient_steps_per_unroll": PPO_EPOCHS * (steps // batch_size),
+    }
 
 
 def _success(problem: Problem) -> Success:
@@ -116,6 +142,23 @@ AGENTS: Mapping[str, AgentSpec] = {
     ),
     "td3": AgentSpec("TD3 with a sparse reward", reads=("td3",), build=_td3, needs_success=True),
     "td3_her": AgentSpec("TD3 with hindsight experience replay", reads=("td3", "her"), build=_td3, needs_success=True),
+    "gcbc": AgentSpec(
+        "goal-conditioned behavioural cloning",
+        reads=("gcbc",),
+        build=lambda problem, settings, sizes: GCBC(**sizes, config=settings["gcbc"]),
+    ),
+    "gcsl": AgentSpec(
+        "goal-conditioned supervised learning, iterated with exploration",
+        reads=("gcsl",),
+        build=lambda problem, settings, sizes: GCSL(**sizes, config=settings["gcsl"]),
+    ),
+    "ppo": AgentSpec(
+        "proximal policy optimisation with a sparse reward",
+        reads=("ppo",),
+        build=_ppo,
+        needs_success=True,
+        training=_ppo_training,
+    ),
     "c_learning": AgentSpec(
         "C-learning: classify future states, by temporal differences",
         reads=("c_learning",),

@@ -34,6 +34,8 @@ class DeepAgent:
 
     PARTS: ClassVar[tuple[str, ...]] = ("actor", "critic")
     """The parts that this agent's networks play."""
+    has_value: ClassVar[bool] = True
+    """It can say how near a goal is."""
 
     observation_size: int
     goal_size: int
@@ -131,3 +133,8 @@ def adam(
     """Take one Adam step (Kingma and Ba, 2015)."""
     updates, optimizer = optax.adam(learning_rate).update(gradient, optimizer)
     return optax.apply_updates(parameters, updates), optimizer
+
+
+def clip_norm(gradient: Parameters, largest: float) -> Parameters:
+    """Return the gradient, scaled down to the length `largest` if it is longer."""
+    return optax.clip_by_global_norm(largest).update(gradient, optax.EmptyState())[0]

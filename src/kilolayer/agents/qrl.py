@@ -23,7 +23,7 @@ from kilolayer.agents.agent import Diagnostics, Metrics
 from kilolayer.agents.any_goal import AnyGoalAgent, goes_on
 from kilolayer.agents.checks import check_counts, check_finite, check_not_negative, check_positive, check_share
 from kilolayer.agents.deep_agent import Probe, adam
-from kilolayer.agents.twin_critic import mean_where
+from kilolayer.agents.sparse_reward import mean_where
 from kilolayer.nn import ResidualMLP, check_components, effective_rank, interval_quasimetric, spread
 from kilolayer.replay import ReplayBuffer, Transitions
 

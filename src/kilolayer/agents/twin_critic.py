@@ -1,27 +1,24 @@
 """What SAC and TD3 share: two critics and their slow copies, sparse rewards, and goals relabelled in hindsight."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents.agent import AgentState, Metrics
 from kilolayer.agents.checks import check_counts, check_discount, check_finite, check_positive, check_share
 from kilolayer.agents.deep_agent import DeepAgent, Probe, adam
 from kilolayer.agents.gaussian_policy import Score
+from kilolayer.agents.sparse_reward import Success, mean_where, sparse_reward
 from kilolayer.nn import ResidualMLP
 from kilolayer.replay import ReplayBuffer, Transitions, sample_transitions
 
 Scalar = Float[Array, ""]
 Tree = TypeVar("Tree")
-
-Success = Callable[[Float[Array, " goal"], Float[Array, " goal"]], Bool[Array, ""]]
-"""Says of an achieved and a desired goal whether the goal is reached."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,8 +190,7 @@ class TwinCriticAgent(DeepAgent):
 
     def reward(self, batch: Transitions) -> Float[Array, " batch"]:
         """Return 1 where the next state is at the goal; a step that the task fails with is never."""
-        reached = jax.vmap(self.success)(batch.next_achieved_goal, batch.next_desired_goal)
-        return jnp.where(batch.terminated, 0.0, reached.astype(batch.observation.dtype))
+        return sparse_reward(self.success, batch.next_achieved_goal, batch.next_desired_goal, ~batch.terminated)
 
     def backup(self, batch: Transitions, next_value: Float[Array, " batch"]) -> Float[Array, " batch"]:
         """Return r + discount * V(s', g), where nothing follows a failure."""
@@ -244,11 +240,6 @@ class TwinCriticAgent(DeepAgent):
             "critic_1": Probe(state.critic.first, critic_gradient.first, critic_in),
             "critic_2": Probe(state.critic.second, critic_gradient.second, critic_in),
         }
-
-
-def mean_where(where: Bool[Array, " batch"], values: Float[Array, " batch"]) -> Scalar:
-    """Return the mean of those values that `where` names, and 0 if it names none."""
-    return jnp.sum(jnp.where(where, values, 0.0)) / jnp.maximum(jnp.sum(where), 1)
 
 
 def follow(target: Tree, online: Tree, rate: float) -> Tree:

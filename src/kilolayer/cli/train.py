@@ -115,7 +115,7 @@ def _parse(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]:
         base = read_config(first.config)
     elif first.settings.env:
         agent = {} if first.settings.agent is None else {"agent": first.settings.agent}
-        base = default_config(first.settings.env, **agent)
+        base = default_config(first.settings.env, **agent, **_sizes(first.settings))
     elif wants_help:
         base = TrainConfig()
     else:
@@ -137,13 +137,21 @@ def _parse(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]:
     return dataclasses.replace(options, settings=full), changed
 
 
+def _sizes(settings: Any) -> dict[str, int]:
+    """Return the numbers that flags set, but for the depth: defaults that suit an agent may follow from them."""
+    names = [f.name for f in dataclasses.fields(TrainConfig) if f.type is int and f.name != "depth"]
+    return {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
+
+
 def _unchecked() -> type:
     """Return `TrainOptions` with settings of the same fields that are not checked: the defaults in force may differ.
 
-    A depth or an agent that no flag sets is None.
+    A number or an agent that no flag sets is None.
     """
-    fields = {f.name: (f.type, f.default) for f in dataclasses.fields(TrainConfig)}
-    fields |= {"depth": (int | None, None), "agent": (AgentName | None, None)}
+    fields = {
+        f.name: (int | None, None) if f.type is int else (f.type, f.default) for f in dataclasses.fields(TrainConfig)
+    }
+    fields |= {"agent": (AgentName | None, None)}
     settings = dataclasses.make_dataclass(
         "Settings", [(name, kind, dataclasses.field(default=default)) for name, (kind, default) in fields.items()]
     )

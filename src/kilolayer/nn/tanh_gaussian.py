@@ -23,9 +23,27 @@ def sample(
     """
     noise = jax.random.normal(key, mean.shape, mean.dtype)
     action = jnp.tanh(mean + jnp.exp(log_std) * noise)
+    return action, _log_density(noise, log_std, action)
+
+
+def log_density(
+    mean: Float[Array, "*batch action"], log_std: Float[Array, "*batch action"], action: Float[Array, "*batch action"]
+) -> Float[Array, "*batch"]:
+    """Return the log-densities of given actions in [-1, 1], as `sample` returns them with its draws.
+
+    Where an action is as near to -1 or 1 as the correction's 1e-6 can tell, what was before the tanh is taken to be
+    7.6: the tanh of more is 1 in float32.
+    """
+    largest = 1.0 - 0.5 * SATURATION_EPSILON
+    before_tanh = jnp.arctanh(jnp.clip(action, -largest, largest))
+    return _log_density((before_tanh - mean) * jnp.exp(-log_std), log_std, action)
+
+
+def _log_density(
+    noise: Float[Array, "*batch action"], log_std: Float[Array, "*batch action"], action: Float[Array, "*batch action"]
+) -> Float[Array, "*batch"]:
     log_density = -0.5 * jnp.square(noise) - log_std - 0.5 * jnp.log(2.0 * jnp.pi)
-    log_density = log_density - jnp.log(1.0 - jnp.square(action) + SATURATION_EPSILON)
-    return action, jnp.sum(log_density, axis=-1)
+    return jnp.sum(log_density - jnp.log(1.0 - jnp.square(action) + SATURATION_EPSILON), axis=-1)
 
 
 def mode(mean: Float[Array, "*batch action"]) -> Float[Array, "*batch action"]:

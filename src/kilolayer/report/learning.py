@@ -17,7 +17,9 @@ PANELS = {
     "train/critic_loss": "critic_loss",
     "train/categorical_accuracy": "categorical_accuracy (critic)",
     "train/entropy": "entropy (policy, nats)",
+    "train/actor_loss": "actor_loss",
 }
+"""The first six that a run has are drawn: agents differ in what they measure."""
 
 
 def draw_curve(axes: Axes, rows: Sequence[Mapping[str, Any]], name: str, title: str) -> None:
@@ -36,8 +38,12 @@ def draw_curve(axes: Axes, rows: Sequence[Mapping[str, Any]], name: str, title: 
 
 
 def draw_learning(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw all panels of the learning curves from the rows of metrics.jsonl."""
+    """Draw the panels of the learning curves from the rows of metrics.jsonl."""
     figure = new_figure(10.5, 5.6)
-    for axes, (name, title) in zip(figure.subplots(2, 3).flat, PANELS.items(), strict=True):
+    panels = {name: title for name, title in PANELS.items() if any(row.get(name) is not None for row in rows)}
+    every_axes = figure.subplots(2, 3).flat
+    for axes, (name, title) in zip(every_axes, panels.items(), strict=False):
         draw_curve(axes, rows, name, title)
+    for axes in every_axes[len(panels) :]:
+        axes.axis("off")
     return figure

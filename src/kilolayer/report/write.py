@@ -134,14 +134,11 @@ def _maze(directory: RunDirectory, policy: Policy, episodes: Episodes) -> list[s
     task = environment.task
     if not isinstance(task, MazeTask):
         return []
-    maps = [value_map(policy, environment, goal) for goal in chosen_goals(task.maze)]
+    maps = []
+    if policy.setup.agent.has_value:
+        maps = [value_map(policy, environment, goal) for goal in chosen_goals(task.maze)]
     paths = save(draw_paths_figure(task.maze, episodes), directory.figures / "paths.png")
-    values = save(draw_value_maps(task.maze, maps), directory.figures / "values.png")
-    _overview(directory, task, episodes, maps[0])
-    rows = [
-        [f"({each.goal[0]:.0f}, {each.goal[1]:.0f})", f"{each.distance.max():.1f} m", f"{each.rank_correlation:.3f}"]
-        for each in maps
-    ]
+    _overview(directory, task, episodes, maps[:1])
     return [
         page.section(
             "Where it goes",
@@ -150,6 +147,19 @@ def _maze(directory: RunDirectory, policy: Policy, episodes: Episodes) -> list[s
             ),
             page.picture(paths, "Paths of evaluation episodes over the walls"),
         ),
+        *_values(directory, task, maps),
+    ]
+
+
+def _values(directory: RunDirectory, task: MazeTask, maps: list[ValueMap]) -> list[str]:
+    if not maps:
+        return []
+    values = save(draw_value_maps(task.maze, maps), directory.figures / "values.png")
+    rows = [
+        [f"({each.goal[0]:.0f}, {each.goal[1]:.0f})", f"{each.distance.max():.1f} m", f"{each.rank_correlation:.3f}"]
+        for each in maps
+    ]
+    return [
         page.section(
             "What the critic knows",
             page.paragraph(
@@ -163,15 +173,17 @@ def _maze(directory: RunDirectory, policy: Policy, episodes: Episodes) -> list[s
     ]
 
 
-def _overview(directory: RunDirectory, task: MazeTask, episodes: Episodes, values: ValueMap) -> None:
-    """Draw the three pictures that tell most in one row."""
+def _overview(directory: RunDirectory, task: MazeTask, episodes: Episodes, maps: list[ValueMap]) -> None:
+    """Draw the pictures that tell most in one row: learning, paths, and the values for a goal if there are any."""
     rows, columns = task.maze.walls.shape
-    figure = new_figure(12.0, 3.6 * max(rows / columns, 0.8) + 0.3)
-    curve, paths, field = figure.subplots(1, 3)
+    pictures = 2 + len(maps)
+    figure = new_figure(4.0 * pictures, 3.6 * max(rows / columns, 0.8) + 0.3)
+    curve, paths, *fields = figure.subplots(1, pictures)
     draw_curve(curve, directory.metrics(), "eval/success_any", "episodes that reach the goal")
     draw_paths(paths, task.maze, episodes)
-    title = f"critic's value, rank correlation {values.rank_correlation:.3f}"
-    draw_field(field, task.maze, values.points, values.value, values.goal, title)
+    for field, values in zip(fields, maps, strict=True):
+        title = f"critic's value, rank correlation {values.rank_correlation:.3f}"
+        draw_field(field, task.maze, values.points, values.value, values.goal, title)
     save(figure, directory.figures / "overview.png")
 
 

@@ -13,7 +13,10 @@ from kilolayer.agents import (
     CLearningConfig,
     CRLConfig,
     CRLDiscreteConfig,
+    GCBCConfig,
+    GCSLConfig,
     HERConfig,
+    PPOConfig,
     QRLConfig,
     SACConfig,
     TD3Config,
@@ -65,7 +68,8 @@ class TrainConfig:
     replay_capacity: int = 10_000
     """Steps of each environment that the replay buffer holds."""
     min_replay: int = 1_000
-    """Steps of each environment to collect before the first gradient step."""
+    """Steps of each environment to collect before those that the first gradient step follows; with 0, the first unroll
+    is learnt from."""
     num_evals: int = 100
     """Evaluations during training, evenly spaced; one more is made before it."""
     num_eval_envs: int = 128
@@ -89,6 +93,9 @@ class TrainConfig:
     sac: SACConfig = SACConfig()
     td3: TD3Config = TD3Config()
     her: HERConfig = HERConfig()
+    gcbc: GCBCConfig = GCBCConfig()
+    gcsl: GCSLConfig = GCSLConfig()
+    ppo: PPOConfig = PPOConfig()
     c_learning: CLearningConfig = CLearningConfig()
     qrl: QRLConfig = QRLConfig()
 
@@ -100,8 +107,9 @@ class TrainConfig:
         """
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.type is int and field.name != "depth" and value < (0 if field.name == "seed" else 1):
-                raise ConfigurationError(f"{field.name}={value} must be at least {0 if field.name == 'seed' else 1}")
+            least = 0 if field.name in ("seed", "min_replay") else 1
+            if field.type is int and field.name != "depth" and value < least:
+                raise ConfigurationError(f"{field.name}={value} must be at least {least}")
         if not self.checkpoint_minutes > 0.0:
             raise ConfigurationError(f"checkpoint_minutes={self.checkpoint_minutes} must be above 0")
         self._check_blocks()
@@ -230,7 +238,8 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     preset = {name: value for name, value in preset.items() if name not in unread}
     merged: dict[str, Any] = {"env": env, "episode_length": spec.episode_length}
     _lay(preset, over=merged)
-    _lay(agent.training(merged), over=merged)
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    _lay(agent.training(defaults | merged | settings), over=merged)
     _lay(settings, over=merged)
     if isinstance(merged.get("grow"), str) and "depth" not in settings:
         merged["depth"] = GrowthSchedule.parse(merged["grow"]).final_depth

@@ -272,7 +272,7 @@ class Trainer:
                 "perf/eval_seconds": time.monotonic() - began,
             }
             member.write(row)
-            if self.config.diagnostics and self.env_steps >= self.config.prefill_env_steps:
+            if self.config.diagnostics and self.env_steps >= max(self.config.prefill_env_steps, 1):
                 state = self.population.state(place)
                 found = jax.device_get(self.diagnose(state.agent, state.buffer, jax.random.fold_in(keys[place], 1)))
                 member.diagnostics.write(

@@ -1,0 +1,63 @@
+"""Goal-conditioned behavioural cloning: imitate every action, given the goals that followed it (Lynch et al., 2019;
+Ding et al., 2019). `kilolayer.agents.imitation` holds the likelihood.
+"""
+
+import dataclasses
+from typing import Literal, get_args
+
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from kilolayer.agents.checks import check_discount, check_finite, check_positive
+from kilolayer.agents.imitation import ImitationAgent
+from kilolayer.errors import ConfigurationError
+from kilolayer.nn import tanh_gaussian
+
+Exploration = Literal["policy", "random"]
+
+
+@dataclasses.dataclass(frozen=True)
+class GCBCConfig:
+    """Settings of goal-conditioned behavioural cloning."""
+
+    discount: float = 0.99
+    """A goal k steps ahead is drawn with weight discount^k."""
+    actor_learning_rate: float = 3e-4
+    """Adam step size of the actor."""
+    exploration: Exploration = "policy"
+    """What collects the data to clone: policy (its own draws, as in the paper's comparison) or random (uniform actions,
+    a behaviour that stays as it is)."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be.
+
+        Raises:
+            ConfigurationError: naming the field, its value and what would be valid.
+        """
+        check_finite(self)
+        check_discount(self, one_is_valid=True)
+        check_positive(self, "actor_learning_rate")
+        if self.exploration not in get_args(Exploration):
+            raise ConfigurationError(
+                f"exploration={self.exploration!r} is unknown; choose one of {', '.join(get_args(Exploration))}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class GCBC(ImitationAgent):
+    """Maximise the mean of log pi(a | s, g), g reached k steps after (s, a) with weight discount^k."""
+
+    config: GCBCConfig = GCBCConfig()
+
+    @property
+    def goal_discount(self) -> float:
+        """A goal k steps ahead is drawn with weight goal_discount^k."""
+        return self.config.discount
+
+    def explore(
+        self, mean: Float[Array, "*batch action"], log_std: Float[Array, "*batch action"], key: PRNGKeyArray
+    ) -> Float[Array, "*batch action"]:
+        """Draw from the policy, or uniformly."""
+        if self.config.exploration == "random":
+            return jax.random.uniform(key, mean.shape, mean.dtype, -1.0, 1.0)
+        return tanh_gaussian.sample(mean, log_std, key)[0]
