@@ -2,13 +2,13 @@
 
 import functools
 
+import goal_agents
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from goal_agents import ACTION, BATCH, GOAL, OBSERVATION, first_state, normal, random_batch, small_buffer
 
-from agents import goal_agents
-from agents.goal_agents import ACTION, BATCH, GOAL, OBSERVATION, first_state, normal, random_batch, small_buffer
 from kilolayer.agents import Agent, NetworkSettings, Problem, grow, make_agent
 from kilolayer.agents.any_goal import random_goals
 from kilolayer.errors import ConfigurationError

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from agents.goal_agents import (
+from goal_agents import (
     ACTION,
     BATCH,
     GOAL,
@@ -22,7 +21,8 @@ from agents.goal_agents import (
     random_batch,
     train,
 )
-from agents.tiny_worlds import Line
+from tiny_worlds import Line
+
 from kilolayer.agents import CLearning, CLearningConfig, gaussian_policy
 from kilolayer.errors import ConfigurationError
 
@@ -193,6 +193,7 @@ def default_outcome():
     return outcome(AGENT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_each_option_changes_what_it_says_and_nothing_else(option):
     value, expected = OPTIONS[option]

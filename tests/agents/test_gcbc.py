@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from random_data import ACTION, GOAL, OBSERVATION, normal, random_buffer, random_trajectory
+from tiny_worlds import Line
 
-from agents.random_data import ACTION, GOAL, OBSERVATION, normal, random_buffer, random_trajectory
-from agents.tiny_worlds import Line
 from kilolayer.agents import GCBC, GCSL, GCBCConfig, GCSLConfig, gaussian_policy
 from kilolayer.agents.gcsl import reflect
 from kilolayer.errors import ConfigurationError
@@ -274,6 +274,7 @@ def default_outcome(kind):
     return outcome(agent_with(kind, depth=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "option"), OPTIONS)
 def test_each_option_changes_what_it_says_and_nothing_else(kind, option):
     value, expected = OPTIONS[kind, option]

@@ -133,6 +133,7 @@ def test_every_option_is_listed_here():
     assert set(OPTIONS) | cases.LEARNING_RATES == {field.name for field in dataclasses.fields(TD3Config)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_each_option_changes_what_it_says_and_nothing_else(option):
     value, expected = OPTIONS[option]

@@ -64,7 +64,10 @@ def train(agent, buffer, key):
     return jax.lax.scan(step, first, turns)[0]
 
 
-@pytest.mark.parametrize(("slip", "tolerance"), [(0.0, 0.05), (0.1, 0.1)], ids=["certain", "slippery"])
+@pytest.mark.parametrize(
+    ("slip", "tolerance"),
+    [pytest.param(0.0, 0.05, id="certain"), pytest.param(0.1, 0.1, id="slippery", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("relabeled", [0.0, 0.8], ids=["commanded", "hindsight"])
 @pytest.mark.parametrize("kind", AGENTS, ids=["sac", "td3"])
 def test_q_and_actions_become_the_optimal_ones(kind, relabeled, slip, tolerance):

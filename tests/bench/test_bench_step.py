@@ -85,6 +85,7 @@ def test_the_floor_counts_the_products_that_the_step_takes(options):
     assert 0.97 * taken <= matrix_operations(agent) <= taken
 
 
+@pytest.mark.slow
 def test_the_command_gives_the_figures_of_each_case(capsys):
     arguments = ["--depths=4", "--width=16", "--batch-size=8", "--rounds=2", "--steps=2", "--against=naive", "--json"]
     assert main(["bench", "step", *arguments]) == 0
@@ -102,6 +103,7 @@ def test_the_command_gives_the_figures_of_each_case(capsys):
     assert "compile s" in table
 
 
+@pytest.mark.slow
 def test_the_command_gives_the_figures_of_acting(capsys):
     arguments = ["--depths=4", "--width=16", "--calls=3"]
     assert main(["bench", "act", *arguments, "--json"]) == 0

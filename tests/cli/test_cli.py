@@ -98,6 +98,7 @@ def test_envs_lists_sizes_as_json(capsys):
         "observation_size": 4,
         "goal_size": 2,
         "action_size": 2,
+        "discrete_actions": False,
         "episode_length": 200,
         "engines": ["point"],
         "paper_engine": None,

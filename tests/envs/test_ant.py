@@ -371,6 +371,7 @@ def test_walls_hold_ants_back_for_long(layout, variant):
         assert gap_to_walls(task.model, observations[..., :2]).min() > 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_papers_ant_moves_as_in_the_reference():
     pytest.importorskip("brax")

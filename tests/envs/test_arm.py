@@ -484,6 +484,7 @@ FASTER = {
 STEERED = [1, 3, 5, 6]
 
 
+@pytest.mark.slow
 def test_paper_has_the_references_dynamics_on_mjx(quick_compilation):
     data, move = mjx_mover(ArmPush(variant="paper"))
     heights = []
@@ -545,7 +546,8 @@ def test_default_is_stable_under_wild_actions(name):
     assert (data.qpos[:7] < high + 0.1).all()
 
 
-@pytest.mark.parametrize("name", ["reach", pytest.param("push_easy", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["reach", "push_easy"])
 def test_default_moves_alike_on_c_and_mjx(name, quick_compilation):
     """Equal to 1e-5 in the air. On the table the engines choose different points of contact, so they part a little."""
     task = TASKS[name]()

@@ -188,6 +188,7 @@ def same_as_brax(task: RobotTask, system: Any, num_robots: int = 4) -> None:
     assert np.abs(qpos[-1] - start.qpos).max() > 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_spring_moves_the_papers_ant_as_brax_does() -> None:
     mjcf = pytest.importorskip("brax.io.mjcf")

@@ -395,6 +395,7 @@ def test_random_actions_in_mujoco_keep_all_numbers_finite(in_maze, monkeypatch, 
     assert not Path("MUJOCO_LOG.TXT").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("in_maze", "heights", "last_step", "last_height"),

@@ -36,6 +36,7 @@ def test_an_agent_learns_to_reach_the_end_of_a_corridor(tmp_path):
     assert last["train/categorical_accuracy"] > 2 / 128
 
 
+@pytest.mark.slow
 def test_discrete_actions_are_learnt_from_too(tmp_path):
     result = kl.train(
         config=small_config(env="point_u_maze_discrete", diagnostics=True), run_dir=tmp_path / "run", progress=False

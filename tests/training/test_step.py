@@ -150,6 +150,7 @@ def plain_weights():
     return weights_after_training()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "setting",
     [
