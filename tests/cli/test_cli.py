@@ -1,10 +1,12 @@
 """The command line: flags, JSON, and errors of one line with exit code 2."""
 
+import dataclasses
 import json
 import os
 
 import pytest
 
+from kilolayer.agents import BLOCKS, agent_spec
 from kilolayer.cli.main import main
 from kilolayer.training import TrainConfig
 
@@ -149,16 +151,24 @@ def test_a_run_starts_again_from_its_configuration_alone(capsys, run, tmp_path):
         assert {k: v for k, v in a.items() if "perf" not in k} == {k: v for k, v in b.items() if "perf" not in k}
 
 
-def test_every_setting_is_a_flag_with_help(capsys):
+@pytest.mark.parametrize("agent", ["crl", "sac_her"])
+def test_every_setting_that_is_read_is_a_flag_with_help(capsys, agent):
     with pytest.raises(SystemExit):
-        main(["train", "point_u_maze", "--help"])
+        main(["train", "point_u_maze", "--agent", agent, "--help"])
     text = capsys.readouterr().out
-    for name in TrainConfig.__dataclass_fields__:
-        if name not in ("env", "architecture", "crl"):
-            assert f"--{name.replace('_', '-')}" in text
-    for flag in ("--run-dir", "--resume", "--dry-run", "--crl.energy", "--architecture.activation"):
+    reads = agent_spec(agent).reads
+    for field in dataclasses.fields(TrainConfig):
+        if field.name in BLOCKS:
+            for setting in dataclasses.fields(field.default):
+                flag = f"--{field.name}.{setting.name}".replace("_", "-")
+                assert (f"{flag} " in text) == (field.name in reads), flag
+        elif field.name not in ("env", "architecture"):
+            assert f"--{field.name.replace('_', '-')}" in text
+    for flag in ("--run-dir", "--resume", "--dry-run", "--architecture.activation"):
         assert flag in text
-    assert "(default: point_u_maze_eval)" in " ".join(text.replace("│", " ").split())
+    text = " ".join(text.replace("│", " ").split())
+    assert "(default: point_u_maze_eval)" in text
+    assert f"(default: {agent})" in text
 
 
 def test_without_arguments_the_commands_are_shown(capsys):
