@@ -1,5 +1,6 @@
 """Contrastive RL (Eysenbach et al., 2022) with deep residual networks, as "1000 Layer Networks for Self-Supervised RL"
-(Wang et al., NeurIPS 2025) trains it. Read it beside the paper's section 3, or sections 1.2 and 1.3 of the method.
+(Wang et al., NeurIPS 2025) trains it. Read it beside the paper's section 3: the critic and its loss, which discrete
+actions share, are in `kilolayer.agents.contrastive_critic`; the actor, the entropy and the order of steps are here.
 """
 
 import dataclasses
