@@ -103,8 +103,9 @@ def test_results_hold_every_evaluation_and_a_figure(finished, tmp_path):
     described = json.loads((tmp_path / "study.json").read_text())
     assert described["seeds"] == [0, 1]
     assert described["systems"][0]["versions"]["jax"]
-    assert described["cases"]["point_u_maze-crl-4"]["depth"] == 4
-    assert "seed" not in described["cases"]["point_u_maze-crl-4"]
+    assert described["cases"] == {"point_u_maze-crl-0": {"depth": 0}, "point_u_maze-crl-4": {"depth": 4}}
+    assert described["settings"]["width"] == 16
+    assert "seed" not in described["settings"]
     scores = [outcomes[place].score("eval/time_at_goal") for place in (2, 3)]
     row = described["table"][1]
     assert row["eval/time_at_goal"] == pytest.approx(np.mean(scores))

@@ -97,8 +97,8 @@ class CLearning(AnyGoalAgent):
     """C-learning for continuous actions.
 
     The classifier puts out the log odds of C(s, a, g), that g is a future state rather than a random one; where it is
-    right, they are log p(g | s, a) - log p(g), whatever the goal. There is one, as in the paper's equations: the lower
-    of two, against overestimation, is too low a weight at every step, and most so for what is reached last.
+    right, they are log p(g | s, a) - log p(g), whatever the goal. There is one, as in the paper's equations; the lower
+    of two, as TD3 takes it against overestimation, would lower every weight.
     """
 
     config: CLearningConfig = CLearningConfig()

@@ -99,7 +99,10 @@ def _duration(seconds: float) -> str:
 
 
 def write_results(study: Study, outcomes: Sequence[Outcome], directory: str | os.PathLike) -> Path:
-    """Write `curves.csv`, `study.json` and the figure of a study; returns the figure's path."""
+    """Write `curves.csv`, `study.json` and the figure of a study; returns the figure's path.
+
+    `study.json` holds the table, the settings that all cases share and those that set each apart, and the systems.
+    """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     columns = (*outcomes[0].case.labels, "seed", "env_steps", "gradient_steps", *study.metrics, "perf/seconds")
@@ -110,12 +113,17 @@ def write_results(study: Study, outcomes: Sequence[Outcome], directory: str | os
             labels = [*outcome.case.labels.values(), outcome.seed]
             for row in outcome.rows:
                 writer.writerow([*labels, *(row.get(name) for name in columns[len(labels) :])])
+    settings = {outcome.case.name: _settings(outcome.case) for outcome in outcomes}
+    common = _common(list(settings.values()))
     described = {
         "study": study.name,
         "question": study.question,
         "seeds": sorted({outcome.seed for outcome in outcomes}),
         "table": table(study, outcomes),
-        "cases": {outcome.case.name: _settings(outcome.case) for outcome in outcomes},
+        "settings": common,
+        "cases": {
+            case: {name: value for name, value in own.items() if name not in common} for case, own in settings.items()
+        },
         "systems": _distinct(system for outcome in outcomes for system in outcome.system),
     }
     (directory / "study.json").write_text(json.dumps(described, indent=1) + "\n")
@@ -160,6 +168,12 @@ def _stop_if_asked(results: Sequence[TrainResult], directory: Path) -> None:
 
 def _settings(case: Case) -> dict[str, Any]:
     return {name: value for name, value in case.config.to_dict().items() if name != "seed"}
+
+
+def _common(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what all have, with the same value."""
+    first, *others = settings
+    return {name: value for name, value in first.items() if all(other[name] == value for other in others)}
 
 
 def _distinct(items: Iterator[Any]) -> list[Any]:
