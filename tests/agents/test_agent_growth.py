@@ -44,7 +44,10 @@ def random_state(agent):
     return jax.tree.map(draw, jax.jit(agent.init)(jax.random.key(0)))
 
 
-@pytest.fixture(scope="module", params=[Architecture(), SCALED], ids=["plain", "inverse_sqrt"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(Architecture(), id="plain", marks=pytest.mark.slow), pytest.param(SCALED, id="inverse_sqrt")],
+)
 def grown(request):
     """A shallow agent and its state, and both after growth."""
     agent = dataclasses.replace(SHALLOW, architecture=request.param)

@@ -132,6 +132,7 @@ def test_the_actor_loss_is_the_one_written_out(agent):
     assert float(metrics["entropy"]) == pytest.approx(-float(np.mean(log_density)), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_update_learns_from_transitions_with_goals_in_hindsight(agent):
     key, state = jax.random.key(8), first_state(agent)
     sample_key, learn_key = jax.random.split(key)
@@ -159,6 +160,7 @@ def test_alpha_moves_the_entropy_towards_its_target(name, target, sign):
 # ---- Growing and looking inside ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_growing_changes_no_action_and_no_value(name, agent):
     state, batch = lively(first_state(agent)), random_batch()
     deep = MAKERS[name](depth=6)

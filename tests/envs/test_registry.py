@@ -41,7 +41,11 @@ def test_point_mazes_have_their_layouts(layout: str) -> None:
     assert environment.engine.maze is environment.task.maze
 
 
-@pytest.mark.parametrize("name", names())
+MANY = [name for name in names() if name.startswith("point_") and not name.startswith("point_u_maze")]
+"""Point mazes differ in their walls alone."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in MANY else []) for n in names()])
 def test_every_environment_can_be_made_and_stepped(name: str) -> None:
     entry, environment = spec(name), make(name)
     assert entry.name == environment.name == name

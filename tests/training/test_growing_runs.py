@@ -60,6 +60,7 @@ def test_the_flag_sets_the_schedule_and_the_depth_and_growth_is_told_in_a_line(s
     ]
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_of_the_depth_in_the_end(capsys):
     assert main(["train", "point_u_maze", *FLAGS, "--grow=4@0,16@0.2K", "--dry-run", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
@@ -91,7 +92,9 @@ def test_rows_and_checkpoints_have_the_depth_of_their_env_steps(whole):
     assert saved == {step: {depth // 4} for step, depth in DEPTHS.items() if step}
 
 
-@pytest.mark.parametrize("step", [160, 200, 360])
+@pytest.mark.parametrize(
+    "step", [160, pytest.param(200, marks=pytest.mark.slow), pytest.param(360, marks=pytest.mark.slow)]
+)
 def test_it_goes_on_bit_for_bit_from_before_at_and_after_growth(whole, step):
     expected, rows = final_state(whole), without_times(whole)
     kl.train(resume=whole, checkpoint=step, progress=False)

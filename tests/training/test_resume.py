@@ -62,7 +62,7 @@ def test_going_on_from_an_earlier_checkpoint_takes_the_same_steps_again(whole):
     assert steps == sorted(set(steps))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_finishes_the_step_saves_and_says_how_to_resume(whole, tmp_path, number):
     path = tmp_path / "run"
     process = kilolayer("train", "point_u_maze", f"--run-dir={path}", *flags(**EVERY_UNROLL))

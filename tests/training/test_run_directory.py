@@ -115,7 +115,15 @@ def test_settings_that_change_steps_cannot_change_when_a_run_goes_on(finished):
         kl.train(resume=finished, batch_size=8, progress=False)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "missing", "flipped"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "truncated",
+        pytest.param("empty", marks=pytest.mark.slow),
+        pytest.param("missing", marks=pytest.mark.slow),
+        "flipped",
+    ],
+)
 def test_a_damaged_checkpoint_is_refused_and_another_named(tmp_path, damage):
     path = tmp_path / "run"
     kl.train(config=small_config(), run_dir=path, progress=False)

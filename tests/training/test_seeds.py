@@ -185,6 +185,7 @@ def test_each_seed_keeps_two_checkpoints_at_least(groups, tmp_path):
         assert member.checkpoints.steps() == [80, 120]
 
 
+@pytest.mark.slow
 def test_settings_must_agree_when_all_go_on(by_threads):
     kl.train(resume=by_threads / "seed-3", total_env_steps=480, progress=False)
     with pytest.raises(kl.ConfigurationError, match=r"total_env_steps is 400 in .*seed-0 and 480 in .*seed-3"):
@@ -223,6 +224,7 @@ def test_a_fault_names_its_seed_and_leaves_whole_checkpoints(tmp_path, monkeypat
     assert kl.train(resume=path / "seed-0", progress=False).env_steps == 400
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_finite_stop_all(tmp_path):
     config = small_config(num_evals=10, crl={"critic_learning_rate": 1e38})
     with pytest.raises(kl.TrainingError, match=r"^seed 5: .* is not finite at gradient step .*seed-5/checkpoints/80$"):
@@ -380,6 +382,7 @@ def test_the_command_goes_on_and_tells_of_each_and_of_the_mean(capsys, commanded
     assert {(result["status"], result["env_steps"]) for result in results} == {("finished", 440)}
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_the_memory_of_all(capsys):
     plans = []
     for several in ([], ["--seeds=0..1"], ["--seeds=0..1", "--seeds-mode=vmap"]):

@@ -120,7 +120,7 @@ def test_physics_that_is_not_finite_stops_the_run_and_says_where(breaking_env, t
     assert kl.load(tmp_path / "run").env_steps == 80
 
 
-@pytest.mark.parametrize("rate", ["critic_learning_rate", "actor_learning_rate"])
+@pytest.mark.parametrize("rate", ["critic_learning_rate", pytest.param("actor_learning_rate", marks=pytest.mark.slow)])
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_in_which_step(tmp_path, rate):
     with pytest.raises(kl.TrainingError) as error:
         kl.train(config=small_config(num_evals=10, crl={rate: 1e38}), run_dir=tmp_path / "run", progress=False)
