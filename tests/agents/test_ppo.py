@@ -210,6 +210,15 @@ def test_what_does_not_fill_a_minibatch_is_left_out_of_its_epoch():
 # ---- Learning ----------------------------------------------------------------------------------------------
 
 
+def test_actions_that_became_far_likelier_leave_the_loss_a_number():
+    data = unroll().experience
+    data = dataclasses.replace(data, log_density=data.log_density - 1e3, advantage=-jnp.ones_like(data.advantage))
+    loss = jax.jit(jax.value_and_grad(lambda actor: AGENT.actor_loss(actor, data, jax.random.key(0))[0]))
+    value, gradient = loss(first_state().actor)
+    assert np.isfinite(value)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
+
+
 def test_losses_are_the_written_out_ones():
     agent = agent_with(clip_range=0.1, entropy_coefficient=0.05)
     data = unroll(agent).experience

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kilolayer.cli.main import main
-from kilolayer.errors import ConfigurationError
+from kilolayer.errors import ConfigurationError, TrainingError
 from kilolayer.experiments import BASELINES, STUDIES, Case, StudyStoppedError, mean_and_error, run_study, write_results
 from kilolayer.experiments import run as running
 from kilolayer.training import Setup
@@ -90,6 +90,23 @@ def test_a_study_that_was_stopped_comes_to_the_same(finished, tmp_path, monkeypa
             {name: row[name] for name in row if name.startswith("eval/")} for row in (one.rows[-1], other.rows[-1])
         ]
         assert metrics[0] == metrics[1]
+
+
+def test_a_case_that_fails_is_told_and_the_others_go_on(finished, tmp_path, monkeypatch, capsys):
+    train = running.train_seeds
+
+    def failing(**arguments):
+        if arguments["config"].depth == 0:
+            raise TrainingError("actor_loss is not finite")
+        return train(**arguments)
+
+    monkeypatch.setattr(running, "train_seeds", failing)
+    monkeypatch.setitem(STUDIES, "small", SMALL_STUDY)
+    assert main(["study", "small", "--dir", str(tmp_path), "--json"]) == 2
+    shown = capsys.readouterr()
+    assert [row["depth"] for row in json.loads(shown.out)] == [4]
+    assert "point_u_maze-crl-0 failed, the study goes on: actor_loss is not finite" in shown.err
+    assert shown.err.splitlines()[-1].startswith("kilolayer: error: small: point_u_maze-crl-0 could not be trained")
 
 
 def test_results_hold_every_evaluation_and_a_figure(finished, tmp_path):

@@ -26,6 +26,10 @@ from kilolayer.replay import ReplayBuffer
 
 Scalar = Float[Array, ""]
 
+MAX_LOG_RATIO = 20.0
+"""Where a policy has become so much likelier to act as it did, the ratio is held: it would soon not be a number. A narrow
+tanh-Gaussian gets there near its edges with actions that turned out badly, which clipping does not hold back."""
+
 EPOCHS = 4
 """Epochs of a round that have an order of their own; the presets ask for no more, and further ones repeat them."""
 
@@ -242,7 +246,7 @@ class PPO(DeepAgent):
         config = self.config
         mean, log_std = policy(actor, batch.observation, batch.desired_goal)
         log_ratio = tanh_gaussian.log_density(mean, log_std, batch.action) - batch.log_density
-        ratio = jnp.exp(log_ratio)
+        ratio = jnp.exp(jnp.minimum(log_ratio, MAX_LOG_RATIO))
         clipped = jnp.clip(ratio, 1.0 - config.clip_range, 1.0 + config.clip_range)
         surrogate = jnp.minimum(ratio * batch.advantage, clipped * batch.advantage)
         _, own_log_density = tanh_gaussian.sample(mean, log_std, key)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kilolayer.cli.options import parse
-from kilolayer.errors import ConfigurationError, nearest_names
+from kilolayer.errors import ConfigurationError, TrainingError, nearest_names
 from kilolayer.experiments import (
     STUDIES,
     Case,
@@ -74,6 +74,7 @@ def run(arguments: Sequence[str]) -> int:
             print(what, file=sys.stderr)
 
     outcomes: list[Outcome] = []
+    failure: TrainingError | None = None
     try:
         for found in run_study(study, cases, seeds, directory, progress=not options.quiet, tell=tell):
             outcomes += found
@@ -81,9 +82,15 @@ def run(arguments: Sequence[str]) -> int:
     except StudyStoppedError as stopped:
         print(stopped)
         return 128 + stopped.signal
+    except TrainingError as error:
+        if not outcomes:
+            raise
+        failure = error
     _print(study, outcomes, as_json=options.json)
     if not options.json:
         print(f"figure: {figure}")
+    if failure is not None:
+        raise failure
     return 0
 
 

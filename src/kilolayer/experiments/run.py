@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kilolayer.errors import ConfigurationError, RunError
+from kilolayer.errors import ConfigurationError, RunError, TrainingError
 from kilolayer.experiments.study import Case, Outcome, Study, mean_and_error
 from kilolayer.report.style import save
 from kilolayer.training import RunDirectory, SeedGroup, TrainConfig, TrainResult, train_seeds
@@ -79,17 +79,28 @@ def run_study(
     Raises:
         ConfigurationError: if the directory holds a case with other settings or seeds.
         StudyStoppedError: if a signal stopped it.
+        TrainingError: at the end, if a case could not be trained; the others are.
     """
     times: list[float] = []
+    failed: list[str] = []
     for number, case in enumerate(cases):
         left = f"; {_duration(statistics.fmean(times) * (len(cases) - number))} left" if times else ""
         tell(f"{study.name}: case {number + 1} of {len(cases)}, {case.name}, {len(seeds)} seeds{left}")
         began = time.monotonic()
-        outcomes = run_case(case, seeds, Path(directory), progress=progress)
+        try:
+            outcomes = run_case(case, seeds, Path(directory), progress=progress)
+        except TrainingError as error:
+            tell(f"{study.name}: {case.name} failed, the study goes on: {error}")
+            failed.append(case.name)
+            continue
         seconds = time.monotonic() - began
         if seconds > READ_SECONDS:  # it was trained, not only read
             times.append(seconds)
         yield outcomes
+    if failed:
+        raise TrainingError(
+            f"{study.name}: {', '.join(failed)} could not be trained; all other cases are in {directory}"
+        )
 
 
 def _duration(seconds: float) -> str:
