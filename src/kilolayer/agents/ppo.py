@@ -27,8 +27,8 @@ from kilolayer.replay import ReplayBuffer
 Scalar = Float[Array, ""]
 
 MAX_LOG_RATIO = 20.0
-"""Where a policy has become so much likelier to act as it did, the ratio is held: it would soon not be a number. A narrow
-tanh-Gaussian gets there near its edges with actions that turned out badly, which clipping does not hold back."""
+"""Where a policy has become so much likelier to act as it did, its ratio is held: soon it would not be a number. A
+narrow tanh-Gaussian gets there near its edges with actions that turned out badly, which clipping does not hold back."""
 
 EPOCHS = 4
 """Epochs of a round that have an order of their own; the presets ask for no more, and further ones repeat them."""
