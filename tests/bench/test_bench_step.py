@@ -130,6 +130,7 @@ def test_what_cannot_be_measured_is_refused_in_one_line(capsys, arguments, messa
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_measurement_that_fails_says_why():
     with pytest.raises(KilolayerError, match=r"the measurement of form=none, rounds=1 failed: KeyError: 'none'"):
         run_apart("kilolayer.bench.replay:measure", {"form": "none", "rounds": 1})

@@ -139,6 +139,7 @@ def test_other_seeds_and_moments_draw_other_blocks(whole):
     assert all(np.all(a != b) for a, b in [(blocks[0], blocks[1]), (blocks[0], blocks[2]), (blocks[1], blocks[2])])
 
 
+@pytest.mark.slow
 def test_a_policy_is_loaded_from_before_and_after(whole, capsys):
     observation, goal = np.zeros((3, 4)), np.ones((3, 2))
     for step, depth in ((160, 4), (200, 8), (400, 12)):

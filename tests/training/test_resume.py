@@ -133,6 +133,7 @@ def test_a_full_disk_in_the_middle_of_a_save_keeps_the_checkpoint_before(whole, 
     assert_same_state(final_state(whole), final_state(path))
 
 
+@pytest.mark.slow
 def test_a_file_system_without_room_keeps_the_checkpoint_before(whole, tmp_path):
     mount = tmp_path / "small"
     mount.mkdir()
