@@ -139,7 +139,8 @@ def test_only_networks_that_are_shallower_grow():
 # ---- Agents with target networks ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [pytest.param(SAC, marks=pytest.mark.slow), TD3])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [SAC, TD3])
 def test_growing_changes_no_action_no_value_and_no_target_of_a_twin_critic(kind):
     agent = kind(4, 2, 3, batch_size=32, depth=4, width=16, success=jnp.array_equal)
     state, batch, key = random_state(agent), random_batch(), jax.random.key(6)

@@ -346,6 +346,7 @@ def test_mazes_that_are_no_corridor_are_refused(text, line):
 # In motion
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", tasks(), ids=lambda task: type(task).__name__)
 def test_random_actions_lead_to_numbers(task):
     observations, _ = thrash(task, num_envs=64, steps=1000)

@@ -207,6 +207,7 @@ def test_starts_clear_of_walls_and_block():
 # In motion
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task_class", [AntBall, AntPush])
 def test_random_actions_lead_to_numbers(task_class):
     observations, _ = thrash(task_class(), num_envs=64, steps=1000)

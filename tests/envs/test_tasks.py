@@ -165,6 +165,7 @@ def test_sizes_are_the_papers(name: str) -> None:
     assert (paper.observation_size, paper.goal_size, paper.action_size) == sizes
 
 
+@pytest.mark.slow
 @on_short_and_long_rolls
 def test_all_numbers_are_finite(roll: Roll) -> None:
     for leaf in jax.tree.leaves(eqx.filter(roll.history, eqx.is_inexact_array)):
@@ -243,6 +244,7 @@ def same_bits(one: History, other: History) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @on_short_rolls
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(roll: Roll) -> None:
     other = roll.run(jax.random.key(1))

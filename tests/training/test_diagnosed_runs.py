@@ -63,6 +63,7 @@ def test_the_report_draws_them(run):
     assert (run / "figures" / "diagnostics.png").stat().st_size > 20_000
 
 
+@pytest.mark.slow
 def test_an_agent_diagnoses_without_learning(run):
     state = final_state(run)
     policy = kl.load(run)
