@@ -1,6 +1,7 @@
 """What C-learning and quasimetric RL share: goals that any episode achieved, and a tanh-Gaussian actor for them."""
 
 import dataclasses
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from kilolayer.agents.agent import ActionMode, AgentState, Metrics
 from kilolayer.agents.deep_agent import DeepAgent, adam
-from kilolayer.agents.gaussian_policy import alpha_loss, choose, policy
+from kilolayer.agents.gaussian_policy import alpha_loss, choose, policy, scored_by
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ResidualMLP, tanh_gaussian
 from kilolayer.replay import ReplayBuffer, Transitions, sample_transitions
@@ -104,16 +105,7 @@ class AnyGoalAgent(DeepAgent):
             ConfigurationError: for an unknown mode.
         """
         mean, log_std = policy(state.actor, observation, desired_goal)
-
-        def score(actions: Array) -> Array:
-            lead = actions.shape[:-1]
-            return self.score(
-                state.critic,
-                jnp.broadcast_to(observation, (*lead, self.observation_size)),
-                actions,
-                jnp.broadcast_to(desired_goal, (*lead, self.goal_size)),
-            )
-
+        score = scored_by(functools.partial(self.score, state.critic), observation, desired_goal)
         return choose(mean, log_std, key, mode, candidates=self.config.candidates, score=score)
 
     def actor_loss(

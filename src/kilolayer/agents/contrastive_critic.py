@@ -6,17 +6,15 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.agent import AgentState, Diagnostics, Metrics
+from kilolayer.agents.agent import Metrics
 from kilolayer.agents.deep_agent import DeepAgent, Probe
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import (
     Energy,
     ResidualMLP,
     contrastive_metrics,
-    effective_rank,
     logsumexp_penalty,
     loss_function,
-    spread,
 )
 from kilolayer.replay import Batch, ReplayBuffer, sample_hindsight
 
@@ -47,6 +45,8 @@ class ContrastiveAgent(DeepAgent):
 
     Its `config` is a `CRLConfig`.
     """
+
+    ENCODERS = ("phi", "psi")
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be.
@@ -126,12 +126,3 @@ class ContrastiveAgent(DeepAgent):
             "phi": Probe(critic.phi, gradient.phi, state_action),
             "psi": Probe(critic.psi, gradient.psi, batch.desired_goal),
         }
-
-    def diagnose(self, state: AgentState, buffer: ReplayBuffer, key: PRNGKeyArray) -> Diagnostics:
-        """Look into the networks on a batch from the buffer; into the embeddings too."""
-        probes = self.probes(state, buffer, key)
-        found = self.describe(probes)
-        for name in ("phi", "psi"):
-            embeddings = probes[name].network(probes[name].inputs)
-            found |= {f"{name}/effective_rank": effective_rank(embeddings), f"{name}/spread": spread(embeddings)}
-        return found

@@ -1,7 +1,6 @@
 """What all agents share: sizes, deep networks of one template, and a look into them."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import jax
@@ -10,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents.agent import AgentState, Diagnostics, count_parameters
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Architecture, ResidualMLP, block_statistics, gradient_norms
+from kilolayer.nn import Architecture, ResidualMLP, block_statistics, effective_rank, gradient_norms, spread
 from kilolayer.replay import ReplayBuffer
 
 Parameters = TypeVar("Parameters")
@@ -34,6 +33,8 @@ class DeepAgent:
 
     PARTS: ClassVar[tuple[str, ...]] = ("actor", "critic")
     """The parts that this agent's networks play."""
+    ENCODERS: ClassVar[tuple[str, ...]] = ()
+    """Names of networks that put out embeddings, whose rank and spread are looked at too."""
     has_value: ClassVar[bool] = True
     """It can say how near a goal is."""
 
@@ -115,15 +116,14 @@ class DeepAgent:
 
     def diagnose(self, state: AgentState, buffer: ReplayBuffer, key: PRNGKeyArray) -> Diagnostics:
         """Look into the networks on a batch from the buffer (see `kilolayer.nn.diagnostics`)."""
-        return self.describe(self.probes(state, self.prepare(state, buffer), key))
-
-    @staticmethod
-    def describe(probes: Mapping[str, Probe]) -> Diagnostics:
-        """Describe every block of every network."""
+        probes = self.probes(state, self.prepare(state, buffer), key)
         found: Diagnostics = {}
         for name, (network, gradient, inputs) in probes.items():
             by_block = block_statistics(network, inputs) | {"gradient_norm": gradient_norms(gradient)}
             found |= {f"{name}/{what}": value for what, value in by_block.items()}
+        for name in self.ENCODERS:
+            embeddings = probes[name].network(probes[name].inputs)
+            found |= {f"{name}/effective_rank": effective_rank(embeddings), f"{name}/spread": spread(embeddings)}
         return found
 
 

@@ -47,6 +47,21 @@ def choose(
     return best_of(actions, score)
 
 
+def scored_by(
+    q: Callable[[Array, Array, Array], Array],
+    observation: Float[Array, "*batch observation"],
+    desired_goal: Float[Array, "*batch goal"],
+) -> Score:
+    """Return what says how good actions are here, candidates on the leading axis: q(s, a, g)."""
+
+    def score(actions: Float[Array, "candidates *batch action"]) -> Float[Array, "candidates *batch"]:
+        lead = actions.shape[:-1]
+        every_observation = jnp.broadcast_to(observation, (*lead, observation.shape[-1]))
+        return q(every_observation, actions, jnp.broadcast_to(desired_goal, (*lead, desired_goal.shape[-1])))
+
+    return score
+
+
 def best_of(actions: Float[Array, "candidates *batch action"], score: Score) -> Float[Array, "*batch action"]:
     """Return of all candidates the one with the highest score, each batch entry for itself."""
     best = jnp.argmax(score(actions), axis=0)

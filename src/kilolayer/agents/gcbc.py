@@ -8,9 +8,8 @@ from typing import Literal, get_args
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.checks import check_discount, check_finite, check_positive
+from kilolayer.agents.checks import check_choice, check_discount, check_finite, check_positive
 from kilolayer.agents.imitation import ImitationAgent
-from kilolayer.errors import ConfigurationError
 from kilolayer.nn import tanh_gaussian
 
 Exploration = Literal["policy", "random"]
@@ -37,10 +36,7 @@ class GCBCConfig:
         check_finite(self)
         check_discount(self, one_is_valid=True)
         check_positive(self, "actor_learning_rate")
-        if self.exploration not in get_args(Exploration):
-            raise ConfigurationError(
-                f"exploration={self.exploration!r} is unknown; choose one of {', '.join(get_args(Exploration))}"
-            )
+        check_choice(self, "exploration", get_args(Exploration))
 
 
 @dataclasses.dataclass(frozen=True)

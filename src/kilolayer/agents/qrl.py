@@ -19,12 +19,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.agent import Diagnostics, Metrics
+from kilolayer.agents.agent import Metrics
 from kilolayer.agents.any_goal import AnyGoalAgent, goes_on
 from kilolayer.agents.checks import check_counts, check_finite, check_not_negative, check_positive, check_share
 from kilolayer.agents.deep_agent import Probe, adam
 from kilolayer.agents.sparse_reward import mean_where
-from kilolayer.nn import ResidualMLP, check_components, effective_rank, interval_quasimetric, spread
+from kilolayer.nn import ResidualMLP, check_components, interval_quasimetric
 from kilolayer.replay import ReplayBuffer, Transitions
 
 Scalar = Float[Array, ""]
@@ -138,6 +138,8 @@ class QRLState(eqx.Module):
 @dataclasses.dataclass(frozen=True)
 class QRL(AnyGoalAgent):
     """Quasimetric RL for continuous actions. No reward, no discount and no target network is used."""
+
+    ENCODERS = ("state_encoder", "goal_encoder")
 
     config: QRLConfig = QRLConfig()
 
@@ -281,15 +283,6 @@ class QRL(AnyGoalAgent):
             "goal_encoder": Probe(critic.goal_encoder, critic_gradient.goal_encoder, batch.next_achieved_goal),
             "dynamics": Probe(critic.dynamics, critic_gradient.dynamics, state_action),
         }
-
-    def diagnose(self, state: QRLState, buffer: ReplayBuffer, key: PRNGKeyArray) -> Diagnostics:
-        """Look into the networks on a batch from the buffer; into the embeddings too."""
-        probes = self.probes(state, buffer, key)
-        found = self.describe(probes)
-        for name in ("state_encoder", "goal_encoder"):
-            embeddings = probes[name].network(probes[name].inputs)
-            found |= {f"{name}/effective_rank": effective_rank(embeddings), f"{name}/spread": spread(embeddings)}
-        return found
 
 
 def multiplier_loss(log_multipliers: Float[Array, " constraints"], excess: Float[Array, " constraints"]) -> Scalar:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from kilolayer.agents.agent import ActionMode, Metrics
 from kilolayer.agents.checks import check_not_negative, check_positive
 from kilolayer.agents.deep_agent import Probe, adam
-from kilolayer.agents.gaussian_policy import alpha_loss, choose, policy
+from kilolayer.agents.gaussian_policy import alpha_loss, choose, policy, scored_by
 from kilolayer.agents.twin_critic import TwinCritic, TwinCriticAgent, TwinCriticConfig, follow
 from kilolayer.nn import ResidualMLP, tanh_gaussian
 from kilolayer.replay import ReplayBuffer, Transitions
@@ -102,7 +102,7 @@ class SAC(TwinCriticAgent):
             ConfigurationError: for an unknown mode.
         """
         mean, log_std = policy(state.actor, observation, desired_goal)
-        score = self.score(state.critic, observation, desired_goal)
+        score = scored_by(state.critic.least, observation, desired_goal)
         return choose(mean, log_std, key, mode, candidates=self.config.candidates, score=score)
 
     # ---- Learning ------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from kilolayer.agents.agent import ActionMode, Metrics, check_action_mode
 from kilolayer.agents.checks import check_counts, check_not_negative, check_positive
 from kilolayer.agents.deep_agent import Probe, adam
-from kilolayer.agents.gaussian_policy import best_of
+from kilolayer.agents.gaussian_policy import best_of, scored_by
 from kilolayer.agents.twin_critic import TwinCritic, TwinCriticAgent, TwinCriticConfig, critic_input, follow
 from kilolayer.nn import ResidualMLP
 from kilolayer.replay import ReplayBuffer, Transitions
@@ -107,7 +107,7 @@ class TD3(TwinCriticAgent):
         if mode == "stochastic":
             return self.explore(action, key)
         candidates = self.explore(jnp.broadcast_to(action, (self.config.candidates, *action.shape)), key)
-        return best_of(candidates, self.score(state.critic, observation, desired_goal))
+        return best_of(candidates, scored_by(state.critic.least, observation, desired_goal))
 
     def explore(self, action: Float[Array, "*batch action"], key: PRNGKeyArray) -> Float[Array, "*batch action"]:
         """Add noise to actions, within [-1, 1]."""

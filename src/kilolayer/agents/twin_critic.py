@@ -12,7 +12,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from kilolayer.agents.agent import AgentState, Metrics
 from kilolayer.agents.checks import check_counts, check_discount, check_finite, check_positive, check_share
 from kilolayer.agents.deep_agent import DeepAgent, Probe, adam
-from kilolayer.agents.gaussian_policy import Score
 from kilolayer.agents.sparse_reward import Success, mean_where, sparse_reward
 from kilolayer.nn import ResidualMLP
 from kilolayer.replay import ReplayBuffer, Transitions, sample_transitions
@@ -163,24 +162,6 @@ class TwinCriticAgent(DeepAgent):
         """Return the lower Q(s, a, g) at the policy's deterministic action."""
         action = self.deterministic_action(state.actor, observation, desired_goal)
         return state.critic.least(observation, action, desired_goal)
-
-    def score(
-        self,
-        critic: TwinCritic,
-        observation: Float[Array, "*batch observation"],
-        desired_goal: Float[Array, "*batch goal"],
-    ) -> Score:
-        """Return what says how good actions are here, candidates on the leading axis: the lower Q(s, a, g)."""
-
-        def score(actions: Float[Array, "candidates *batch action"]) -> Float[Array, "candidates *batch"]:
-            lead = actions.shape[:-1]
-            return critic.least(
-                jnp.broadcast_to(observation, (*lead, self.observation_size)),
-                actions,
-                jnp.broadcast_to(desired_goal, (*lead, self.goal_size)),
-            )
-
-        return score
 
     # ---- Learning ------------------------------------------------------------------------------------------------
 
