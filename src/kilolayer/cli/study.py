@@ -1,17 +1,20 @@
 """`kilolayer study`: one of the paper's studies, from one command to its table and figure."""
 
 import dataclasses
+import functools
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from kilolayer.cli.options import parse
+from kilolayer.cli.values import nested, values
 from kilolayer.errors import ConfigurationError, TrainingError, nearest_names
 from kilolayer.experiments import (
     STUDIES,
@@ -20,10 +23,15 @@ from kilolayer.experiments import (
     Size,
     Study,
     StudyStoppedError,
+    by_submitit,
+    in_processes,
+    in_turn,
     run_study,
     table,
     write_results,
 )
+from kilolayer.experiments.results import score_text, short_name
+from kilolayer.experiments.run import Workers
 from kilolayer.training import parse_seeds
 
 
@@ -35,14 +43,25 @@ class StudyOptions:
     """The study."""
     size: Size = "cpu"
     """What it is sized for: cpu (2 cores), gpu (one GPU) or paper (the published budget)."""
+    tasks: tuple[str, ...] = ()
+    """Environments to ask the question in, in place of the study's own."""
+    set: tuple[str, ...] = ()
+    """Settings of every case, over the study's own, such as width=128 crl.energy=dot."""
+    limits: bool = False
+    """Take in the greatest depths too, 256 and 1024."""
     seeds: str | None = None
     """Seeds of each case, such as 0..4; None takes as many as the study says."""
-    dir: Path | None = None
-    """Where the runs are kept; None takes runs/study-NAME-SIZE."""
-    results: Path | None = None
-    """Where curves.csv, study.json and the figure are written; None takes the directory of the runs."""
     only: tuple[str, ...] = ()
     """Take only the cases with these labels, such as agent=crl agent=sac depth=4."""
+    jobs: int | None = None
+    """Train so many cases at once, each in a process of its own; None trains one after the other in this process."""
+    submit: tuple[str, ...] = ()
+    """Submit the cases as jobs to a cluster by submitit (an extra), with these parameters, such as cluster=slurm
+    slurm_partition=gpu gpus_per_node=1 timeout_min=600; --jobs is how many may run at once, 16 unless given."""
+    dir: Path | None = None
+    """Where the runs are kept; None takes runs/studies. Studies that have cases in common share their runs."""
+    results: Path | None = None
+    """Where tables, figure and page are written; None takes runs/studies/NAME-SIZE."""
     dry_run: bool = False
     """List the cases, and run nothing."""
     json: bool = False
@@ -56,42 +75,59 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(StudyOptions, arguments, command="study")
     if not options.name:
         for study in STUDIES.values():
-            print(f"{study.name:12} {study.question}")
+            print(f"{study.name:14} {study.question}")
         return 0
     if options.name not in STUDIES:
         raise ConfigurationError(f"study {options.name!r} is unknown; {nearest_names(options.name, STUDIES)}")
     study = STUDIES[options.name]
-    cases = _chosen(study.cases(options.size), options.only)
+    changes = nested(values(options.set, flag="set"))
+    grid = study.grid(options.size, tasks=options.tasks, limits=options.limits, changes=changes)
+    cases = _chosen(grid, options.only)
     if options.dry_run:
         for case in cases:
             print(f"{case.name}: {case.config.total_env_steps:,} env steps")
         return 0
     seeds = tuple(range(study.seeds)) if options.seeds is None else parse_seeds(options.seeds)
-    directory = options.dir or Path("runs") / f"study-{study.name}-{options.size}"
+    return _run(study, cases, seeds, options, command=shlex.join(["kilolayer", "study", *arguments]))
+
+
+def _run(study: Study, cases: Sequence[Case], seeds: Sequence[int], options: StudyOptions, *, command: str) -> int:
+    directory = options.dir or Path("runs") / "studies"
+    results = options.results or directory / f"{study.name}-{options.size}"
+    workers = _workers(options)
 
     def tell(what: str) -> None:
         if not options.quiet:
-            print(what, file=sys.stderr)
+            print(what, file=sys.stderr, flush=True)
 
-    outcomes: list[Outcome] = []
+    found: dict[str, list[Outcome]] = {}
     failure: TrainingError | None = None
     try:
-        for found in run_study(study, cases, seeds, directory, progress=not options.quiet, tell=tell):
-            outcomes += found
-            figure = write_results(study, outcomes, options.results or directory)
+        for outcomes in run_study(study, cases, seeds, directory, workers=workers, tell=tell):
+            found[outcomes[0].case.name] = outcomes
+            in_order = [one for case in cases for one in found.get(case.name, [])]
+            figure = write_results(study, in_order, results, command=command)
     except StudyStoppedError as stopped:
         print(stopped)
         return 128 + stopped.signal
     except TrainingError as error:
-        if not outcomes:
+        if not found:
             raise
         failure = error
-    _print(study, outcomes, as_json=options.json)
+    _print(study, in_order, as_json=options.json)
     if not options.json:
-        print(f"figure: {figure}")
+        print(f"figure: {figure}\npage:   {figure.parent / 'index.html'}")
     if failure is not None:
         raise failure
     return 0
+
+
+def _workers(options: StudyOptions) -> Workers:
+    if options.submit:
+        return by_submitit(options.jobs or 16, values(options.submit, flag="submit"))
+    if options.jobs is not None:
+        return in_processes(options.jobs)
+    return functools.partial(in_turn, progress=not options.quiet)
 
 
 def _chosen(cases: Sequence[Case], only: Sequence[str]) -> list[Case]:
@@ -103,14 +139,11 @@ def _chosen(cases: Sequence[Case], only: Sequence[str]) -> list[Case]:
     wanted: dict[str, set[str]] = {}
     for text in only:
         label, _, value = text.partition("=")
-        values = {str(case.labels[label]) for case in cases if label in case.labels}
-        if value not in values:
-            known = [
-                f"{name}={one}" for name in cases[0].labels for one in dict.fromkeys(c.labels[name] for c in cases)
-            ]
-            raise ConfigurationError(f"only={text!r} names no cases; there are {', '.join(known)}")
+        if value not in {str(case.labels[label]) for case in cases if label in case.labels}:
+            known = dict.fromkeys(f"{name}={one}" for case in cases for name, one in case.labels.items())
+            raise ConfigurationError(f"only={text!r} names no cases; there are {', '.join(sorted(known))}")
         wanted.setdefault(label, set()).add(value)
-    return [case for case in cases if all(str(case.labels[label]) in values for label, values in wanted.items())]
+    return [case for case in cases if all(str(case.labels.get(label)) in chosen for label, chosen in wanted.items())]
 
 
 def _print(study: Study, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
@@ -118,17 +151,11 @@ def _print(study: Study, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    labels = list(outcomes[0].case.labels)
+    labels = list(dict.fromkeys(label for outcome in outcomes for label in outcome.case.labels))
     shown = Table(box=None)
-    for name in (*labels, *(metric.split("/")[-1] for metric in study.metrics), "seconds"):
+    for name in (*labels, *map(short_name, study.metrics), "seconds"):
         shown.add_column(name, justify="left" if name in labels else "right")
     for row in rows:
-        scores = [_with_error(row, metric) for metric in study.metrics]
-        shown.add_row(*(str(row[label]) for label in labels), *scores, f"{row['seconds']:.0f}")
+        scores = [score_text(row, metric) for metric in study.metrics]
+        shown.add_row(*(str(row.get(label, "")) for label in labels), *scores, f"{row['seconds']:.0f}")
     Console().print(shown)
-
-
-def _with_error(row: dict[str, Any], metric: str) -> str:
-    value, error = row[metric], row[f"{metric}_stderr"]
-    digits = 2 if "success" in metric else 1
-    return f"{value:.{digits}f} ± {error:.{digits}f}"

@@ -1,22 +1,29 @@
 """Studies of the paper: each a grid of configurations, a metric and a figure, run by one command."""
 
-from kilolayer.experiments.baselines import BASELINES
-from kilolayer.experiments.run import StudyStoppedError, run_case, run_study, table, write_results
-from kilolayer.experiments.study import Case, Outcome, Size, Study, mean_and_error
-
-STUDIES = {study.name: study for study in (BASELINES,)}
-"""All studies by name."""
+from kilolayer.experiments.jobs import by_submitit, in_processes
+from kilolayer.experiments.results import table, write_results
+from kilolayer.experiments.run import StudyStoppedError, Work, in_turn, run_study
+from kilolayer.experiments.statistics import Interval, bootstrap_interval, interquartile_mean, mean_and_error
+from kilolayer.experiments.studies import STUDIES
+from kilolayer.experiments.study import Case, Measured, Outcome, Scope, Size, Study
 
 __all__ = [
-    "BASELINES",
     "STUDIES",
     "Case",
+    "Interval",
+    "Measured",
     "Outcome",
+    "Scope",
     "Size",
     "Study",
     "StudyStoppedError",
+    "Work",
+    "bootstrap_interval",
+    "by_submitit",
+    "in_processes",
+    "in_turn",
+    "interquartile_mean",
     "mean_and_error",
-    "run_case",
     "run_study",
     "table",
     "write_results",

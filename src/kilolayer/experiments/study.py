@@ -1,14 +1,18 @@
 """What a study is: a grid of configurations, each trained with several seeds, a metric, and a figure."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from kilolayer.training import TrainConfig
+from kilolayer.training import RunDirectory, TrainConfig, default_config
+from kilolayer.training.config import lay
 
 Size = Literal["cpu", "gpu", "paper"]
 """What a study is sized for: 2 CPU cores, one GPU, or the published budget."""
@@ -16,20 +20,76 @@ Size = Literal["cpu", "gpu", "paper"]
 LAST = 5
 """A score is the mean of so many last evaluations, as in the paper."""
 
+Label = str | int | float
+Row = Mapping[str, Label]
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A cell of a study's grid."""
 
-    labels: Mapping[str, str | int]
+    labels: Mapping[str, Label]
     """Where it lies in the grid, such as task, agent and depth."""
     config: TrainConfig
     """Its settings; the seed plays no part."""
 
     @property
     def name(self) -> str:
-        """The labels in one word, for directories."""
+        """The labels in one word."""
         return "-".join(str(value) for value in self.labels.values())
+
+    @property
+    def directory(self) -> str:
+        """A name for its runs that cases with other settings do not have: studies that share a case share its runs."""
+        config = self.config
+        digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:8]
+        env = "maze" if "\n" in config.env else config.env
+        return f"{env}-{config.agent}-d{config.depth}-{digest}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings but the seed, as plain data."""
+        return {name: value for name, value in self.config.to_dict().items() if name != "seed"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scope:
+    """What is asked of a study: its size, and what a user changed."""
+
+    size: Size
+    tasks: tuple[str, ...]
+    settings: Mapping[str, Any]
+    """Of every case, by the study's size."""
+    limits: bool = False
+    """Take the depths in too that are there to show how far it goes."""
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Settings of every case that the user asked for: they come before the study's own."""
+
+    def case(self, labels: Mapping[str, Label], env: str, **settings: Any) -> Case:
+        """Return a case of the grid.
+
+        Args:
+            labels: where it lies.
+            env: its task.
+            settings: fields of `TrainConfig`, over those of the size.
+
+        Raises:
+            ConfigurationError: for a setting that cannot be.
+        """
+        merged: dict[str, Any] = {}
+        for layer in (self.settings, settings, self.changes):
+            lay(layer, over=merged)
+        return Case(labels, default_config(env, **merged))
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What a study found in a trained run, besides what training wrote down."""
+
+    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """A number for each metric."""
+    rows: Sequence[Row] = ()
+    """The data behind the figure, such as a row for each block, or each place of a maze."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +98,18 @@ class Outcome:
 
     case: Case
     seed: int
-    rows: Sequence[Mapping[str, Any]]
-    """Of its metrics.jsonl."""
-    system: Any
-    """Of its system.json: hardware and versions."""
+    run: RunDirectory
+    measured: Measured = Measured()
+
+    @cached_property
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """The rows of its metrics.jsonl."""
+        return self.run.metrics()
+
+    @cached_property
+    def systems(self) -> Sequence[Mapping[str, Any]]:
+        """Hardware and versions, of each start of the run."""
+        return json.loads(self.run.system_file.read_text())
 
     def curve(self, metric: str) -> tuple[Float[np.ndarray, " evaluations"], Float[np.ndarray, " evaluations"]]:
         """Return env steps and values of a metric."""
@@ -49,8 +117,11 @@ class Outcome:
         return np.array([row["env_steps"] for row in known], float), np.array([row[metric] for row in known], float)
 
     def score(self, metric: str) -> float:
-        """Return the mean of a metric over the last evaluations."""
-        return float(self.curve(metric)[1][-LAST:].mean())
+        """Return what the study measured by this name, or the mean of the last evaluations."""
+        if metric in self.measured.scores:
+            return self.measured.scores[metric]
+        values = self.curve(metric)[1]
+        return float(values[-LAST:].mean()) if values.size else np.nan
 
     @property
     def seconds(self) -> float:
@@ -65,18 +136,34 @@ class Study:
     name: str
     question: str
     """One line for lists and pages."""
-    cases: Callable[[Size], Sequence[Case]]
-    """Returns the grid at a size."""
-    seeds: int
-    """How many seeds each case is trained with, unless asked otherwise."""
+    tasks: Mapping[Size, tuple[str, ...]]
+    """Where it is asked, at each size."""
+    settings: Mapping[Size, Mapping[str, Any]]
+    """Of every case, at each size."""
+    cases: Callable[[Scope], Sequence[Case]]
+    """Returns the grid."""
     metrics: tuple[str, ...]
-    """What its table shows, by the names in metrics.jsonl."""
+    """What its table shows, by the names in metrics.jsonl or in what is measured."""
     draw: Callable[[Sequence[Outcome]], Figure]
     """Draws its figure."""
+    measure: Callable[[Outcome], Measured] | None = None
+    """Looks into a trained run for what training does not write down."""
+    seeds: int = 3
+    """How many seeds each case is trained with, unless asked otherwise."""
 
+    def grid(
+        self, size: Size, *, tasks: Sequence[str] = (), limits: bool = False, changes: Mapping[str, Any] | None = None
+    ) -> Sequence[Case]:
+        """Return the cases at a size.
 
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean over seeds and its standard error; the error of a single seed is not a number."""
-    array = np.asarray(values, float)
-    error = array.std(ddof=1) / array.size**0.5 if array.size > 1 else np.nan
-    return float(array.mean()), float(error)
+        Args:
+            size: which.
+            tasks: where to ask the question, in place of the study's own tasks.
+            limits: take the greatest depths in too.
+            changes: settings of every case, over the study's own.
+
+        Raises:
+            ConfigurationError: for an unknown task, or a setting that cannot be.
+        """
+        tasks = tuple(tasks) or self.tasks[size]
+        return self.cases(Scope(size, tasks, self.settings[size], limits, changes or {}))

@@ -237,10 +237,10 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     unread = set(BLOCKS) - set(agent.reads)
     preset = {name: value for name, value in preset.items() if name not in unread}
     merged: dict[str, Any] = {"env": env, "episode_length": spec.episode_length}
-    _lay(preset, over=merged)
+    lay(preset, over=merged)
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    _lay(agent.training(defaults | merged | settings), over=merged)
-    _lay(settings, over=merged)
+    lay(agent.training(defaults | merged | settings), over=merged)
+    lay(settings, over=merged)
     if isinstance(merged.get("grow"), str) and "depth" not in settings:
         merged["depth"] = GrowthSchedule.parse(merged["grow"]).final_depth
     eval_env = merged.get("eval_env")
@@ -255,8 +255,8 @@ def _preset(spec: EnvironmentSpec, variant: str) -> Mapping[str, Any]:
     return spec.training if variant != "paper" or spec.paper_training is None else spec.paper_training
 
 
-def _lay(settings: Mapping[str, Any], *, over: dict[str, Any]) -> None:
-    """Write settings over others; of a block, only the fields that are given."""
+def lay(settings: Mapping[str, Any], *, over: dict[str, Any]) -> None:
+    """Write settings over others, in place; of a block, only the fields that are given."""
     for name, value in settings.items():
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             value = dataclasses.asdict(value)

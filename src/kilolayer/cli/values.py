@@ -1,0 +1,43 @@
+"""NAME=VALUE pairs of the command line as plain data."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kilolayer.errors import ConfigurationError
+
+
+def values(pairs: Sequence[str], *, flag: str) -> dict[str, Any]:
+    """Read pairs such as `width=128`, `crl.energy=dot`, `diagnostics=true`: a value is JSON, or else text.
+
+    Args:
+        pairs: as they were typed.
+        flag: what they followed, for the error.
+
+    Raises:
+        ConfigurationError: for a pair without a name or `=`, or a name that comes twice.
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not name or not equals:
+            raise ConfigurationError(f"{flag}={pair!r} must be NAME=VALUE, such as width=128")
+        if name in found:
+            raise ConfigurationError(f"{flag}: {name} comes twice")
+        try:
+            found[name] = json.loads(text.replace("_", "") if text.replace("_", "").isdigit() else text)
+        except ValueError:
+            found[name] = text
+    return found
+
+
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with `block.field` as a dictionary of the block."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        block, dot, field = name.partition(".")
+        if dot:
+            found.setdefault(block, {})[field] = value
+        else:
+            found[name] = value
+    return found

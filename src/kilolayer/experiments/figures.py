@@ -1,0 +1,123 @@
+"""What the figures of studies are made of: curves over env steps, scores by a number, bars with every seed."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from kilolayer.experiments.results import by_case, short_name
+from kilolayer.experiments.statistics import bootstrap_interval, interquartile_mean, mean_and_error
+from kilolayer.experiments.study import Label, Outcome
+from kilolayer.report.style import BLUE, DARK, GREY, new_figure, tidy
+
+NAMES = {
+    "success_any": "episodes that reach their goal",
+    "success_final": "episodes at their goal at the end",
+    "time_at_goal": "steps at the goal",
+}
+"""Of metrics, for axes."""
+
+
+def metric_name(metric: str) -> str:
+    """Return what to write at an axis."""
+    return NAMES.get(short_name(metric), short_name(metric).replace("_", " "))
+
+
+def values_of(outcomes: Sequence[Outcome], label: str) -> list[Label]:
+    """Return the values of a label, in the order of the grid."""
+    return list(dict.fromkeys(outcome.case.labels[label] for outcome in outcomes if label in outcome.case.labels))
+
+
+def having(outcomes: Sequence[Outcome], **labels: Label) -> list[Outcome]:
+    """Return the outcomes of the cases with these labels."""
+    return [one for one in outcomes if all(one.case.labels.get(name) == value for name, value in labels.items())]
+
+
+def depth_colors(depths: Sequence[Label]) -> dict[Label, str]:
+    """Return a colour for each depth, dark for shallow and light for deep."""
+    shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, len(depths)))
+    return {depth: matplotlib.colors.to_hex(shade) for depth, shade in zip(depths, shades, strict=True)}
+
+
+def draw_curve(axes: Axes, outcomes: Sequence[Outcome], metric: str, *, label: str, color: str) -> None:
+    """Draw a metric of one case over env steps: mean, one standard error, and each seed as a thin line."""
+    if not outcomes:
+        return
+    curves = [outcome.curve(metric) for outcome in outcomes]
+    count = min(len(steps) for steps, _ in curves)
+    steps = curves[0][0][:count]
+    values = np.stack([values[:count] for _, values in curves])
+    mean, error = np.transpose([mean_and_error(column) for column in values.T])
+    for seed in values if len(values) > 1 else ():
+        axes.plot(steps, seed, color=color, linewidth=0.5, alpha=0.45)
+    axes.plot(steps, mean, color=color, linewidth=1.7, label=label)
+    axes.fill_between(steps, mean - np.nan_to_num(error), mean + np.nan_to_num(error), color=color, alpha=0.18, lw=0)
+
+
+def finish_curves(axes: Axes, title: str, metric: str) -> None:
+    """Label axes with curves over env steps."""
+    if "success" in metric:
+        axes.set_ylim(-0.03, 1.03)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    tidy(axes, title, "env steps", metric_name(metric))
+
+
+def draw_scores_over(
+    axes: Axes, outcomes: Sequence[Outcome], label: str, metric: str, *, name: str = "", color: str = BLUE
+) -> None:
+    """Draw scores over a label that is a number, on a scale of powers of two: mean, its error, and every seed."""
+    cases = sorted(by_case(outcomes), key=lambda own: float(own[0].case.labels[label]))
+    places = [float(own[0].case.labels[label]) for own in cases]
+    scores = [[one.score(metric) for one in own] for own in cases]
+    mean, error = np.transpose([mean_and_error(values) for values in scores])
+    axes.errorbar(places, mean, np.nan_to_num(error), color=color, marker="o", markersize=4, capsize=3, label=name)
+    for place, values in zip(places, scores, strict=True):
+        axes.plot([place] * len(values), values, ".", color=color, alpha=0.4, markersize=5, zorder=1)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.minorticks_off()
+
+
+def draw_bars(
+    axes: Axes, groups: Mapping[str, Sequence[Outcome]], metric: str, *, colors: Mapping[str, str] | None = None
+) -> None:
+    """Draw a bar for each group, as long as its interquartile mean, with the 95 % interval and every seed."""
+    for place, (name, own) in enumerate(groups.items()):
+        scores = np.array([one.score(metric) for one in own])
+        middle = float(interquartile_mean(scores[:, None]))
+        low, high = bootstrap_interval(scores)
+        color = (colors or {}).get(name, BLUE)
+        axes.barh(place, middle, color=color, alpha=0.55, height=0.66)
+        axes.plot([low, high], [place, place], color=DARK, linewidth=1.6)
+        axes.plot(scores, np.full(scores.size, place), "o", color=DARK, markersize=3, alpha=0.6)
+    axes.set_yticks(range(len(groups)), list(groups), fontsize=8)
+    axes.invert_yaxis()
+    axes.axvline(0.0, color=GREY, linewidth=0.6)
+
+
+def with_caption(figure: Figure, outcomes: Sequence[Outcome], what: str) -> Figure:
+    """Write above a figure what it shows, and of how many seeds; returns it."""
+    count = len({outcome.seed for outcome in outcomes})
+    figure.suptitle(f"{what}; {count} seed{'s' if count > 1 else ''}", fontsize=9)
+    return figure
+
+
+def with_legend(figure: Figure, axes: Axes) -> None:
+    """Put the legend of some axes beside the figure."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
+
+
+def curves_by_depth(outcomes: Sequence[Outcome], metric: str) -> Figure:
+    """Draw a panel for each task, and a curve for each depth."""
+    tasks, depths = values_of(outcomes, "task"), values_of(outcomes, "depth")
+    figure = new_figure(4.4 * len(tasks) + 1.2, 3.4)
+    grid = figure.subplots(1, len(tasks), squeeze=False)[0]
+    for axes, task in zip(grid, tasks, strict=True):
+        for depth, color in depth_colors(depths).items():
+            draw_curve(axes, having(outcomes, task=task, depth=depth), metric, label=f"depth {depth}", color=color)
+        finish_curves(axes, str(task), metric)
+    with_legend(figure, grid[0])
+    return figure
