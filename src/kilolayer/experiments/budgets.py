@@ -1,6 +1,6 @@
 """What the sizes of studies come to, for studies that have no reason to differ."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kilolayer.experiments.study import Case, Scope, Size
@@ -27,9 +27,9 @@ LIMITS = (256, 1024)
 """Depths beyond those of the figures."""
 
 
-def by_depth(scope: Scope) -> list[Case]:
-    """Return every task at every depth: the grid of several studies, which share its runs."""
-    depths = DEPTHS[scope.size] + (LIMITS if scope.limits else ())
+def by_depth(scope: Scope, depths: Sequence[int] = ()) -> list[Case]:
+    """Return every task at every depth, or at some: the grid of several studies, which share its runs."""
+    depths = depths or DEPTHS[scope.size] + (LIMITS if scope.limits else ())
     return [
         scope.case({"task": task, "depth": depth}, task, depth=depth, diagnostics=True)
         for task in scope.tasks
