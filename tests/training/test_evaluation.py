@@ -72,6 +72,18 @@ def test_episodes_run_from_reset_to_end_with_the_goal_they_began_with(setup):
     assert not np.array_equal(run.achieved_goal, other.achieved_goal)
 
 
+def test_steps_are_kept_when_asked_for(setup):
+    state, key = init_state(setup).agent, jax.random.key(0)
+    plain = run_episodes(setup.agent, state, setup.eval_environment, key, num_episodes=3)
+    run = run_episodes(setup.agent, state, setup.eval_environment, key, num_episodes=3, keep_steps=True)
+    assert plain.steps is None
+    np.testing.assert_array_equal(run.achieved_goal, plain.achieved_goal)
+    np.testing.assert_array_equal(run.steps.observation[..., :2], run.achieved_goal[:-1])  # a point sees its place
+    np.testing.assert_array_equal(run.steps.desired_goal, np.tile(run.desired_goal, (20, 1, 1)))
+    action = setup.agent.act(state, run.steps.observation, run.steps.desired_goal, key)
+    np.testing.assert_allclose(run.steps.action, action, rtol=1e-5, atol=1e-6)
+
+
 @dataclasses.dataclass(frozen=True)
 class Expert:
     """Pushes straight towards the goal, and brakes."""

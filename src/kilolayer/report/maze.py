@@ -36,13 +36,21 @@ class ValueMap:
         """Spearman's correlation of value with minus the distance: 1 if the critic ranks all places rightly."""
         return float(scipy.stats.spearmanr(self.value, -self.distance).statistic)
 
+    @property
+    def euclidean_correlation(self) -> float:
+        """Spearman's correlation of value with minus the straight-line distance: 1 if walls play no part in it."""
+        straight = np.linalg.norm(self.points - self.goal, axis=-1)
+        return float(scipy.stats.spearmanr(self.value, -straight).statistic)
 
-def value_map(policy: Policy, environment: Environment, goal: Float[np.ndarray, "2"]) -> ValueMap:
-    """Ask the critic of `policy` about every reachable place of a maze."""
+
+def value_map(
+    policy: Policy, environment: Environment, goal: Float[np.ndarray, "2"], *, per_cell: int = POINTS_PER_CELL
+) -> ValueMap:
+    """Ask the critic of `policy` about the reachable places of a maze, `per_cell` to a cell's edge."""
     task = environment.task
     assert isinstance(task, MazeTask)
-    points = free_points(task.maze, task.clearance, per_cell=POINTS_PER_CELL)
-    distance = shortest_paths(task.maze, task.clearance, goal, per_cell=POINTS_PER_CELL)
+    points = free_points(task.maze, task.clearance, per_cell=per_cell)
+    distance = shortest_paths(task.maze, task.clearance, goal, per_cell=per_cell)
     reachable = np.isfinite(distance)
     points, distance = points[reachable], distance[reachable]
     observations = jax.vmap(task.observations_at)(points.astype(np.float32))
@@ -89,12 +97,19 @@ def draw_paths(axes: Axes, maze: Maze, episodes: Episodes) -> None:
 
 
 def draw_field(
-    axes: Axes, maze: Maze, points: np.ndarray, field: np.ndarray, goal: np.ndarray, title: str
+    axes: Axes,
+    maze: Maze,
+    points: np.ndarray,
+    field: np.ndarray,
+    goal: np.ndarray,
+    title: str,
+    *,
+    per_cell: int = POINTS_PER_CELL,
 ) -> AxesImage:
     """Draw a number for every point as colour, bright is near."""
     rows, columns = maze.walls.shape
-    grid = np.full((rows * POINTS_PER_CELL, columns * POINTS_PER_CELL), np.nan)
-    cells = np.round((points / maze.cell_size + 0.5) * POINTS_PER_CELL - 0.5).astype(int)
+    grid = np.full((rows * per_cell, columns * per_cell), np.nan)
+    cells = np.round((points / maze.cell_size + 0.5) * per_cell - 0.5).astype(int)
     grid[cells[:, 0], cells[:, 1]] = field
     draw_walls(axes, maze)
     half = 0.5 * maze.cell_size

@@ -14,6 +14,15 @@ from kilolayer.envs import Environment
 METRICS = ("time_at_goal", "success_any", "success_final", "return", "episode_length")
 
 
+class Steps(eqx.Module):
+    """What the policy saw and did in each step."""
+
+    observation: Float[Array, "length episodes observation"]
+    action: Float[Array, "length episodes action"]
+    desired_goal: Float[Array, "length episodes goal"]
+    """As it was in that step: some tasks have goals that move."""
+
+
 class Episodes(eqx.Module):
     """One episode of each environment, step by step. What lies behind an episode's end is not part of it."""
 
@@ -26,6 +35,8 @@ class Episodes(eqx.Module):
     """The step belongs to the episode."""
     finite: Bool[Array, ""]
     """All observations and actions of the episodes are finite numbers."""
+    steps: Steps | None = None
+    """None unless asked for: it takes far more memory than all else."""
 
     def metrics(self) -> dict[str, Float[np.ndarray, " episodes"]]:
         """Return for each episode what `METRICS` names: steps at the goal, at least one, the last one, the sum of
@@ -43,7 +54,7 @@ class Episodes(eqx.Module):
         return {name: values[name].astype(np.float64) for name in METRICS}
 
 
-@functools.partial(jax.jit, static_argnames=("agent", "environment", "num_episodes", "mode"))
+@functools.partial(jax.jit, static_argnames=("agent", "environment", "num_episodes", "mode", "keep_steps"))
 def run_episodes(
     agent: Agent,
     agent_state: AgentState,
@@ -52,20 +63,24 @@ def run_episodes(
     *,
     num_episodes: int,
     mode: ActionMode = "deterministic",
+    keep_steps: bool = False,
 ) -> Episodes:
-    """Run `num_episodes` episodes side by side, each once from reset to end."""
+    """Run `num_episodes` episodes side by side, each once from reset to end; with `keep_steps`, keep what was seen and
+    done.
+    """
     reset_key, act_key = jax.random.split(key)
     start = environment.reset(reset_key, num_episodes)
 
     def step(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, tuple]:
         state, alive = carry
         action = agent.act(agent_state, state.observation, state.desired_goal, key, mode)
+        seen = Steps(state.observation, action, state.desired_goal) if keep_steps else None
         state, result = environment.step(state, action)
         finite = jnp.isfinite(result.observation).all(axis=-1) & jnp.isfinite(action).all(axis=-1)
-        record = (result.achieved_goal, result.success, result.reward, alive, jnp.all(finite | ~alive))
+        record = (result.achieved_goal, result.success, result.reward, alive, jnp.all(finite | ~alive), seen)
         return (state, alive & ~result.done), record
 
-    _, (achieved_goal, success, reward, alive, finite) = jax.lax.scan(
+    _, (achieved_goal, success, reward, alive, finite, steps) = jax.lax.scan(
         step, (start, jnp.ones(num_episodes, bool)), jax.random.split(act_key, environment.episode_length)
     )
     return Episodes(
@@ -75,6 +90,7 @@ def run_episodes(
         reward=reward,
         alive=alive,
         finite=jnp.all(finite),
+        steps=steps,
     )
 
 
