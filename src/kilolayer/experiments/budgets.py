@@ -35,3 +35,10 @@ def by_depth(scope: Scope, depths: Sequence[int] = ()) -> list[Case]:
         for task in scope.tasks
         for depth in depths
     ]
+
+
+def shallow_and_deep(scope: Scope) -> list[Case]:
+    """Return every task at two depths, for studies that look into what training left: their runs are those of the
+    grid of depths. At the paper's size the depths are those that it sets beside each other.
+    """
+    return by_depth(scope, (4, 64) if scope.size == "paper" else SHALLOW_AND_DEEP)

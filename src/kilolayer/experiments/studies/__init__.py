@@ -2,9 +2,12 @@
 
 from kilolayer.experiments.studies.baselines import BASELINES
 from kilolayer.experiments.studies.depth import DEPTH
+from kilolayer.experiments.studies.norms import NORMS
+from kilolayer.experiments.studies.representation import REPRESENTATION
+from kilolayer.experiments.studies.value_map import VALUE_MAP
 from kilolayer.experiments.study import Study
 
-STUDIES: dict[str, Study] = {study.name: study for study in (DEPTH, BASELINES)}
+STUDIES: dict[str, Study] = {study.name: study for study in (DEPTH, BASELINES, VALUE_MAP, REPRESENTATION, NORMS)}
 """All studies by name."""
 
-__all__ = ["BASELINES", "DEPTH", "STUDIES"]
+__all__ = ["BASELINES", "DEPTH", "NORMS", "REPRESENTATION", "STUDIES", "VALUE_MAP"]
