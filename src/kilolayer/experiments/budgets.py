@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kilolayer.errors import ConfigurationError
 from kilolayer.experiments.study import Case, Scope, Size
 
 METRICS = ("eval/success_any", "eval/time_at_goal")
@@ -35,3 +36,20 @@ def by_depth(scope: Scope, depths: Sequence[int] = ()) -> list[Case]:
         for task in scope.tasks
         for depth in depths
     ]
+
+
+def refuse_changes(scope: Scope, *settings: str) -> None:
+    """Refuse that a user sets what a study varies, or what would undo it.
+
+    Args:
+        scope: what was asked.
+        settings: such as depth, or crl.actor_depth.
+
+    Raises:
+        ConfigurationError: naming the first of the settings that was changed.
+    """
+    for setting in settings:
+        block, _, field = setting.rpartition(".")
+        changes = scope.changes.get(block, {}) if block else scope.changes
+        if field in changes:
+            raise ConfigurationError(f"{setting}={changes[field]} is what this study sets itself; leave it out")

@@ -1,10 +1,14 @@
 """The studies, each in a file of its own."""
 
+from kilolayer.experiments.studies.ablation import ABLATION
+from kilolayer.experiments.studies.actor_critic import ACTOR_CRITIC
 from kilolayer.experiments.studies.baselines import BASELINES
+from kilolayer.experiments.studies.batch import BATCH
 from kilolayer.experiments.studies.depth import DEPTH
+from kilolayer.experiments.studies.width import WIDTH
 from kilolayer.experiments.study import Study
 
-STUDIES: dict[str, Study] = {study.name: study for study in (DEPTH, BASELINES)}
+STUDIES: dict[str, Study] = {study.name: study for study in (DEPTH, WIDTH, ACTOR_CRITIC, BATCH, ABLATION, BASELINES)}
 """All studies by name."""
 
-__all__ = ["BASELINES", "DEPTH", "STUDIES"]
+__all__ = ["ABLATION", "ACTOR_CRITIC", "BASELINES", "BATCH", "DEPTH", "STUDIES", "WIDTH"]
