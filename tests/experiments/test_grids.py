@@ -15,6 +15,7 @@ from kilolayer.experiments import STUDIES
 from kilolayer.experiments.studies.ablation import changes_of
 from kilolayer.experiments.studies.actor_critic import paper_cells
 from kilolayer.experiments.studies.width import TOLERANCE
+from kilolayer.nn import tanh_gaussian
 from kilolayer.training import Setup
 
 SIZES = ("cpu", "gpu", "paper")
@@ -154,6 +155,14 @@ def test_an_ablation_differs_from_the_base_in_what_it_says_alone(size):
         change = changes[case.labels["changed"], case.labels["to"]]
         assert difference(case, base) == flat(change.settings), case.name
         assert len(change.settings) == 1
+
+
+def test_no_policy_has_as_little_entropy_as_the_ablation_without_asks_for():
+    """The narrowest spread, around actions at the edge, where the tanh's correction is largest."""
+    agent = agent_of(at("ablation")["entropy", "none"])
+    narrowest = 0.5 * np.log(2.0 * np.pi * np.e) + tanh_gaussian.LOG_STD_MIN
+    least = agent.action_size * (narrowest + np.log(tanh_gaussian.SATURATION_EPSILON))
+    assert agent.target_entropy < 1.1 * least
 
 
 def test_an_ablation_of_what_the_base_has_is_left_out():

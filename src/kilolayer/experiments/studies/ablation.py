@@ -76,7 +76,7 @@ def changes_of(base: TrainConfig) -> list[Change]:
         Change("actor_goals", "resampled", {"crl": {"actor_goals": "resampled"}}, at_cpu=False),
         Change("entropy", "higher", {"crl": {"target_entropy": 0.0}}),
         Change("entropy", "lower", {"crl": {"target_entropy": -1.0}}, at_cpu=False),
-        # The least entropy of a policy, by the bounds of its spread and of the tanh, is about -17: alpha only sinks, at once.
+        # No policy gets below -17, by the bounds of its spread and of the tanh: alpha only sinks, and at once.
         Change("entropy", "none", {"crl": {"target_entropy": -20.0, "alpha_learning_rate": 0.1}}),
     )
     return [change for change in changes if change.made_to(base) != base]
