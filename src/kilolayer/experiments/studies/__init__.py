@@ -1,13 +1,31 @@
 """The studies, each in a file of its own."""
 
+from kilolayer.experiments.studies.ablation import ABLATION
+from kilolayer.experiments.studies.actor_critic import ACTOR_CRITIC
 from kilolayer.experiments.studies.baselines import BASELINES
+from kilolayer.experiments.studies.batch import BATCH
 from kilolayer.experiments.studies.depth import DEPTH
 from kilolayer.experiments.studies.norms import NORMS
 from kilolayer.experiments.studies.representation import REPRESENTATION
 from kilolayer.experiments.studies.value_map import VALUE_MAP
+from kilolayer.experiments.studies.width import WIDTH
 from kilolayer.experiments.study import Study
 
-STUDIES: dict[str, Study] = {study.name: study for study in (DEPTH, BASELINES, VALUE_MAP, REPRESENTATION, NORMS)}
+STUDIES: dict[str, Study] = {
+    study.name: study
+    for study in (DEPTH, WIDTH, ACTOR_CRITIC, BATCH, ABLATION, BASELINES, VALUE_MAP, REPRESENTATION, NORMS)
+}
 """All studies by name."""
 
-__all__ = ["BASELINES", "DEPTH", "NORMS", "REPRESENTATION", "STUDIES", "VALUE_MAP"]
+__all__ = [
+    "ABLATION",
+    "ACTOR_CRITIC",
+    "BASELINES",
+    "BATCH",
+    "DEPTH",
+    "NORMS",
+    "REPRESENTATION",
+    "STUDIES",
+    "VALUE_MAP",
+    "WIDTH",
+]
