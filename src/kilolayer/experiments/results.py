@@ -66,15 +66,19 @@ def table(study: Study, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """Return a row for each case: its labels, then for each metric what it is over seeds; then seconds, and seeds.
 
     METRIC is the mean, METRIC_stderr its standard error, METRIC_iqm the interquartile mean, METRIC_low and METRIC_high
-    its 95 % interval by the bootstrap.
+    its 95 % interval by the bootstrap. Where seeds have no such score (it is not a number), mean and error are those of
+    the others, METRIC_seeds is how many these are, and there is no interval.
     """
     rows = []
     for own in by_case(outcomes):
         row: dict[str, Any] = dict(own[0].case.labels)
         for metric in study.metrics:
             scores = np.array([outcome.score(metric) for outcome in own])
-            row[metric], row[f"{metric}_stderr"] = mean_and_error(scores)
-            if not np.isnan(scores).any():
+            known = scores[~np.isnan(scores)]
+            row[metric], row[f"{metric}_stderr"] = mean_and_error(known) if known.size else (np.nan, np.nan)
+            if known.size < scores.size:
+                row[f"{metric}_seeds"] = known.size
+            else:
                 row[f"{metric}_iqm"] = float(interquartile_mean(scores[:, None]))
                 row[f"{metric}_low"], row[f"{metric}_high"] = bootstrap_interval(scores)
         rows.append(row | {"seconds": round(max(outcome.seconds for outcome in own), 1), "seeds": len(own)})
@@ -107,10 +111,17 @@ def describe(study: Study, outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def score_text(row: Mapping[str, Any], metric: str) -> str:
-    """Return mean and standard error of a row of the table, for people."""
+    """Return mean and standard error of a row of the table, for people, and of how many seeds if some have no score."""
     value, error = row[metric], row[f"{metric}_stderr"]
-    digits = 1 if abs(value) >= 10.0 else 2
-    return f"{value:.{digits}f}" + ("" if np.isnan(error) else f" ± {error:.{digits}f}")
+    missing = f" ({row[f'{metric}_seeds']} of {row['seeds']} seeds)" if row.get(f"{metric}_seeds") else ""
+    return number_text(value) + ("" if np.isnan(error) else f" ± {number_text(error, like=value)}") + missing
+
+
+def number_text(value: float, *, like: float | None = None) -> str:
+    """Return a number for people, with the digits of one that is `like` it in size; a dash if it is not a number."""
+    size = abs(value if like is None else like)
+    digits = 0 if size >= 1000.0 else 1 if size >= 10.0 else 2
+    return "-" if np.isnan(value) else f"{value:,.{digits}f}"
 
 
 def short_name(metric: str) -> str:
@@ -129,7 +140,7 @@ def _page(study: Study, outcomes: Sequence[Outcome], description: Mapping[str, A
     ]
     header = [", ".join(labels), *(text for metric in metrics for text in (metric, "IQM, 95 % interval")), "seconds"]
     seeds = [
-        [own[0].case.name, *(", ".join(f"{one.score(metric):.3g}" for one in own) for metric in study.metrics)]
+        [own[0].case.name, *("; ".join(number_text(one.score(metric)) for one in own) for metric in study.metrics)]
         for own in by_case(outcomes)
     ]
     files = [f'<a href="{name}">{name}</a>' for name in (*data_tables(study, outcomes), DESCRIPTION, figure.name)]
@@ -163,9 +174,8 @@ def _page(study: Study, outcomes: Sequence[Outcome], description: Mapping[str, A
 def _interval_text(row: Mapping[str, Any], metric: str) -> str:
     if f"{metric}_iqm" not in row:
         return ""
-    digits = 1 if abs(row[metric]) >= 10.0 else 2
-    middle, low, high = (row[f"{metric}_{name}"] for name in ("iqm", "low", "high"))
-    return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    middle, low, high = (number_text(row[f"{metric}_{name}"], like=row[metric]) for name in ("iqm", "low", "high"))
+    return f"{middle} [{low}, {high}]"
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from kilolayer.envs.tasks.ant_objects import AntBall, AntPush
 from kilolayer.envs.tasks.arm import ArmBinpick, ArmGrasp, ArmPush, ArmReach
 from kilolayer.envs.tasks.half_cheetah import HalfCheetah
 from kilolayer.envs.tasks.humanoid import Humanoid
-from kilolayer.envs.tasks.point_maze import DiscretePointMaze, PointMaze
+from kilolayer.envs.tasks.point_maze import DiscretePointMaze, PointCorridor, PointMaze
 from kilolayer.envs.tasks.pusher import Pusher
 from kilolayer.envs.tasks.reacher import Reacher
 
@@ -22,6 +22,7 @@ __all__ = [
     "DiscretePointMaze",
     "HalfCheetah",
     "Humanoid",
+    "PointCorridor",
     "PointMaze",
     "Pusher",
     "Reacher",

@@ -1,7 +1,6 @@
 """The ant: walk somewhere, find the way through a maze, join short ways into long ones."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -9,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from kilolayer.envs.corridor import Corridor
 from kilolayer.envs.maze import Maze
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
 from kilolayer.envs.walls import add_walls
@@ -193,70 +193,32 @@ class AntMaze(Ant):
 class AntCorridor(AntMaze):
     """Walk a few cells along a corridor, from anywhere in it: short ways that an agent can learn to join.
 
-    A distance k is drawn from `distances`, each as likely as any other; then, evenly, a cell p_i of the corridor p_0
-    (the start cell), ..., p_L, such that p_{i+k} exists. The episode begins at the centre of p_i, with the noise of
-    `Ant` on all but x and y, and its goal is the centre of p_{i+k}: always forward. All else is as in `AntMaze`.
+    An episode begins at the centre of a cell, with the noise of `Ant` on all but x and y, and its goal is the centre of
+    a cell farther along: always forward, and one of `distances` cells away (`Corridor.draw_pair`). All else is as in
+    `AntMaze`.
 
     Source: the paper's study of stitching: in the `u` maze it trains on distances up to 3 and evaluates on the cells
     4, 5 and 6 from the start (layout `u_eval`).
 
     Args:
         maze: a single corridor with its start cell at one end; its goal cells play no part.
-        distances: ways between start and goal, in cells, each from 1 to the corridor's length L.
+        distances: ways between start and goal, in cells, each from 1 to the corridor's length.
         variant: `"default"`, or `"paper"`, as for `AntMaze`.
 
     Raises:
-        ConfigurationError: as `AntMaze`; for a maze that is no single corridor; for distances that are none, that
-            repeat, or that the corridor does not have.
+        ConfigurationError: as `AntMaze` and `Corridor`.
     """
 
     def __init__(self, maze: Maze, distances: Sequence[int], variant: str = "default") -> None:
         super().__init__(maze, variant)
-        self.distances = tuple(distances)
-        length = len(self.path) - 1
-        if not self.distances:
-            raise ConfigurationError(f"distances are none; list at least one from 1 to {length} cells")
-        for number, distance in enumerate(self.distances):
-            if not 1 <= distance <= length:
-                raise ConfigurationError(
-                    f"distances={list(self.distances)}: {distance} must be from 1 to {length}, the corridor's length "
-                    "in cells"
-                )
-            if distance in self.distances[:number]:
-                raise ConfigurationError(f"distances={list(self.distances)}: {distance} is listed twice")
-
-    @cached_property
-    def path(self) -> Int[np.ndarray, "cells 2"]:
-        """Row and column of the corridor's cells, from the start cell to the far end.
-
-        Raises:
-            ConfigurationError: if the maze is no single corridor.
-        """
-        if len(self.maze.start_cells) > 1:
-            raise ConfigurationError(
-                f"the maze has {len(self.maze.start_cells)} starts; a corridor has one 'R', at one end"
-            )
-        lengths = self.maze.path_lengths(self.maze.start_cells)[tuple(self.maze.free_cells.T)]
-        order = np.argsort(lengths, kind="stable")
-        # A corridor has one cell at each distance from its end. Where it forks, or runs on behind the start, two cells
-        # are equally far; a cell that no way leads to has length -1.
-        for cell, length, expected in zip(self.maze.free_cells[order], lengths[order], range(len(order)), strict=True):
-            if length != expected:
-                row, column = cell + 1
-                raise ConfigurationError(
-                    f"maze line {row}, column {column}: this cell makes the maze more than a single corridor "
-                    "that begins at 'R'"
-                )
-        return self.maze.free_cells[order]
+        self.corridor = Corridor(maze, tuple(distances))
 
     def reset(self, key: PRNGKeyArray) -> tuple[Start, Float[Array, "2"]]:
         """Draw a start and a goal farther along the corridor."""
-        start_key, distance_key, cell_key = jax.random.split(key, 3)
-        centres = jnp.asarray(self.maze.centres(self.path))
-        distance = jax.random.choice(distance_key, jnp.asarray(self.distances))
-        cell = jax.random.randint(cell_key, (), 0, len(self.path) - distance)
+        start_key, pair_key = jax.random.split(key)
+        place, goal = self.corridor.draw_pair(pair_key)
         start = self.draw_start(start_key)
-        return Start(qpos=start.qpos.at[:2].set(centres[cell]), qvel=start.qvel), centres[cell + distance]
+        return Start(qpos=start.qpos.at[:2].set(place), qvel=start.qvel), goal
 
 
 def stop_at_obstacles(spec: mujoco.MjSpec) -> None:

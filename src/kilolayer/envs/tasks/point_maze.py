@@ -1,12 +1,14 @@
 """Point mazes: drive a disc to a cell of a maze."""
 
 import dataclasses
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from kilolayer.envs.corridor import Corridor
 from kilolayer.envs.engines.point import PointPhysics
 from kilolayer.envs.maze import Maze
 from kilolayer.errors import ConfigurationError
@@ -61,7 +63,11 @@ class PointMaze:
     def _start(self, key: PRNGKeyArray) -> PointPhysics:
         """Draw a place around a start cell's centre, and a small velocity."""
         cell_key, place_key, speed_key = jax.random.split(key, 3)
-        centre = jax.random.choice(cell_key, jnp.asarray(self.maze.centres(self.maze.start_cells)))
+        centres = jnp.asarray(self.maze.centres(self.maze.start_cells))
+        return self._around(jax.random.choice(cell_key, centres), place_key, speed_key)
+
+    def _around(self, centre: Float[Array, "2"], place_key: PRNGKeyArray, speed_key: PRNGKeyArray) -> PointPhysics:
+        """Draw a place around a cell's centre, and a small velocity."""
         noise = jax.random.uniform(place_key, (2,), minval=-self.start_noise, maxval=self.start_noise)
         return PointPhysics(position=centre + noise, velocity=self.start_speed * jax.random.normal(speed_key, (2,)))
 
@@ -106,6 +112,40 @@ class PointMaze:
     def failed(self, physics: PointPhysics) -> Bool[Array, ""]:
         """Return False: nothing can go wrong."""
         return jnp.zeros((), bool)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PointCorridor(PointMaze):
+    """Drive a few cells along a corridor, from anywhere in it: short ways that an agent can learn to join.
+
+    An episode begins near the centre of a cell, and its goal is the centre of a cell farther along: always forward,
+    and one of `distances` cells away (`Corridor.draw_pair`). All else is as in `PointMaze`.
+
+    Source: the paper's study of stitching, whose robot is an ant (`AntCorridor`).
+    """
+
+    distances: tuple[int, ...] = dataclasses.field(kw_only=True)
+    """Ways between start and goal, in cells, each from 1 to the corridor's length."""
+
+    def __post_init__(self) -> None:
+        """Refuse starts inside walls, and what is no corridor.
+
+        Raises:
+            ConfigurationError: as `PointMaze` and `Corridor`.
+        """
+        super().__post_init__()
+        _ = self.corridor
+
+    @cached_property
+    def corridor(self) -> Corridor:
+        """Its cells in order, and the pairs that are drawn."""
+        return Corridor(self.maze, self.distances)
+
+    def reset(self, key: PRNGKeyArray) -> tuple[PointPhysics, Float[Array, "2"]]:
+        """Draw a start and a goal farther along the corridor."""
+        pair_key, place_key, speed_key = jax.random.split(key, 3)
+        centre, goal = self.corridor.draw_pair(pair_key)
+        return self._around(centre, place_key, speed_key), goal
 
 
 PUSHES = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)], np.float32)

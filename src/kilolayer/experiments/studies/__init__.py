@@ -4,16 +4,30 @@ from kilolayer.experiments.studies.ablation import ABLATION
 from kilolayer.experiments.studies.actor_critic import ACTOR_CRITIC
 from kilolayer.experiments.studies.baselines import BASELINES
 from kilolayer.experiments.studies.batch import BATCH
+from kilolayer.experiments.studies.cost import COST
 from kilolayer.experiments.studies.depth import DEPTH
 from kilolayer.experiments.studies.norms import NORMS
 from kilolayer.experiments.studies.representation import REPRESENTATION
+from kilolayer.experiments.studies.stitching import STITCHING
 from kilolayer.experiments.studies.value_map import VALUE_MAP
 from kilolayer.experiments.studies.width import WIDTH
 from kilolayer.experiments.study import Study
 
 STUDIES: dict[str, Study] = {
     study.name: study
-    for study in (DEPTH, WIDTH, ACTOR_CRITIC, BATCH, ABLATION, BASELINES, VALUE_MAP, REPRESENTATION, NORMS)
+    for study in (
+        DEPTH,
+        WIDTH,
+        ACTOR_CRITIC,
+        BATCH,
+        ABLATION,
+        BASELINES,
+        STITCHING,
+        VALUE_MAP,
+        REPRESENTATION,
+        NORMS,
+        COST,
+    )
 }
 """All studies by name."""
 
@@ -22,9 +36,11 @@ __all__ = [
     "ACTOR_CRITIC",
     "BASELINES",
     "BATCH",
+    "COST",
     "DEPTH",
     "NORMS",
     "REPRESENTATION",
+    "STITCHING",
     "STUDIES",
     "VALUE_MAP",
     "WIDTH",
