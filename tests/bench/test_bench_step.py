@@ -122,3 +122,16 @@ def test_what_cannot_be_measured_is_refused_in_one_line(capsys, arguments, messa
 def test_a_measurement_that_fails_says_why():
     with pytest.raises(KilolayerError, match=r"the measurement of form=none, rounds=1 failed: KeyError: 'none'"):
         run_apart("kilolayer.bench.replay:measure", {"form": "none", "rounds": 1})
+
+
+def test_operations_of_a_gradient_step_by_hand():
+    """Every layer: rows x weights x 2, forwards, and backwards to weights and, but for the first layer, to inputs."""
+    rows, width, embedding = 8, 16, 64
+    agent = CRL(5, 2, 3, batch_size=rows, depth=4, width=width, config=CRLConfig(representation_size=embedding))
+    hidden = 4 * width * width
+    actor = 2 * (5 + 2) * width + 3 * (hidden + width * 6)
+    phi = 2 * (5 + 3) * width + 3 * (hidden + width * embedding)
+    psi = 2 * 2 * width + 3 * (hidden + width * embedding)
+    phi_for_the_actor = 2 * ((5 + 3) * width + hidden + width * embedding)
+    logits = 3 * rows * embedding
+    assert matrix_operations(agent) == 2 * rows * (actor + phi + psi + phi_for_the_actor + logits)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from fabricated import outcomes
 
-from kilolayer.agents import CRL, CRLConfig
-from kilolayer.bench.step import matrix_operations
+from kilolayer.bench.flops import gradient_step_flops
 from kilolayer.cli.main import main
 from kilolayer.errors import ConfigurationError
 from kilolayer.experiments import STUDIES
@@ -110,19 +109,6 @@ def test_a_width_that_is_set_is_the_base_and_limits_go_further():
     assert [key for key in grid if key[1] == 16] == [(depth, 16) for depth in (4, 8, 16, 32, 256, 1024)]
 
 
-def test_operations_of_a_gradient_step_by_hand():
-    """Every layer: rows x weights x 2, forwards, and backwards to weights and, but for the first layer, to inputs."""
-    rows, width, embedding = 8, 16, 64
-    agent = CRL(5, 2, 3, batch_size=rows, depth=4, width=width, config=CRLConfig(representation_size=embedding))
-    hidden = 4 * width * width
-    actor = 2 * (5 + 2) * width + 3 * (hidden + width * 6)
-    phi = 2 * (5 + 3) * width + 3 * (hidden + width * embedding)
-    psi = 2 * 2 * width + 3 * (hidden + width * embedding)
-    phi_for_the_actor = 2 * ((5 + 3) * width + hidden + width * embedding)
-    logits = 3 * rows * embedding
-    assert matrix_operations(agent) == 2 * rows * (actor + phi + psi + phi_for_the_actor + logits)
-
-
 def test_only_the_depths_of_actor_and_critic_differ():
     for (actor, critic), case in at("actor_critic").items():
         agent = agent_of(case)
@@ -183,7 +169,6 @@ def test_an_ablation_of_what_the_base_has_is_left_out():
     [
         (["width", "--set", "depth=8"], "depth=8 is what this study sets itself"),
         (["width", "--set", "crl.actor_width=8"], "crl.actor_width=8 is what this study sets itself"),
-        (["width", "--set", "agent=sac"], "agent='sac': the study width counts the operations of crl alone"),
         (["actor_critic", "--set", "crl.critic_depth=8"], "crl.critic_depth=8 is what this study sets itself"),
         (["actor_critic", "--set", "agent=sac"], "crl.actor_depth=8 has no effect with agent='sac'"),
         (["batch", "--set", "batch_size=8"], "batch_size=8 is what this study sets itself"),
@@ -206,7 +191,7 @@ def test_width_is_drawn_over_what_it_costs(tmp_path):
     found = [dataclasses.replace(one, measured=study.measure(one)) for one in found]
     parameters = {one.case.name: sum(agent_of(one.case).parameter_counts().values()) for one in found}
     assert found[0].score("parameters") == parameters[f"{TASK}-4-64"]
-    assert found[0].score("step_mflop") == matrix_operations(agent_of(found[0].case)) / 1e6
+    assert found[0].score("gflops") == gradient_step_flops(Setup.build(found[0].case.config)) / 1e9
     row = dict(found[0].measured.rows[0])
     assert row["actor_parameters"] + row["phi_parameters"] + row["psi_parameters"] == row["parameters"]
     by_parameters, by_operations, by_time = study.draw(found).axes
@@ -214,7 +199,7 @@ def test_width_is_drawn_over_what_it_costs(tmp_path):
     base = (parameters[f"{TASK}-4-64"], 50.0)
     np.testing.assert_allclose(deep, [base, (parameters[f"{TASK}-16-64"], 100.0)])
     np.testing.assert_allclose(wide, [base, (parameters[f"{TASK}-4-128"], 0.0)])
-    assert positions(by_operations)[0][0][0] == pytest.approx(1e6 * found[0].score("step_mflop"))
+    assert positions(by_operations)[0][0][0] == pytest.approx(1e9 * found[0].score("gflops"))
     np.testing.assert_allclose(positions(by_time)[1], [(7.0, 50.0), (7.0, 0.0)])
     assert all(axes.get_xscale() == "log" for axes in (by_parameters, by_operations, by_time))
     assert {text.get_text() for text in by_time.texts} == {"4", "16", "64", "128"}

@@ -8,9 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
-from kilolayer.agents import CRL
-from kilolayer.bench.step import matrix_operations
-from kilolayer.errors import ConfigurationError
+from kilolayer.bench.flops import gradient_step_flops
 from kilolayer.experiments.budgets import DEPTHS, LIMITS, METRICS, SETTINGS, TASKS, by_depth, refuse_changes
 from kilolayer.experiments.figures import having, metric_name, values_of, with_caption, with_legend
 from kilolayer.experiments.results import by_case
@@ -35,7 +33,7 @@ METRIC = METRICS[1]
 
 COSTS: Mapping[str, tuple[str, Callable[[Outcome], float]]] = {
     "parameters": ("parameters", lambda outcome: outcome.score("parameters")),
-    "operations": ("operations in a gradient step", lambda outcome: 1e6 * outcome.score("step_mflop")),
+    "operations": ("operations in a gradient step", lambda outcome: 1e9 * outcome.score("gflops")),
     "time": ("seconds of training", lambda outcome: outcome.seconds),
 }
 """What the panels put the score over: title, axis, and where a run lies there."""
@@ -54,7 +52,7 @@ def cases(scope: Scope) -> list[Case]:
     """Return every task at the base width with growing depth, then at the base depth with growing width.
 
     Raises:
-        ConfigurationError: if the depth is set, sizes of single networks are, or the agent is another than CRL.
+        ConfigurationError: if the depth is set, or sizes of single networks are.
     """
     parts = [f"crl.{part}" for part in ("actor_depth", "critic_depth", "goal_encoder_depth")]
     refuse_changes(scope, "depth", "grow", *parts, "crl.actor_width", "crl.critic_width")
@@ -65,8 +63,6 @@ def cases(scope: Scope) -> list[Case]:
     ]
     wide = []
     for case in deep:
-        if case.config.agent != "crl":
-            raise ConfigurationError(f"agent={case.config.agent!r}: the study width counts the operations of crl alone")
         if case.labels["depth"] == BASE_DEPTH:
             for depth in dict.fromkeys(AS_WIDE_AS_DEEP[scope.size] + limits):
                 width = width_like(depth, case.config.width)
@@ -77,10 +73,9 @@ def cases(scope: Scope) -> list[Case]:
 
 def measure(outcome: Outcome) -> Measured:
     """Count the parameters of a run's networks, and the operations in the matrix products of its gradient step."""
-    agent = Setup.build(outcome.case.config).agent
-    assert isinstance(agent, CRL)  # all others are refused
-    counts = agent.parameter_counts()
-    scores = {"parameters": sum(counts.values()), "step_mflop": matrix_operations(agent) / 1e6}
+    setup = Setup.build(outcome.case.config)
+    counts = setup.agent.parameter_counts()
+    scores = {"parameters": sum(counts.values()), "gflops": gradient_step_flops(setup) / 1e9}
     row = {f"{name}_parameters": count for name, count in counts.items()} | scores | {"seconds": outcome.seconds}
     return Measured(scores, [row])
 
@@ -136,7 +131,7 @@ WIDTH = Study(
     tasks=TASKS,
     settings=SETTINGS,
     cases=cases,
-    metrics=(*METRICS, "parameters", "step_mflop"),
+    metrics=(*METRICS, "parameters", "gflops"),
     draw=draw,
     measure=measure,
 )
