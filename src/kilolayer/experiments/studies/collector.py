@@ -41,14 +41,14 @@ def cases(scope: Scope) -> list[Case]:
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """Draw a panel for each collector, a row of them for each task and metric: a curve for each learner, and dashed what
-    an agent of its depth reaches that collects for itself.
+    """Draw a panel for each collector, a row for each task and metric: a curve for each learner, and dashed what
+    an agent of the same depth reaches on its own data.
     """
     learners = depth_colors(values_of(outcomes, "learner"))
     collectors = [one for one in values_of(outcomes, "collector") if one != ITSELF] or [ITSELF]
     rows = list(itertools.product(values_of(outcomes, "task"), METRICS))
     figure = new_figure(4.2 * len(collectors) + 1.9, 2.8 * len(rows) + 0.4)
-    grid = figure.subplots(len(rows), len(collectors), squeeze=False, sharex="row", sharey="row")
+    grid = figure.subplots(len(rows), len(collectors), squeeze=False, sharey="row")
     for line, (task, metric) in zip(grid, rows, strict=True):
         for axes, collector in zip(line, collectors, strict=True):
             for depth, color in learners.items():
@@ -56,12 +56,15 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
                 draw_curve(axes, own, metric, label=f"learner of depth {depth}", color=color)
                 alone = having(outcomes, task=task, collector=ITSELF, learner=depth)
                 if collector != ITSELF:
-                    draw_reference(axes, alone, metric, label=f"depth {depth}, collects itself", color=color)
-            who = "each collects itself" if collector == ITSELF else f"depth {collector} collects"
-            finish_curves(axes, f"{task}, {who}", metric)
-            axes.label_outer()
+                    draw_reference(axes, alone, metric, label=f"depth {depth} on its own data", color=color)
+            data = "each on its own data" if collector == ITSELF else f"data of depth {collector}"
+            finish_curves(axes, f"{task}, {data}", metric)
+            if axes is not line[0]:
+                axes.set_ylabel("")
     with_legend(figure, grid[0, 0])
-    return with_caption(figure, outcomes, "Learners on the data of one collector; mean, standard error, seeds")
+    return with_caption(
+        figure, outcomes, "Learners on data that another collects, and dashed on their own; mean, standard error, seeds"
+    )
 
 
 def _labels(task: Label, collector: Label, learner: Label) -> dict[str, Label]:
