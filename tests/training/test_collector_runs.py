@@ -81,12 +81,11 @@ def test_it_goes_on_bit_for_bit(run):
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["threads", "vmap"])
 def test_seeds_side_by_side_do_what_each_does_alone(run, tmp_path, mode):
-    both = kl.train_seeds(
-        "point_u_maze", seeds=(0, 1), seeds_mode=mode, run_dir=tmp_path, progress=False, **SMALL | PAIR
-    )
+    settings = SMALL | PAIR | {"run_dir": tmp_path / "runs", "progress": False}
+    both = kl.train_seeds("point_u_maze", seeds=(0, 1), mode=mode, **settings)
     assert [one.env_steps for one in both] == [400, 400]
     if mode == "threads":
-        assert_same_state(final_state(tmp_path / "seed-0"), final_state(run))
+        assert_same_state(final_state(tmp_path / "runs" / "seed-0"), final_state(run))
 
 
 @pytest.mark.parametrize(
