@@ -18,6 +18,7 @@ from kilolayer.agents.crl_discrete import CRLDiscrete, CRLDiscreteConfig
 from kilolayer.agents.gcbc import GCBC, GCBCConfig
 from kilolayer.agents.gcsl import GCSL, GCSLConfig
 from kilolayer.agents.growth import grow
+from kilolayer.agents.onlooker import Onlooker, OnlookerState
 from kilolayer.agents.ppo import PPO, PPOConfig
 from kilolayer.agents.qrl import QRL, QRLConfig
 from kilolayer.agents.sac import SAC, SACConfig
@@ -52,6 +53,8 @@ __all__ = [
     "HERConfig",
     "Metrics",
     "NetworkSettings",
+    "Onlooker",
+    "OnlookerState",
     "PPOConfig",
     "Problem",
     "QRLConfig",

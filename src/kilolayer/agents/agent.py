@@ -1,7 +1,7 @@
 """What training asks of an agent: pure functions over explicit state."""
 
 import math
-from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -21,10 +21,12 @@ ActionMode = Literal["deterministic", "stochastic", "best_of"]
 
 @runtime_checkable
 class Agent(Protocol):
-    """A learner of goal-reaching. Leading batch axes are free in `act`."""
+    """A learner of goal-reaching. Leading batch axes are free in `act` and `collect`."""
 
-    has_value: ClassVar[bool]
-    """It can say how near a goal is; where not, `value` refuses."""
+    @property
+    def has_value(self) -> bool:
+        """It can say how near a goal is; where not, `value` refuses."""
+        ...
 
     def init(self, key: PRNGKeyArray) -> AgentState:
         """Draw a new agent."""
@@ -42,7 +44,17 @@ class Agent(Protocol):
         key: PRNGKeyArray,
         mode: ActionMode = "deterministic",
     ) -> Float[Array, "*batch action"]:
-        """Choose actions in [-1, 1]. Data to learn from are collected with `stochastic`, exploration included."""
+        """Choose actions in [-1, 1]."""
+        ...
+
+    def collect(
+        self,
+        state: AgentState,
+        observation: Float[Array, "*batch observation"],
+        desired_goal: Float[Array, "*batch goal"],
+        key: PRNGKeyArray,
+    ) -> Float[Array, "*batch action"]:
+        """Choose the actions that data to learn from are collected with, exploration included."""
         ...
 
     def actor(self, state: AgentState) -> ResidualMLP | None:

@@ -73,6 +73,8 @@ class AgentSpec:
     """It chooses among discrete actions; all others need continuous ones."""
     needs_success: bool = False
     """It learns from a reward for goals that are reached."""
+    on_policy: bool = False
+    """It learns from the newest unroll alone, which its own policy must have collected."""
     training: Callable[[Settings], Settings] = _no_changes
     """Returns what training settings suit the agent better than those so far: the environment's, and what was asked
     for, which goes before what this returns. They are not checked yet."""
@@ -157,6 +159,7 @@ AGENTS: Mapping[str, AgentSpec] = {
         reads=("ppo",),
         build=_ppo,
         needs_success=True,
+        on_policy=True,
         training=_ppo_training,
     ),
     "c_learning": AgentSpec(

@@ -7,7 +7,7 @@ import jax
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.agent import AgentState, Diagnostics, count_parameters
+from kilolayer.agents.agent import ActionMode, AgentState, Diagnostics, count_parameters
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Architecture, ResidualMLP, block_statistics, effective_rank, gradient_norms, spread
 from kilolayer.replay import ReplayBuffer
@@ -104,6 +104,27 @@ class DeepAgent:
         """Return how many parameters each network that learns has."""
         state = jax.eval_shape(self.init, jax.random.key(0))
         return {name: count_parameters(network) for name, network in self.networks(state).items()}
+
+    def act(
+        self,
+        state: AgentState,
+        observation: Float[Array, "*batch observation"],
+        desired_goal: Float[Array, "*batch goal"],
+        key: PRNGKeyArray,
+        mode: ActionMode = "deterministic",
+    ) -> Float[Array, "*batch action"]:
+        """Choose actions in [-1, 1]; `stochastic` ones explore."""
+        raise NotImplementedError
+
+    def collect(
+        self,
+        state: AgentState,
+        observation: Float[Array, "*batch observation"],
+        desired_goal: Float[Array, "*batch goal"],
+        key: PRNGKeyArray,
+    ) -> Float[Array, "*batch action"]:
+        """Choose the actions that data to learn from are collected with: `stochastic` ones."""
+        return self.act(state, observation, desired_goal, key, "stochastic")
 
     def prepare(self, state: AgentState, buffer: ReplayBuffer) -> Any:
         """Return what the gradient steps of a round learn from: the whole buffer, unless overridden."""

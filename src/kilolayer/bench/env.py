@@ -152,13 +152,13 @@ class Rollout:
         self.begun = jax.jit(environment.reset, static_argnums=1)(jax.random.key(1), num_envs)
         self.keys = jax.random.split(jax.random.key(2), num_steps)
 
-        def act(agent_state: Any, state: EnvironmentState, key: PRNGKeyArray) -> jax.Array:
-            return agent.act(agent_state, state.observation, state.desired_goal, key, "stochastic")
+        def collect(agent_state: Any, state: EnvironmentState, key: PRNGKeyArray) -> jax.Array:
+            return agent.collect(agent_state, state.observation, state.desired_goal, key)
 
         @jax.jit
         def steps(agent_state: Any, state: EnvironmentState, keys: PRNGKeyArray) -> tuple[EnvironmentState, jax.Array]:
             def step(state: EnvironmentState, key: PRNGKeyArray) -> tuple[EnvironmentState, jax.Array]:
-                state, result = environment.step(state, act(agent_state, state, key))
+                state, result = environment.step(state, collect(agent_state, state, key))
                 return state, jnp.sum(result.success)
 
             return jax.lax.scan(step, state, keys)
@@ -166,7 +166,7 @@ class Rollout:
         @jax.jit
         def controls(agent_state: Any, state: EnvironmentState, keys: PRNGKeyArray) -> jax.Array:
             def step(state: EnvironmentState, key: PRNGKeyArray) -> tuple[EnvironmentState, jax.Array]:
-                action = act(agent_state, state, key)
+                action = collect(agent_state, state, key)
                 return environment.step(state, action)[0], jax.vmap(environment.task.control)(action)
 
             return jax.lax.scan(step, state, keys)[1]

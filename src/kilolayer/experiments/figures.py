@@ -121,3 +121,13 @@ def curves_by_depth(outcomes: Sequence[Outcome], metric: str) -> Figure:
         finish_curves(axes, str(task), metric)
     with_legend(figure, grid[0])
     return figure
+
+
+def draw_reference(axes: Axes, outcomes: Sequence[Outcome], metric: str, *, label: str, color: str) -> None:
+    """Draw the mean of a metric of one case over env steps, dashed: what others are to be compared with."""
+    if not outcomes:
+        return
+    curves = [outcome.curve(metric) for outcome in outcomes]
+    count = min(len(steps) for steps, _ in curves)
+    mean = np.mean([values[:count] for _, values in curves], axis=0)
+    axes.plot(curves[0][0][:count], mean, color=color, linewidth=1.2, linestyle="--", label=label)

@@ -8,6 +8,7 @@ import pydantic
 import tyro
 
 from kilolayer.agents import (
+    AGENTS,
     BLOCKS,
     AgentName,
     CLearningConfig,
@@ -49,6 +50,9 @@ class TrainConfig:
     grow: str | None = None
     """Depths to grow through while training, each with the env step that it begins at, such as 4@0,16@2M,64@10M. New
     blocks start as the identity, so that actions and values do not jump."""
+    collector_depth: int | None = None
+    """Depth of a second agent of the same kind that collects all data; the agent itself only learns from them. None:
+    the agent collects for itself."""
     width: int = 256
     """Units in a layer."""
     batch_size: int = 512
@@ -116,6 +120,8 @@ class TrainConfig:
         if self.grow is not None:
             self._check_growth(GrowthSchedule.parse(self.grow))
         self.architecture.num_blocks(self.depth)
+        if self.collector_depth is not None:
+            self._check_collector(self.collector_depth)
         for name in ("unroll_length", "min_replay"):
             if getattr(self, name) > self.replay_capacity:
                 raise ConfigurationError(
@@ -161,15 +167,36 @@ class TrainConfig:
                 f"depth={self.depth} is not the depth that grow={self.grow!r} ends with; leave depth out, or make it "
                 f"{schedule.final_depth}"
             )
+        self._check_no_part_has_a_depth_besides("grow", "grow sets the depth of every network")
+        schedule.check_steps(self.env_steps_per_unroll, self.num_unrolls)
+
+    def _check_collector(self, depth: int) -> None:
+        asked = f"collector_depth={depth}"
+        if agent_spec(self.agent).on_policy:
+            fitting = [name for name, spec in AGENTS.items() if not spec.on_policy]
+            raise ConfigurationError(
+                f"{asked} does not go with agent={self.agent!r}: it learns from actions of its own policy alone, and a "
+                f"collector's are not; take agent={' or '.join(fitting)}"
+            )
+        if self.grow is not None:
+            raise ConfigurationError(
+                f"{asked} and grow={self.grow!r} exclude each other: a collector does not grow; leave one of them out"
+            )
+        self._check_no_part_has_a_depth_besides("collector_depth", "it would be the collector's too")
+        try:
+            self.architecture.num_blocks(depth)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"collector_depth: {error}") from None
+
+    def _check_no_part_has_a_depth_besides(self, name: str, why: str) -> None:
         for block, settings in self.agent_settings.items():
             for field in dataclasses.fields(settings):
                 value = getattr(settings, field.name)
                 if field.name.endswith("_depth") and value is not None:
                     raise ConfigurationError(
-                        f"{block}.{field.name}={value} and grow={self.grow!r} exclude each other: grow sets the depth "
-                        "of every network; leave one of them out"
+                        f"{block}.{field.name}={value} and {name}={getattr(self, name)!r} exclude each other: {why}; "
+                        "leave one of them out"
                     )
-        schedule.check_steps(self.env_steps_per_unroll, self.num_unrolls)
 
     @property
     def agent_settings(self) -> dict[str, Any]:

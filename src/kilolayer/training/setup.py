@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from kilolayer.agents import Agent, NetworkSettings, Problem, make_agent
+from kilolayer.agents import Agent, NetworkSettings, Onlooker, Problem, make_agent
 from kilolayer.envs import Environment, make
 from kilolayer.errors import ConfigurationError
 from kilolayer.training.config import TrainConfig
@@ -62,5 +62,10 @@ def _agent(config: TrainConfig, environment: Environment, depth: int) -> Agent:
         discrete_actions=environment.discrete_actions,
         success=task.success if environment.has_success else None,
     )
-    networks = NetworkSettings(config.batch_size, depth, config.width, architecture)
-    return make_agent(config.agent, problem, config.agent_settings, networks)
+
+    def of_depth(depth: int) -> Agent:
+        networks = NetworkSettings(config.batch_size, depth, config.width, architecture)
+        return make_agent(config.agent, problem, config.agent_settings, networks)
+
+    learner = of_depth(depth)
+    return learner if config.collector_depth is None else Onlooker(learner, of_depth(config.collector_depth))

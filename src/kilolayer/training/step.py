@@ -75,7 +75,7 @@ def collect_step(setup: Setup, state: TrainState) -> tuple[TrainState, CollectFa
     def act_and_step(
         environment: EnvironmentState, key: PRNGKeyArray
     ) -> tuple[EnvironmentState, tuple[Trajectory, Array, Array]]:
-        action = setup.agent.act(state.agent, environment.observation, environment.desired_goal, key, "stochastic")
+        action = setup.agent.collect(state.agent, environment.observation, environment.desired_goal, key)
         next_environment, result = setup.environment.step(environment, action)
         step = Trajectory(
             observation=environment.observation,

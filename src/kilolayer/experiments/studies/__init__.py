@@ -4,6 +4,7 @@ from kilolayer.experiments.studies.ablation import ABLATION
 from kilolayer.experiments.studies.actor_critic import ACTOR_CRITIC
 from kilolayer.experiments.studies.baselines import BASELINES
 from kilolayer.experiments.studies.batch import BATCH
+from kilolayer.experiments.studies.collector import COLLECTOR
 from kilolayer.experiments.studies.cost import COST
 from kilolayer.experiments.studies.depth import DEPTH
 from kilolayer.experiments.studies.norms import NORMS
@@ -22,6 +23,7 @@ STUDIES: dict[str, Study] = {
         BATCH,
         ABLATION,
         BASELINES,
+        COLLECTOR,
         STITCHING,
         VALUE_MAP,
         REPRESENTATION,
@@ -36,6 +38,7 @@ __all__ = [
     "ACTOR_CRITIC",
     "BASELINES",
     "BATCH",
+    "COLLECTOR",
     "COST",
     "DEPTH",
     "NORMS",
