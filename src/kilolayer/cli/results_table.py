@@ -8,6 +8,8 @@ from rich.table import Table
 from kilolayer.experiments import Outcome, Study, table
 from kilolayer.experiments.results import as_json, label_names, score_text, short_name
 
+WIDEST = 1000
+
 
 def print_table(study: Study, outcomes: Sequence[Outcome], *, json: bool) -> None:
     """Print a row for each case: its labels, mean and standard error of each metric over seeds, and seconds."""
@@ -18,10 +20,13 @@ def print_table(study: Study, outcomes: Sequence[Outcome], *, json: bool) -> Non
     labels = label_names(outcomes)
     shown = Table(box=None)
     for name in (*labels, *map(short_name, study.metrics), "seconds", "seeds"):
-        shown.add_column(name, justify="left" if name in labels else "right")
+        shown.add_column(name, justify="left" if name in labels else "right", overflow="fold")
     for row in rows:
         scores = [score_text(row, metric) for metric in study.metrics]
         shown.add_row(
             *(str(row.get(label, "")) for label in labels), *scores, f"{row['seconds']:.0f}", str(row["seeds"])
         )
-    Console().print(shown)
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe is as wide as the table
+        console.width = max(console.width, Console(width=WIDEST).measure(shown).maximum)
+    console.print(shown)

@@ -199,7 +199,8 @@ class Study:
             if len(before) > len({case.directory for case in cases}):
                 varied = list(changes)
         if varied:
+            names = ", ".join(dict.fromkeys(varied))
             raise ConfigurationError(
-                f"set: the study {self.name} itself varies {', '.join(dict.fromkeys(varied))}, and cases would not be what their "
-                "labels say; --only takes a part of the grid"
+                f"set: the study {self.name} varies {names} itself, and its cases would not be what their labels say; "
+                "--only takes a part of them"
             )
