@@ -1,16 +1,17 @@
 """Cases trained in other processes, or by a cluster, come to the same as in this one, and their failures are told."""
 
 import dataclasses
+import logging
+import os
 import signal
 import sys
 from types import SimpleNamespace
 
 import pytest
-import submitit
 
 from kilolayer import user_code
 from kilolayer.envs import registry
-from kilolayer.errors import ConfigurationError, RunError, TrainingError
+from kilolayer.errors import ConfigurationError, KilolayerError, RunError, TrainingError
 from kilolayer.experiments import StudyStoppedError, Work, by_submitit, in_processes, jobs
 from kilolayer.experiments import run as running
 from small_study import SEEDS, STUDY, numbers, run_all, small_case
@@ -52,6 +53,14 @@ def works_in(directory):
     return [Work(case, SEEDS, directory) for case in STUDY.grid("cpu")]
 
 
+def test_what_is_imported_already_is_not_imported_again(my_maze, tmp_path):
+    (path,) = user_code.imported()
+    user_code.import_missing([path, "fractions"])
+    assert user_code.imported() == (path, "fractions")
+    with pytest.raises(KilolayerError, match="there is no such file"):
+        user_code.import_missing([str(tmp_path / "lost.py")])
+
+
 # ---- Processes ---------------------------------------------------------------------------------------------
 
 
@@ -61,9 +70,9 @@ def test_processes_come_to_the_same_and_tell_why_one_failed(finished_study, tmp_
     lost = dataclasses.replace(lost, config=dataclasses.replace(lost.config, eval_env="nowhere"), labels={"is": "lost"})
     cases = [lost, small_case(depth=4), small_case(env=my_maze, depth=0, eval_env="point_u_maze_eval")]
     told, found = [], []
+    study = running.run_study(STUDY, cases, SEEDS, tmp_path, workers=in_processes(2), tell=told.append)
     with pytest.raises(TrainingError, match="lost could not be trained"):
-        for own in running.run_study(STUDY, cases, SEEDS, tmp_path, workers=in_processes(2), tell=told.append):
-            found += own
+        found.extend(one for own in study for one in own)
     assert any("lost failed, the study goes on: " in text and "'nowhere' is unknown" in text for text in told)
     by_env = {env: [one for one in found if one.case.config.env == env] for env in (my_maze, "point_u_maze")}
     assert numbers(by_env[my_maze]) == numbers(finished_study[1][:2])
@@ -196,9 +205,11 @@ def test_jobs_that_fail_tell_why(cluster, tmp_path):
 
 def test_jobs_are_cancelled_when_waiting_is_interrupted(cluster, tmp_path):
     cluster.outcomes = [None, "runs"]
+    ended = by_submitit(3, {})(works_in(tmp_path), id)
+    assert next(ended)[1] is None
+    signal.raise_signal(signal.SIGTERM)
     with pytest.raises(StudyStoppedError) as stopped:
-        for _ in by_submitit(3, {})(works_in(tmp_path), id):
-            signal.raise_signal(signal.SIGTERM)
+        next(ended)
     assert stopped.value.signal == signal.SIGTERM
     assert [job.cancelled for job in cluster.jobs] == [False, True]
 
@@ -229,6 +240,16 @@ def test_a_cluster_that_refuses_the_jobs_is_one_line(cluster, tmp_path, monkeypa
         list(by_submitit(1, {})(works_in(tmp_path), id))
 
 
+def test_submitit_leaves_logging_and_the_environment_alone(monkeypatch):
+    """Its log would be on standard output, where tables go; in jobs it is as the user wants it."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "submitit"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setenv("SUBMITIT_LOG_LEVEL", "INFO")
+    by_submitit(1, {})
+    assert logging.getLogger("submitit").handlers == []
+    assert os.environ["SUBMITIT_LOG_LEVEL"] == "INFO"
+
+
 def test_without_submitit_an_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(ConfigurationError, match=r"install it with `pip install 'kilolayer\[cluster\]'`"):
@@ -245,7 +266,6 @@ def test_a_job_trains_answers_and_goes_on_when_it_is_preempted(finished_study, t
     job, work = jobs._Submitted(()), works_in(finished_study[0])[0]
     assert job(work) is None
     again = job.checkpoint(work)
-    assert isinstance(again, submitit.helpers.DelayedSubmission)
     assert (again.function, again.args) == (job, (work,))
 
     new = works_in(tmp_path)[0]

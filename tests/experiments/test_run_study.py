@@ -129,9 +129,9 @@ def test_a_case_that_fails_is_told_and_the_others_go_on(finished_study, tmp_path
 
     monkeypatch.setattr(running, "train_seeds", failing)
     told, found = [], []
+    study = running.run_study(STUDY, STUDY.grid("cpu"), SEEDS, tmp_path, tell=told.append)
     with pytest.raises(TrainingError, match=r"^small: point_u_maze-0 could not be trained; all other cases are in"):
-        for own in running.run_study(STUDY, STUDY.grid("cpu"), SEEDS, tmp_path, tell=told.append):
-            found += own
+        found.extend(one for own in study for one in own)
     assert told == [
         "small: case 1 of 1, point_u_maze-0, 2 seeds",
         "small: point_u_maze-0 failed, the study goes on: actor_loss is not finite",

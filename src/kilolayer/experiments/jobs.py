@@ -24,6 +24,9 @@ from kilolayer.user_code import import_missing, imported
 POLL_SECONDS = 0.5
 TELL_SECONDS = 10.0
 
+SUBMITIT_LOG_LEVEL = "SUBMITIT_LOG_LEVEL"
+"""The environment variable that submitit looks at when it is imported."""
+
 LOG_FILE = "log.txt"
 """What training a case printed, in the directory of its runs."""
 
@@ -56,12 +59,7 @@ def by_submitit(jobs: int, parameters: Mapping[str, Any]) -> Workers:
         ConfigurationError: if submitit is not installed, finds no such cluster or does not know a parameter.
     """
     _check(jobs)
-    try:
-        import submitit
-    except ModuleNotFoundError:
-        raise ConfigurationError(
-            "submitting jobs needs submitit; install it with `pip install 'kilolayer[cluster]'`"
-        ) from None
+    submitit = _submitit()
     others = dict(parameters)
     cluster = others.pop("cluster", None)
 
@@ -77,6 +75,27 @@ def by_submitit(jobs: int, parameters: Mapping[str, Any]) -> Workers:
         return found
 
     return functools.partial(_by_submitit, executor=executor)
+
+
+def _submitit() -> Any:
+    """Import submitit, which would else close other loggers' handlers, and log to standard output, where tables go.
+
+    Raises:
+        ConfigurationError: if it is not installed.
+    """
+    level = os.environ.get(SUBMITIT_LOG_LEVEL)
+    os.environ[SUBMITIT_LOG_LEVEL] = "NOCONFIG"
+    try:
+        import submitit
+    except ModuleNotFoundError:
+        raise ConfigurationError(
+            "submitting jobs needs submitit; install it with `pip install 'kilolayer[cluster]'`"
+        ) from None
+    finally:  # jobs log as ever
+        del os.environ[SUBMITIT_LOG_LEVEL]
+        if level is not None:
+            os.environ[SUBMITIT_LOG_LEVEL] = level
+    return submitit
 
 
 def _check(jobs: int) -> None:
@@ -177,9 +196,7 @@ class _Submitted:
 
     def checkpoint(self, work: Work) -> Any:
         """Return what is to be submitted in place of a job that was preempted: the same, which goes on."""
-        import submitit
-
-        return submitit.helpers.DelayedSubmission(self, work)
+        return _submitit().helpers.DelayedSubmission(self, work)
 
 
 def _by_submitit(
