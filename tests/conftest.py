@@ -45,3 +45,16 @@ def x64():
 def no_type_checks(monkeypatch):
     """Let a wrong name through to the library's own message, as it is outside the tests."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture(scope="session")
+def finished_study(tmp_path_factory):
+    """The directory of the small study, finished, and its outcomes; tests leave the directory as it is."""
+    from small_study import run_all
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    directory = tmp_path_factory.mktemp("study")
+    outcomes = run_all(directory)
+    jax.config.update("jax_disable_most_optimizations", before)
+    return directory, outcomes

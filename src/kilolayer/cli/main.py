@@ -15,6 +15,7 @@ COMMANDS = {
     "render": "write a film, stills and a 3-D page of a run's episodes",
     "envs": "list the environments, or check one",
     "study": "run a study of the paper: table and figure",
+    "compare": "compare runs: table and figure",
     "bench": "measure speed",
 }
 """Subcommands, each a module `kilolayer.cli.NAME` with a function `run(arguments) -> exit code`."""

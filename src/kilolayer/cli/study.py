@@ -2,18 +2,17 @@
 
 import dataclasses
 import functools
-import json
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from kilolayer.cli.options import parse
+from kilolayer.cli.results_table import print_table
 from kilolayer.cli.values import nested, values
 from kilolayer.errors import ConfigurationError, TrainingError, nearest_names
 from kilolayer.experiments import (
@@ -27,12 +26,15 @@ from kilolayer.experiments import (
     in_processes,
     in_turn,
     run_study,
-    table,
     write_results,
 )
-from kilolayer.experiments.results import score_text, short_name
+from kilolayer.experiments.results import PAGE
 from kilolayer.experiments.run import Workers
 from kilolayer.training import parse_seeds
+from kilolayer.user_code import FLAG, imported
+
+WRITE_SECONDS = 30.0
+"""How often tables and figure are written again while cases end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +82,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.name not in STUDIES:
         raise ConfigurationError(f"study {options.name!r} is unknown; {nearest_names(options.name, STUDIES)}")
     study = STUDIES[options.name]
+    workers = _workers(options)
     changes = nested(values(options.set, flag="set"))
     grid = study.grid(options.size, tasks=options.tasks, limits=options.limits, changes=changes)
     cases = _chosen(grid, options.only)
@@ -88,35 +91,53 @@ def run(arguments: Sequence[str]) -> int:
             print(f"{case.name}: {case.config.total_env_steps:,} env steps")
         return 0
     seeds = tuple(range(study.seeds)) if options.seeds is None else parse_seeds(options.seeds)
-    return _run(study, cases, seeds, options, command=shlex.join(["kilolayer", "study", *arguments]))
+    command = shlex.join(["kilolayer", *(f"{FLAG}={target}" for target in imported()), "study", *arguments])
+    return _run(study, cases, seeds, workers, options, command=command)
 
 
-def _run(study: Study, cases: Sequence[Case], seeds: Sequence[int], options: StudyOptions, *, command: str) -> int:
+def _run(
+    study: Study,
+    cases: Sequence[Case],
+    seeds: Sequence[int],
+    workers: Workers,
+    options: StudyOptions,
+    *,
+    command: str,
+) -> int:
     directory = options.dir or Path("runs") / "studies"
     results = options.results or directory / f"{study.name}-{options.size}"
-    workers = _workers(options)
 
     def tell(what: str) -> None:
         if not options.quiet:
             print(what, file=sys.stderr, flush=True)
 
-    found: dict[str, list[Outcome]] = {}
+    found: list[list[Outcome]] = []
+
+    def write() -> list[Outcome]:
+        in_order = [one for own in sorted(found, key=lambda own: cases.index(own[0].case)) for one in own]
+        write_results(study, in_order, results, command=command)
+        return in_order
+
+    written = time.monotonic()
     failure: TrainingError | None = None
     try:
         for outcomes in run_study(study, cases, seeds, directory, workers=workers, tell=tell):
-            found[outcomes[0].case.name] = outcomes
-            in_order = [one for case in cases for one in found.get(case.name, [])]
-            figure = write_results(study, in_order, results, command=command)
+            found.append(outcomes)
+            if time.monotonic() - written > WRITE_SECONDS:
+                write()
+                written = time.monotonic()
     except StudyStoppedError as stopped:
-        print(stopped)
+        if found:
+            write()
+        print(stopped, file=sys.stderr)
         return 128 + stopped.signal
     except TrainingError as error:
         if not found:
             raise
         failure = error
-    _print(study, in_order, as_json=options.json)
+    print_table(study, write(), json=options.json)
     if not options.json:
-        print(f"figure: {figure}\npage:   {figure.parent / 'index.html'}")
+        print(f"figure: {results / study.name}.png\npage:   {results / PAGE}")
     if failure is not None:
         raise failure
     return 0
@@ -124,7 +145,7 @@ def _run(study: Study, cases: Sequence[Case], seeds: Sequence[int], options: Stu
 
 def _workers(options: StudyOptions) -> Workers:
     if options.submit:
-        return by_submitit(options.jobs or 16, values(options.submit, flag="submit"))
+        return by_submitit(16 if options.jobs is None else options.jobs, values(options.submit, flag="submit"))
     if options.jobs is not None:
         return in_processes(options.jobs)
     return functools.partial(in_turn, progress=not options.quiet)
@@ -143,19 +164,7 @@ def _chosen(cases: Sequence[Case], only: Sequence[str]) -> list[Case]:
             known = dict.fromkeys(f"{name}={one}" for case in cases for name, one in case.labels.items())
             raise ConfigurationError(f"only={text!r} names no cases; there are {', '.join(sorted(known))}")
         wanted.setdefault(label, set()).add(value)
-    return [case for case in cases if all(str(case.labels.get(label)) in chosen for label, chosen in wanted.items())]
-
-
-def _print(study: Study, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
-    rows = table(study, outcomes)
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    labels = list(dict.fromkeys(label for outcome in outcomes for label in outcome.case.labels))
-    shown = Table(box=None)
-    for name in (*labels, *map(short_name, study.metrics), "seconds"):
-        shown.add_column(name, justify="left" if name in labels else "right")
-    for row in rows:
-        scores = [score_text(row, metric) for metric in study.metrics]
-        shown.add_row(*(str(row.get(label, "")) for label in labels), *scores, f"{row['seconds']:.0f}")
-    Console().print(shown)
+    chosen = [case for case in cases if all(str(case.labels.get(label)) in of for label, of in wanted.items())]
+    if not chosen:
+        raise ConfigurationError(f"only={' '.join(only)!r}: each names cases, but none has them all")
+    return chosen

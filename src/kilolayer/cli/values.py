@@ -32,10 +32,16 @@ def values(pairs: Sequence[str], *, flag: str) -> dict[str, Any]:
 
 
 def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with `block.field` as a dictionary of the block."""
+    """Return settings with `block.field` as a dictionary of the block.
+
+    Raises:
+        ConfigurationError: if a block is given both whole and by its fields.
+    """
     found: dict[str, Any] = {}
     for name, value in settings.items():
         block, dot, field = name.partition(".")
+        if dot and block in settings:
+            raise ConfigurationError(f"{block} and {name} exclude each other; give one of them")
         if dot:
             found.setdefault(block, {})[field] = value
         else:

@@ -1,5 +1,6 @@
 """Studies of the paper: each a grid of configurations, a metric and a figure, run by one command."""
 
+from kilolayer.experiments.compare import compare
 from kilolayer.experiments.jobs import by_submitit, in_processes
 from kilolayer.experiments.results import table, write_results
 from kilolayer.experiments.run import StudyStoppedError, Work, in_turn, run_study
@@ -20,6 +21,7 @@ __all__ = [
     "Work",
     "bootstrap_interval",
     "by_submitit",
+    "compare",
     "in_processes",
     "in_turn",
     "interquartile_mean",

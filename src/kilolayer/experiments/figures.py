@@ -43,13 +43,15 @@ def depth_colors(depths: Sequence[Label]) -> dict[Label, str]:
 
 
 def draw_curve(axes: Axes, outcomes: Sequence[Outcome], metric: str, *, label: str, color: str) -> None:
-    """Draw a metric of one case over env steps: mean, one standard error, and each seed as a thin line."""
-    if not outcomes:
+    """Draw a metric of one case over env steps: mean, one standard error, and each seed as a thin line.
+
+    Where a seed has fewer evaluations than another, the curve is that of those they share.
+    """
+    curves = [dict(zip(*outcome.curve(metric), strict=True)) for outcome in outcomes]
+    steps = sorted(set.intersection(*map(set, curves))) if curves else []
+    if not steps:
         return
-    curves = [outcome.curve(metric) for outcome in outcomes]
-    count = min(len(steps) for steps, _ in curves)
-    steps = curves[0][0][:count]
-    values = np.stack([values[:count] for _, values in curves])
+    values = np.array([[curve[step] for step in steps] for curve in curves])
     mean, error = np.transpose([mean_and_error(column) for column in values.T])
     for seed in values if len(values) > 1 else ():
         axes.plot(steps, seed, color=color, linewidth=0.5, alpha=0.45)

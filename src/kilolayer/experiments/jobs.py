@@ -1,10 +1,12 @@
 """Training several cases of a study at once: in processes of this machine, or as jobs of a cluster by submitit."""
 
 import functools
+import itertools
 import multiprocessing
 import multiprocessing.connection
 import os
 import sys
+import threading
 import time
 import traceback
 from collections import deque
@@ -13,12 +15,17 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from kilolayer.errors import ConfigurationError, KilolayerError
-from kilolayer.experiments.run import StudyStoppedError, Work, Workers
+from kilolayer.errors import ConfigurationError, KilolayerError, RunError
+from kilolayer.experiments.run import StudyStoppedError, Work, Workers, one_line
 from kilolayer.training.interrupts import StopRequest
+from kilolayer.training.run_directory import write_errors
+from kilolayer.user_code import import_missing, imported
 
 POLL_SECONDS = 0.5
 TELL_SECONDS = 10.0
+
+SUBMITIT_LOG_LEVEL = "SUBMITIT_LOG_LEVEL"
+"""The environment variable that submitit looks at when it is imported."""
 
 LOG_FILE = "log.txt"
 """What training a case printed, in the directory of its runs."""
@@ -27,11 +34,13 @@ LOG_FILE = "log.txt"
 def in_processes(jobs: int) -> Workers:
     """Return workers that train up to `jobs` cases at once, each in a process of its own.
 
+    On a GPU that several processes share, each takes memory as it needs it, in place of most of it at once.
+
     Raises:
         ConfigurationError: if there is to be none.
     """
-    if jobs < 1:
-        raise ConfigurationError(f"jobs={jobs} must be at least 1")
+    _check(jobs)
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     return functools.partial(_in_processes, jobs=jobs)
 
 
@@ -49,12 +58,8 @@ def by_submitit(jobs: int, parameters: Mapping[str, Any]) -> Workers:
     Raises:
         ConfigurationError: if submitit is not installed, finds no such cluster or does not know a parameter.
     """
-    try:
-        import submitit
-    except ModuleNotFoundError:
-        raise ConfigurationError(
-            "submitting jobs needs submitit; install it with `pip install 'kilolayer[cluster]'`"
-        ) from None
+    _check(jobs)
+    submitit = _submitit()
     others = dict(parameters)
     cluster = others.pop("cluster", None)
 
@@ -63,11 +68,39 @@ def by_submitit(jobs: int, parameters: Mapping[str, Any]) -> Workers:
             found = submitit.AutoExecutor(folder=directory / "jobs", cluster=cluster)
             array = {"slurm_array_parallelism": jobs} if found.cluster == "slurm" else {}
             found.update_parameters(**{"name": "kilolayer", "timeout_min": 24 * 60, **array, **others})
-        except (RuntimeError, ValueError, TypeError, NameError) as error:
+        except (RuntimeError, ValueError, TypeError, NameError, AssertionError) as error:
             raise ConfigurationError(f"submit: {' '.join(str(error).split())}") from None
+        except OSError as error:
+            raise RunError(f"{directory} cannot be written: {error.strerror}") from error
         return found
 
     return functools.partial(_by_submitit, executor=executor)
+
+
+def _submitit() -> Any:
+    """Import submitit, which would else close other loggers' handlers, and log to standard output, where tables go.
+
+    Raises:
+        ConfigurationError: if it is not installed.
+    """
+    level = os.environ.get(SUBMITIT_LOG_LEVEL)
+    os.environ[SUBMITIT_LOG_LEVEL] = "NOCONFIG"
+    try:
+        import submitit
+    except ModuleNotFoundError:
+        raise ConfigurationError(
+            "submitting jobs needs submitit; install it with `pip install 'kilolayer[cluster]'`"
+        ) from None
+    finally:  # jobs log as ever
+        del os.environ[SUBMITIT_LOG_LEVEL]
+        if level is not None:
+            os.environ[SUBMITIT_LOG_LEVEL] = level
+    return submitit
+
+
+def _check(jobs: int) -> None:
+    if jobs < 1:
+        raise ConfigurationError(f"jobs={jobs} must be at least 1")
 
 
 def _in_processes(
@@ -82,8 +115,9 @@ def _in_processes(
             while waiting or running:
                 while waiting and len(running) < jobs:
                     work = waiting.popleft()
-                    work.path.mkdir(parents=True, exist_ok=True)
-                    process = context.Process(target=_train_here, args=(work,))
+                    with write_errors(work.path):
+                        work.path.mkdir(parents=True, exist_ok=True)
+                    process = context.Process(target=_train_here, args=(work, imported()))
                     process.start()
                     running[process] = work
                 multiprocessing.connection.wait([process.sentinel for process in running], timeout=POLL_SECONDS)
@@ -101,18 +135,31 @@ def _in_processes(
                 process.join()
 
 
-def _train_here(work: Work) -> None:
+def _train_here(work: Work, imports: Sequence[str]) -> None:
     """Train a case in this process, which was made for it alone."""
     os.setpgrp()  # Ctrl-C in the terminal is for the parent, which asks this process to stop
-    with (work.path / LOG_FILE).open("a", buffering=1) as log:
-        sys.stderr = log
-        try:
-            work.train()
-        except StudyStoppedError as stopped:
-            sys.exit(128 + stopped.signal)
-        except KilolayerError as error:
-            print(error, file=log)
-            sys.exit(2)
+    threading.Thread(target=_stop_without_parent, daemon=True).start()
+    with (work.path / LOG_FILE).open("a") as log:
+        for stream in (1, 2):
+            os.dup2(log.fileno(), stream)
+    try:
+        import_missing(imports)
+        work.train()
+    except StudyStoppedError as stopped:
+        sys.exit(128 + stopped.signal)
+    except Exception as error:
+        if not isinstance(error, KilolayerError):
+            traceback.print_exc()
+        print(one_line(error), file=sys.stderr)
+        sys.exit(2)
+
+
+def _stop_without_parent() -> None:
+    """Ask this process to stop, as soon as its parent was killed: nobody would wait for it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), Signals.SIGTERM)
 
 
 def _why(work: Work, exit_code: int | None) -> str:
@@ -121,32 +168,44 @@ def _why(work: Work, exit_code: int | None) -> str:
         return f"its process was ended by {Signals(-exit_code).name}"
     if exit_code is not None and exit_code > 128:
         return f"it was stopped by {Signals(exit_code - 128).name}, and saved"
-    lines = (work.path / LOG_FILE).read_text().strip().splitlines()
+    lines = (work.path / LOG_FILE).read_text(errors="replace").strip().splitlines()
     return lines[-1] if lines else f"its process ended with {exit_code}"
 
 
 class _Submitted:
     """What a job of a cluster does; submitit calls it again where a job was preempted."""
 
+    def __init__(self, imports: Sequence[str]):
+        """Say what of the user's own to import before."""
+        self.imports = imports
+
     def __call__(self, work: Work) -> str | None:
-        """Train a case; returns why that failed, if it did."""
+        """Train a case; returns why that failed, if it did.
+
+        Where a signal stopped it there is no answer: if the cluster starts the job again, it goes on.
+        """
         try:
-            work.train(progress=True)
-        except KilolayerError as error:
-            return str(error)
+            import_missing(self.imports)
+            work.train()
+        except StudyStoppedError as stopped:
+            sys.exit(128 + stopped.signal)
+        except Exception as error:
+            traceback.print_exc()
+            return one_line(error)
         return None
 
     def checkpoint(self, work: Work) -> Any:
         """Return what is to be submitted in place of a job that was preempted: the same, which goes on."""
-        import submitit
-
-        return submitit.helpers.DelayedSubmission(self, work)
+        return _submitit().helpers.DelayedSubmission(self, work)
 
 
 def _by_submitit(
     works: Sequence[Work], tell: Callable[[str], object], *, executor: Callable[[Path], Any]
 ) -> Iterator[tuple[Work, str | None]]:
-    submitted = executor(works[0].directory).map_array(_Submitted(), works)
+    try:
+        submitted = executor(works[0].directory).map_array(_Submitted(imported()), works)
+    except (OSError, RuntimeError) as refusal:  # submitit's own errors are of the second kind
+        raise RunError(f"submit: {' '.join(str(refusal).split())}") from None
     running = dict(zip(submitted, works, strict=True))
     tell(f"{len(works)} jobs submitted, {submitted[0].job_id} the first; their logs are in {submitted[0].paths.folder}")
     progress = _Progress(works, tell)
@@ -160,11 +219,18 @@ def _by_submitit(
                     work = running.pop(job)
                     progress.ended(work)
                     error = job.exception()
-                    yield work, job.result() if error is None else traceback.format_exception_only(error)[-1].strip()
+                    yield work, job.result() if error is None else _headline(error)
                 progress.tell(list(running.values()))
         finally:
             for job in running:
                 job.cancel()
+
+
+def _headline(error: BaseException) -> str:
+    """Return what submitit says before it quotes logs."""
+    return " ".join(
+        itertools.takewhile(lambda line: not line.startswith(("---", "Error", "No error")), str(error).splitlines())
+    )
 
 
 class _Progress:

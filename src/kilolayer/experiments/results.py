@@ -42,7 +42,7 @@ def write_results(
         directory.mkdir(parents=True, exist_ok=True)
         for name, rows in data_tables(study, outcomes).items():
             _write_csv(directory / name, rows)
-        (directory / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+        (directory / DESCRIPTION).write_text(as_json(description) + "\n")
         figure = save(study.draw(outcomes), directory / f"{study.name}.png")
         (directory / PAGE).write_text(_page(study, outcomes, description, figure, command), encoding="utf-8")
     return figure
@@ -87,9 +87,9 @@ def table(study: Study, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 def by_case(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
     """Return the outcomes of each case."""
-    found: dict[str, list[Outcome]] = {}
+    found: dict[tuple, list[Outcome]] = {}
     for outcome in outcomes:
-        found.setdefault(outcome.case.name, []).append(outcome)
+        found.setdefault(tuple(outcome.case.labels.items()), []).append(outcome)
     return list(found.values())
 
 
@@ -108,6 +108,16 @@ def describe(study: Study, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         },
         "systems": _distinct(system for outcome in outcomes for system in outcome.systems),
     }
+
+
+def as_json(data: Any) -> str:
+    """Return plain data as JSON, with null for what is not a number."""
+    return json.dumps(_without_nan(data), indent=1, allow_nan=False)
+
+
+def label_names(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the names of all labels; not every case need have them all."""
+    return list(dict.fromkeys(label for outcome in outcomes for label in outcome.case.labels))
 
 
 def score_text(row: Mapping[str, Any], metric: str) -> str:
@@ -130,10 +140,10 @@ def short_name(metric: str) -> str:
 
 
 def _page(study: Study, outcomes: Sequence[Outcome], description: Mapping[str, Any], figure: Path, command: str) -> str:
-    labels = list(outcomes[0].case.labels)
+    labels = label_names(outcomes)
     metrics = [short_name(metric) for metric in study.metrics]
     rows = [
-        [" ".join(str(row[label]) for label in labels)]
+        [" ".join(str(row[label]) for label in labels if label in row)]
         + [text for metric in study.metrics for text in (score_text(row, metric), _interval_text(row, metric))]
         + [f"{row['seconds']:.0f}"]
         for row in description["table"]
@@ -144,10 +154,11 @@ def _page(study: Study, outcomes: Sequence[Outcome], description: Mapping[str, A
         for own in by_case(outcomes)
     ]
     files = [f'<a href="{name}">{name}</a>' for name in (*data_tables(study, outcomes), DESCRIPTION, figure.name)]
+    counts = sorted({row["seeds"] for row in description["table"]})
     asked = [page.folded("command", command)] if command else []
     return page.page(
         f"{study.name}: {study.question}",
-        f"{len(by_case(outcomes))} cases, {len(description['seeds'])} seeds each.",
+        f"{len(by_case(outcomes))} cases, {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} seeds each.",
         [
             page.section("Figure", page.picture(figure, study.question), *asked),
             page.section(
@@ -184,6 +195,14 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _without_nan(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {name: _without_nan(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_without_nan(value) for value in data]
+    return None if isinstance(data, float) and not np.isfinite(data) else data
 
 
 def _common(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:

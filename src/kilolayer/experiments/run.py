@@ -1,6 +1,7 @@
 """Training the cases of a study: what is finished is not run again, what was stopped goes on from its checkpoint."""
 
 import dataclasses
+import itertools
 import os
 import shutil
 import statistics
@@ -10,13 +11,10 @@ from pathlib import Path
 from signal import Signals
 from typing import Protocol
 
-from kilolayer.errors import RunError, TrainingError
+from kilolayer.errors import KilolayerError, RunError, TrainingError
 from kilolayer.experiments.study import Case, Outcome, Study
 from kilolayer.training import RunDirectory, SeedGroup, TrainConfig, TrainResult, train_seeds
 from kilolayer.training.run_directory import write_errors
-
-READ_SECONDS = 2.0
-"""What reading a finished case takes at most."""
 
 
 class StudyStoppedError(RunError):
@@ -72,6 +70,12 @@ class Work:
         return [Outcome(self.case, seed, runs[seed]) for seed in self.seeds]
 
     @property
+    def is_finished(self) -> bool:
+        """Whether every seed is trained."""
+        runs = {seed: run for lot in self._lots() for seed, run in zip(lot.seeds, lot.runs, strict=True)}
+        return all(seed in runs and _is_finished(runs[seed], self.case.config) for seed in self.seeds)
+
+    @property
     def share(self) -> float:
         """How much of the training is done, from 0 to 1, by the evaluations so far."""
         runs = [
@@ -111,12 +115,12 @@ def in_turn(
         began = time.monotonic()
         try:
             work.train(progress=progress)
-        except TrainingError as error:
-            yield work, str(error)
+        except StudyStoppedError:
+            raise
+        except KilolayerError as error:
+            yield work, one_line(error)
             continue
-        seconds = time.monotonic() - began
-        if seconds > READ_SECONDS:  # it was trained, not only read
-            times.append(seconds)
+        times.append(time.monotonic() - began)
         yield work, None
 
 
@@ -133,7 +137,7 @@ def run_study(
 
     Args:
         study: whose grid it is.
-        cases: of the grid, all or some.
+        cases: of the grid, all or some; those with equal settings are trained once.
         seeds: to train each case with.
         directory: where the runs are kept; studies that have cases in common can share one.
         workers: who trains them: `in_turn`, or those of `kilolayer.experiments.jobs`.
@@ -143,21 +147,37 @@ def run_study(
         StudyStoppedError: if a signal stopped it.
         TrainingError: at the end, if a case could not be trained; the others are.
     """
-    works = [Work(case, tuple(seeds), Path(directory)) for case in cases]
+    alike: dict[str, list[Case]] = {}
+    for case in cases:
+        alike.setdefault(case.directory, []).append(case)
+    works = [Work(own[0], tuple(seeds), Path(directory)) for own in alike.values()]
+    finished = [work for work in works if work.is_finished]
+    to_train = [work for work in works if work not in finished]
     failed: list[str] = []
-    for work, failure in workers(works, lambda text: tell(f"{study.name}: {text}")):
+    trained = workers(to_train, lambda text: tell(f"{study.name}: {text}")) if to_train else ()
+    for work, failure in itertools.chain(((work, None) for work in finished), trained):
+        own = alike[work.case.directory]
         if failure is not None:
-            tell(f"{study.name}: {work.case.name} failed, the study goes on: {failure}")
-            failed.append(work.case.name)
+            names = ", ".join(case.name for case in own)
+            tell(f"{study.name}: {names} failed, the study goes on: {failure}")
+            failed.append(names)
             continue
-        outcomes = work.outcomes()
-        if study.measure is not None:
-            outcomes = [dataclasses.replace(one, measured=study.measure(one)) for one in outcomes]
-        yield outcomes
+        for case in own:
+            yield [_measured(study, dataclasses.replace(one, case=case)) for one in work.outcomes()]
     if failed:
         raise TrainingError(
             f"{study.name}: {', '.join(failed)} could not be trained; all other cases are in {directory}"
         )
+
+
+def one_line(error: BaseException) -> str:
+    """Return why something failed: the message of an error that is the user's to mend, the kind of any other too."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, KilolayerError) else f"{type(error).__name__}: {text}"
+
+
+def _measured(study: Study, outcome: Outcome) -> Outcome:
+    return outcome if study.measure is None else dataclasses.replace(outcome, measured=study.measure(outcome))
 
 
 def _duration(seconds: float) -> str:
@@ -167,5 +187,7 @@ def _duration(seconds: float) -> str:
 
 
 def _is_finished(run: RunDirectory, config: TrainConfig) -> bool:
+    """Say whether a run has its last evaluation, and the checkpoint that belongs to it."""
+    total = config.num_unrolls * config.env_steps_per_unroll
     rows = run.metrics()
-    return bool(rows) and rows[-1]["env_steps"] >= config.num_unrolls * config.env_steps_per_unroll
+    return bool(rows) and rows[-1]["env_steps"] >= total and (run.checkpoints / str(rows[-1]["env_steps"])).is_dir()

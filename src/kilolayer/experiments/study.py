@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from kilolayer.errors import ConfigurationError
 from kilolayer.training import RunDirectory, TrainConfig, default_config
 from kilolayer.training.config import lay
 
@@ -108,8 +109,11 @@ class Outcome:
 
     @cached_property
     def systems(self) -> Sequence[Mapping[str, Any]]:
-        """Hardware and versions, of each start of the run."""
-        return json.loads(self.run.system_file.read_text())
+        """Hardware and versions, of each start of the run; none if they are not there to read."""
+        try:
+            return json.loads(self.run.system_file.read_text())
+        except (OSError, ValueError):
+            return []
 
     def curve(self, metric: str) -> tuple[Float[np.ndarray, " evaluations"], Float[np.ndarray, " evaluations"]]:
         """Return env steps and values of a metric."""
@@ -163,7 +167,40 @@ class Study:
             changes: settings of every case, over the study's own.
 
         Raises:
-            ConfigurationError: for an unknown task, or a setting that cannot be.
+            ConfigurationError: for an unknown task, a setting that cannot be, or one that the study itself varies.
         """
         tasks = tuple(tasks) or self.tasks[size]
-        return self.cases(Scope(size, tasks, self.settings[size], limits, changes or {}))
+        changes = changes or {}
+        for name, instead in (("env", "--tasks"), ("seed", "--seeds")):
+            if name in changes:
+                raise ConfigurationError(f"set: {name} is no setting of a case; give it by {instead}")
+        cases = self.cases(Scope(size, tasks, self.settings[size], limits, changes))
+        if changes:
+            self._refuse_if_varied(changes, cases, Scope(size, tasks, self.settings[size], limits))
+        return cases
+
+    def _refuse_if_varied(self, changes: Mapping[str, Any], cases: Sequence[Case], unchanged: Scope) -> None:
+        """Refuse changes under which cases are not what their labels say.
+
+        Raises:
+            ConfigurationError: naming them.
+        """
+        varied = [
+            name
+            for name in changes
+            for case in cases
+            if case.labels.get(name, case.settings[name]) != case.settings[name]
+        ]
+        if not varied:
+            try:
+                before = {case.directory for case in self.cases(unchanged)}
+            except ConfigurationError:  # it is the changes that make the study possible here
+                return
+            if len(before) > len({case.directory for case in cases}):
+                varied = list(changes)
+        if varied:
+            names = ", ".join(dict.fromkeys(varied))
+            raise ConfigurationError(
+                f"set: the study {self.name} varies {names} itself, and its cases would not be what their labels say; "
+                "--only takes a part of them"
+            )

@@ -1,0 +1,49 @@
+"""A study of one's own: which energy should contrastive RL compare its embeddings by?
+
+kilolayer --import examples/energies.py study energies --jobs 2
+"""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from kilolayer.experiments import STUDIES, Case, Outcome, Scope, Study
+from kilolayer.experiments.figures import draw_bars, having, metric_name, values_of, with_caption
+from kilolayer.report.style import new_figure, tidy
+
+METRIC = "eval/success_any"
+
+
+def cases(scope: Scope) -> list[Case]:
+    """Return the grid: a case says where it lies, its task, and its settings."""
+    return [
+        scope.case({"task": task, "energy": energy}, task, crl={"energy": energy})
+        for task in scope.tasks
+        for energy in ("l2", "dot", "cosine")
+    ]
+
+
+def draw(outcomes: Sequence[Outcome]) -> Figure:
+    """Draw a panel for each task, a bar for each energy; it is also asked while cases are missing."""
+    tasks = values_of(outcomes, "task")
+    figure = new_figure(4.0 * len(tasks), 2.4)
+    for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        own = having(outcomes, task=task)
+        draw_bars(axes, {str(energy): having(own, energy=energy) for energy in values_of(own, "energy")}, METRIC)
+        tidy(axes, str(task), metric_name(METRIC))
+    return with_caption(figure, outcomes, "Interquartile mean, its 95 % interval, and every seed")
+
+
+STUDIES["energies"] = Study(
+    name="energies",
+    question="Which energy suits contrastive RL?",
+    tasks={"cpu": ("point_u_maze",), "gpu": ("ant_big_maze",), "paper": ("humanoid", "ant_big_maze")},
+    settings={
+        "cpu": {"total_env_steps": 800_000, "width": 64, "num_evals": 10},
+        "gpu": {"total_env_steps": 10_000_000, "num_evals": 20},
+        "paper": {"variant": "paper"},
+    },
+    cases=cases,
+    metrics=(METRIC, "eval/time_at_goal"),
+    draw=draw,
+)

@@ -1,0 +1,32 @@
+"""What a study or a comparison prints: a table, or the same as JSON."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from kilolayer.experiments import Outcome, Study, table
+from kilolayer.experiments.results import as_json, label_names, score_text, short_name
+
+WIDEST = 1000
+
+
+def print_table(study: Study, outcomes: Sequence[Outcome], *, json: bool) -> None:
+    """Print a row for each case: its labels, mean and standard error of each metric over seeds, and seconds."""
+    rows = table(study, outcomes)
+    if json:
+        print(as_json(rows))
+        return
+    labels = label_names(outcomes)
+    shown = Table(box=None)
+    for name in (*labels, *map(short_name, study.metrics), "seconds", "seeds"):
+        shown.add_column(name, justify="left" if name in labels else "right", overflow="fold")
+    for row in rows:
+        scores = [score_text(row, metric) for metric in study.metrics]
+        shown.add_row(
+            *(str(row.get(label, "")) for label in labels), *scores, f"{row['seconds']:.0f}", str(row["seeds"])
+        )
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe is as wide as the table
+        console.width = max(console.width, Console(width=WIDEST).measure(shown).maximum)
+    console.print(shown)

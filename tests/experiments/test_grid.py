@@ -1,0 +1,99 @@
+"""Grids: what a study is sized for, what a user may change, and which cases share their runs."""
+
+import dataclasses
+
+import pytest
+
+from kilolayer.errors import ConfigurationError
+from kilolayer.experiments import STUDIES, Scope
+from kilolayer.training import Setup
+from small_study import SIZES, STUDY, grid, small_case
+
+
+def test_settings_come_from_the_size_then_the_study_then_the_user():
+    scope = Scope("cpu", ("reacher",), {"width": 24, "depth": 8, "crl": {"energy": "dot"}}, changes={"width": 40})
+    case = scope.case({"what": "one"}, "reacher", depth=4, crl={"loss": "infonce_symmetric"})
+    config = case.config
+    assert (config.env, config.width, config.depth) == ("reacher", 40, 4)
+    assert (config.crl.energy, config.crl.loss) == ("dot", "infonce_symmetric")
+    changed = dataclasses.replace(scope, changes={"depth": 12, "crl": {"energy": "l2"}})
+    config = changed.case({"what": "one"}, "reacher", depth=4, crl={"loss": "infonce_symmetric"}).config
+    assert (config.depth, config.width) == (12, 24)
+    assert (config.crl.energy, config.crl.loss) == ("l2", "infonce_symmetric")
+
+
+def test_tasks_take_the_place_of_the_study_s_own():
+    cases = STUDY.grid("cpu", tasks=("reacher", "point_big_maze"), changes={"num_envs": 6})
+    assert [case.name for case in cases] == ["reacher-0", "reacher-4", "point_big_maze-0", "point_big_maze-4"]
+    assert {case.config.num_envs for case in cases} == {6}
+    with pytest.raises(ConfigurationError, match="env 'reecher' is unknown; did you mean reacher"):
+        STUDY.grid("cpu", tasks=("reecher",))
+
+
+def test_limits_reach_the_study():
+    deepest = [max(case.config.depth for case in STUDIES["depth"].grid("cpu", limits=limits)) for limits in (0, 1)]
+    assert deepest == [64, 1024]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"depth": 4}, "set: the study small varies depth itself"),
+        ({"depth": 8, "width": 12}, "set: the study small varies depth itself"),
+        ({"env": "reacher"}, "set: env is no setting of a case; give it by --tasks"),
+        ({"seed": 3}, "set: seed is no setting of a case; give it by --seeds"),
+        ({"wdith": 3}, "setting 'wdith' is unknown"),
+        ({"crl": {"engery": "dot"}}, "setting 'crl.engery' is unknown"),
+        ({"width": "wide"}, "width='wide'"),
+    ],
+)
+def test_changes_that_cannot_be_are_refused(changes, words):
+    with pytest.raises(ConfigurationError) as refused:
+        STUDY.grid("cpu", changes=changes)
+    assert str(refused.value).startswith(words)
+
+
+def test_a_change_that_makes_cases_alike_is_refused():
+    """Also where no label bears the name of the setting."""
+
+    def energies(scope):
+        return [scope.case({"energy": name}, "reacher", crl={"energy": name}) for name in ("l2", "dot")]
+
+    study = dataclasses.replace(STUDY, cases=energies)
+    assert len(study.grid("cpu", changes={"crl": {"loss": "infonce_symmetric"}})) == 2
+    with pytest.raises(ConfigurationError, match="the study small varies crl itself"):
+        study.grid("cpu", changes={"crl": {"energy": "dot"}})
+
+
+def test_a_case_shares_its_runs_with_those_of_equal_settings_alone():
+    case = small_case(depth=4)
+    assert case.directory.startswith("point_u_maze-crl-d4-")
+    assert dataclasses.replace(case, labels={"task": "another label"}).directory == case.directory
+    assert small_case(depth=4, seed=3).directory == case.directory
+    others = [small_case(depth=4, **one) for one in ({"width": 8}, {"agent": "sac"}, {"crl": {"energy": "dot"}})]
+    assert len({one.directory for one in (case, *others)}) == 4
+    maze = small_case(env="#####\n#R G#\n#####\n")
+    assert maze.directory.startswith("maze-crl-d4-")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_cases_of_a_study_have_names_of_their_own(name, size):
+    cases = STUDIES[name].grid(size)
+    assert len(cases) > 1
+    assert len({case.name for case in cases}) == len(cases)
+    assert len({tuple(case.labels.items()) for case in cases}) == len(cases)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_comparison_has_every_agent_on_every_task_and_builds(size):
+    cases = STUDIES["baselines"].grid(size)
+    agents = {case.labels["agent"] for case in cases}
+    assert {"crl", "sac", "sac_her", "td3", "td3_her", "gcbc", "gcsl", "ppo", "c_learning", "qrl"} == agents
+    for case in cases:
+        if case.labels["depth"] == 4:
+            Setup.build(case.config)
+
+
+def test_depth_and_baselines_share_what_they_have_in_common():
+    assert grid(Scope("cpu", ("reacher",), {}))[0].directory == grid(Scope("gpu", ("reacher",), {}))[0].directory
