@@ -85,7 +85,21 @@ class Work:
         return min(sum(steps) / (len(self.seeds) * self.case.config.total_env_steps), 1.0)
 
     def _lots(self) -> list[SeedGroup]:
-        return [SeedGroup.open(path) for path in sorted(self.path.glob("seeds-*")) if SeedGroup.is_at(path)]
+        """Return what there is of the case.
+
+        Raises:
+            RunError: if it was trained with other settings, by a library that had other defaults.
+        """
+        lots = [SeedGroup.open(path) for path in sorted(self.path.glob("seeds-*")) if SeedGroup.is_at(path)]
+        for run in (run for lot in lots for run in lot.runs):
+            held = run.config().to_dict()
+            for name, value in self.case.settings.items():
+                if held[name] != value:
+                    raise RunError(
+                        f"{run.path} was trained with {name}={held[name]}, not {value}, which is the default now; move "
+                        f"{self.path} away, or give the study another directory"
+                    )
+        return lots
 
     def _stop_if_asked(self, results: Sequence[TrainResult]) -> None:
         if results[0].stopped_by is not None:

@@ -41,9 +41,13 @@ class Case:
 
     @property
     def directory(self) -> str:
-        """A name for its runs that cases with other settings do not have: studies that share a case share its runs."""
+        """A name for its runs that cases with other settings do not have: studies that share a case share its runs.
+
+        Settings that are as the library has them play no part, so that one that is new to the library moves nothing.
+        """
         config = self.config
-        digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:8]
+        set_apart = _unlike(self.settings, TrainConfig().to_dict())
+        digest = hashlib.sha256(json.dumps(set_apart, sort_keys=True).encode()).hexdigest()[:8]
         env = "maze" if "\n" in config.env else config.env
         return f"{env}-{config.agent}-d{config.depth}-{digest}"
 
@@ -51,6 +55,19 @@ class Case:
     def settings(self) -> dict[str, Any]:
         """All settings but the seed, as plain data."""
         return {name: value for name, value in self.config.to_dict().items() if name != "seed"}
+
+
+def _unlike(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that others have otherwise; of a block, those of its fields."""
+    found = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            value = _unlike(value, others[name])
+            if value:
+                found[name] = value
+        elif value != others[name]:
+            found[name] = value
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
