@@ -42,8 +42,10 @@ def depth_colors(depths: Sequence[Label]) -> dict[Label, str]:
     return {depth: matplotlib.colors.to_hex(shade) for depth, shade in zip(depths, shades, strict=True)}
 
 
-def draw_curve(axes: Axes, outcomes: Sequence[Outcome], metric: str, *, label: str, color: str) -> None:
-    """Draw a metric of one case over env steps: mean, one standard error, and each seed as a thin line.
+def draw_curve(
+    axes: Axes, outcomes: Sequence[Outcome], metric: str, *, label: str, color: str, band: bool = True
+) -> None:
+    """Draw a metric of one case over env steps: mean, one standard error as a band, and each seed as a thin line.
 
     Where a seed has fewer evaluations than another, the curve is that of those they share.
     """
@@ -54,9 +56,11 @@ def draw_curve(axes: Axes, outcomes: Sequence[Outcome], metric: str, *, label: s
     values = np.array([[curve[step] for step in steps] for curve in curves])
     mean, error = np.transpose([mean_and_error(column) for column in values.T])
     for seed in values if len(values) > 1 else ():
-        axes.plot(steps, seed, color=color, linewidth=0.5, alpha=0.45)
+        axes.plot(steps, seed, color=color, linewidth=0.5, alpha=0.45 if band else 0.3)
     axes.plot(steps, mean, color=color, linewidth=1.7, label=label)
-    axes.fill_between(steps, mean - np.nan_to_num(error), mean + np.nan_to_num(error), color=color, alpha=0.18, lw=0)
+    if band:
+        low, high = mean - np.nan_to_num(error), mean + np.nan_to_num(error)
+        axes.fill_between(steps, low, high, color=color, alpha=0.18, linewidth=0)
 
 
 def finish_curves(axes: Axes, title: str, metric: str) -> None:

@@ -25,16 +25,20 @@ def cases(scope: Scope) -> list[Case]:
 def draw(outcomes: Sequence[Outcome]) -> Figure:
     """Draw a panel for each task and depth, a curve for each agent."""
     tasks, depths, agents = (values_of(outcomes, label) for label in ("task", "depth", "agent"))
-    figure = new_figure(3.6 * len(depths) + 1.6, 2.9 * len(tasks))
+    figure = new_figure(4.6 * len(depths) + 1.4, 3.4 * len(tasks))
     grid = figure.subplots(len(tasks), len(depths), squeeze=False, sharey="row")
     for line, task in zip(grid, tasks, strict=True):
         for axes, depth in zip(line, depths, strict=True):
             for agent, color in zip(agents, PALETTE, strict=False):
                 own = having(outcomes, task=task, agent=agent, depth=depth)
-                draw_curve(axes, own, METRICS[0], label=str(agent), color=color)
+                draw_curve(axes, own, METRICS[0], label=str(agent), color=color, band=False)
             finish_curves(axes, f"{task}, depth {depth}", METRICS[0])
+        for axes in line[1:]:
+            axes.set_ylabel("")
     with_legend(figure, grid[0, 0])
-    return with_caption(figure, outcomes, "Every agent, for equally many env steps; mean, standard error, seeds")
+    return with_caption(
+        figure, outcomes, "Every agent, for equally many env steps; thick lines are means, thin lines seeds"
+    )
 
 
 BASELINES = Study(
