@@ -113,7 +113,10 @@ WORLD = Line(num_states=4, discount=0.6)
 FAST = {"discount": WORLD.discount, "critic_learning_rate": 2e-3, "target_rate": 0.02}
 
 
-@pytest.mark.parametrize(("bias", "right"), [(0.0, 0.5), (0.7, 1.0)], ids=["uniform", "always_right"])
+@pytest.mark.parametrize(
+    ("bias", "right"),
+    [pytest.param(0.0, 0.5, id="uniform", marks=pytest.mark.slow), pytest.param(0.7, 1.0, id="always_right")],
+)
 def test_the_odds_become_the_occupancy_of_the_policy_not_of_the_behaviour(bias, right):
     """Each odds times the goal's share of the buffer is p(g | s, a), whatever behaviour filled the buffer.
 

@@ -121,6 +121,7 @@ def test_there_is_no_actor_and_an_unknown_mode_is_refused(no_type_checks):
 # ---- Learning ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_critic_learns_as_that_of_crl_does():
     """The same loss and the same Adam step, on the batch that the key draws."""
     key = jax.random.key(2)

@@ -76,6 +76,7 @@ def test_a_step_is_the_one_written_out(x64):
     cases.assert_trees_close(ours, jax.jit(written_out_step)(state, batch, key), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_alpha_is_moved_by_its_own_learning_rate_towards_the_target_entropy():
     state, batch = jax.jit(AGENT.init)(jax.random.key(0)), random_batch()
     for target, rate, direction in ((50.0, 2e-3, 1.0), (-50.0, 2e-3, -1.0), (50.0, 0.0, 0.0)):

@@ -59,6 +59,7 @@ def written_out_step(state, batch, key, *, moves_actor):
     )
 
 
+@pytest.mark.slow
 def test_steps_are_those_written_out_with_the_actor_in_every_second(x64):
     state, expected = in_float64(random_state(AGENT)), in_float64(random_state(AGENT))
     step = jax.jit(written_out_step, static_argnames="moves_actor")

@@ -191,6 +191,7 @@ def test_a_step_moves_every_network_by_its_own_learning_rate(agent):
             assert np.abs(new_leaf - old_leaf).max() == pytest.approx(learning_rate, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_metrics_are_finite_and_the_same_in_every_step(agent):
     state = jax.jit(agent.init)(jax.random.key(0))
     batch, names = random_batch(), set()

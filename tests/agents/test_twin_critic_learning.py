@@ -68,7 +68,9 @@ def train(agent, buffer, key):
     ("slip", "tolerance"),
     [pytest.param(0.0, 0.05, id="certain"), pytest.param(0.1, 0.1, id="slippery", marks=pytest.mark.slow)],
 )
-@pytest.mark.parametrize("relabeled", [0.0, 0.8], ids=["commanded", "hindsight"])
+@pytest.mark.parametrize(
+    "relabeled", [pytest.param(0.0, id="commanded", marks=pytest.mark.slow), pytest.param(0.8, id="hindsight")]
+)
 @pytest.mark.parametrize("kind", AGENTS, ids=["sac", "td3"])
 def test_q_and_actions_become_the_optimal_ones(kind, relabeled, slip, tolerance):
     """Up to a share of the largest Q; with slips, batches are noisy, and so is what is learnt from them."""

@@ -9,6 +9,7 @@ from kilolayer.bench import bench_act
 from kilolayer.errors import ConfigurationError, KilolayerError
 
 
+@pytest.mark.slow
 def test_every_precision_of_every_depth_has_a_line():
     told = []
     rows = list(bench_act([0, 4], width=16, batch=2, precisions=["float32", "int8"], calls=3, tell=told.append))

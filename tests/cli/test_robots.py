@@ -23,6 +23,7 @@ def forget_the_crane():
     sys.modules.pop("crane", None)
 
 
+@pytest.mark.slow
 def test_a_robot_on_mujoco_goes_on_bit_for_bit(tmp_path):
     kl.train("reacher", run_dir=tmp_path / "whole", progress=False, **SMALL)
     kl.train("reacher", run_dir=tmp_path / "half", progress=False, **SMALL | {"total_env_steps": 200, "num_evals": 1})

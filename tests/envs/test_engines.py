@@ -195,6 +195,7 @@ def test_a_control_that_is_no_number_shows_in_the_state_and_nowhere_else(monkeyp
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_no_deadlock_when_two_environments_run_and_a_third_thread_copies_states() -> None:
     """Training and evaluation at the same time, in `jit` and `scan`, with states so large that they are copied late."""
     task = TwoLinks()

@@ -9,7 +9,6 @@ from fabricated import outcomes
 
 from kilolayer.bench.flops import gradient_step_flops
 from kilolayer.cli.main import main
-from kilolayer.errors import ConfigurationError
 from kilolayer.experiments import STUDIES
 from kilolayer.experiments.studies.ablation import changes_of
 from kilolayer.experiments.studies.actor_critic import paper_cells
@@ -280,6 +279,7 @@ def test_a_figure_can_be_drawn_before_all_is_trained(study, tmp_path):
     STUDIES[study].draw([found]).savefig(tmp_path / "figure.png")
 
 
-def test_another_agent_is_refused_by_name():
-    with pytest.raises(ConfigurationError, match="agent='crl_discrete'"):
-        STUDIES["width"].grid("cpu", tasks=["point_u_maze_discrete"])
+def test_the_width_of_other_agents_is_a_question_too():
+    grid = STUDIES["width"].grid("cpu", tasks=["point_u_maze_discrete"])
+    assert {case.config.agent for case in grid} == {"crl_discrete"}
+    assert {case.config.width for case in grid} == {64, 88, 128, 184}

@@ -113,6 +113,7 @@ def test_points_keep_clear_of_walls():
         assert (np.linalg.norm(outside, axis=-1) >= 0.3).all()
 
 
+@pytest.mark.slow
 def test_an_agent_without_a_value_gets_no_map_of_it(tmp_path):
     kl.train("point_u_maze", agent="gcbc", run_dir=tmp_path / "run", progress=False, **SMALL | {"total_env_steps": 120})
     text = write_report(tmp_path / "run").read_text()

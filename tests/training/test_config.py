@@ -96,6 +96,7 @@ def test_the_maze_of_a_file_is_kept_in_the_configuration(tmp_path):
     assert again.eval_environment.task.maze.walls.shape == (3, 5)
 
 
+@pytest.mark.slow
 def test_settings_changed_before_the_first_checkpoint_are_kept(tmp_path):
     run = RunDirectory.create(tmp_path / "run", small_config())
     kl.train(resume=run.path, total_env_steps=200, progress=False)

@@ -21,7 +21,7 @@ def env_of(agent):
     return "point_u_maze_discrete" if AGENTS[agent].discrete else "point_u_maze"
 
 
-IN_EVERY_RUN = ("crl", "crl_discrete", "td3_her", "gcsl", "ppo")
+IN_EVERY_RUN = ("crl", "gcsl", "ppo")
 """Of the agents; the others share most of their code with these."""
 
 

@@ -68,6 +68,7 @@ def finite_steps(depth: int, **settings):
     assert all(jax.tree.leaves(moved))
 
 
+@pytest.mark.slow
 def test_a_deep_actor_and_critic_take_finite_steps():
     finite_steps(256)
 

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 SIZES = {name: SMALL[name] for name in ("width", "num_envs", "episode_length", "unroll_length", "total_env_steps")}
 
 
+@pytest.mark.slow
 def test_every_unroll_is_learnt_from_once(tmp_path):
     result = kl.train(
         "point_u_maze",

@@ -29,9 +29,14 @@ LIMITS = (256, 1024)
 
 
 def by_depth(scope: Scope, depths: Sequence[int] = ()) -> list[Case]:
-    """Return every task at every depth, or at some: the grid of several studies, which share its runs."""
-    refuse_changes(scope, "depth")
+    """Return every task at every depth, or at some: the grid of several studies, which share its runs.
+
+    Raises:
+        ConfigurationError: if a user sets the depth, and it is not a single one.
+    """
     depths = depths or DEPTHS[scope.size] + (LIMITS if scope.limits else ())
+    if len(depths) > 1:
+        refuse_changes(scope, "depth")
     return [
         scope.case({"task": task, "depth": depth}, task, depth=depth, diagnostics=True)
         for task in scope.tasks

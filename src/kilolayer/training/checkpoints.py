@@ -214,6 +214,7 @@ def _reason(error: Exception) -> str:
 
 def _hush_abandoned_io() -> None:
     """Keep reads and writes that TensorStore finishes after Orbax gave up from printing a traceback each."""
+    logging.getLogger("asyncio").addFilter(_is_no_abandoned_write)
     previous = sys.unraisablehook
     if previous.__module__ == __name__:
         return
@@ -223,6 +224,12 @@ def _hush_abandoned_io() -> None:
             previous(unraisable)
 
     sys.unraisablehook = hook
+
+
+def _is_no_abandoned_write(record: logging.LogRecord) -> bool:
+    """Say whether a line of asyncio's log is about something else: of several failed writes Orbax raises the first."""
+    message = record.getMessage()
+    return not (message.startswith("Task exception was never retrieved") and "orbax" in message)
 
 
 def _score(metrics: Mapping[str, float] | None) -> float | None:
