@@ -210,10 +210,11 @@ class Study:
         ]
         if not varied:
             try:
-                before = {case.directory for case in self.cases(unchanged)}
+                before = {case.name: case.directory for case in self.cases(unchanged)}
             except ConfigurationError:  # it is the changes that make the study possible here
                 return
-            if len(before) > len({case.directory for case in cases}):
+            after = {case.name: case.directory for case in cases if case.name in before}
+            if len({before[name] for name in after}) > len(set(after.values())):  # what differed has become the same
                 varied = list(changes)
         if varied:
             names = ", ".join(dict.fromkeys(varied))
