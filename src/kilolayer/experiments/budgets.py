@@ -9,7 +9,7 @@ from kilolayer.experiments.study import Case, Scope, Size
 METRICS = ("eval/success_any", "eval/time_at_goal")
 
 TASKS: Mapping[Size, tuple[str, ...]] = {
-    "cpu": ("point_u_maze",),
+    "cpu": ("reacher",),
     "gpu": ("ant_big_maze",),
     "paper": ("humanoid", "ant_big_maze", "arm_push_easy"),
 }
