@@ -59,7 +59,7 @@ def test_the_figure_has_a_panel_for_each_collector_and_a_curve_for_each_learner(
     figure = COLLECTOR.draw(outcomes(COLLECTOR.grid("cpu")))
     assert len(figure.axes) == 4  # two collectors, two metrics
     success = figure.axes[:2]
-    assert [axes.get_title("left") for axes in success] == [f"point_u_maze, data of depth {n}" for n in (4, 16)]
+    assert [axes.get_title("left") for axes in success] == [f"reacher, data of depth {n}" for n in (4, 16)]
     for axes, collector in zip(success, (0.4, 0.9), strict=True):
         ends = {line.get_label(): line.get_ydata()[-1] for line in axes.lines if not line.get_label().startswith("_")}
         assert ends == {

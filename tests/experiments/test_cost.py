@@ -18,7 +18,7 @@ from runs import SMALL
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-LABELS = {"task": "point_u_maze"}
+LABELS = {"task": "reacher"}
 CHANGES = {**{name: value for name, value in SMALL.items() if name != "depth"}, "total_env_steps": 240, "num_evals": 3}
 
 

@@ -18,7 +18,7 @@ from kilolayer.training import Setup
 
 SIZES = ("cpu", "gpu", "paper")
 GRIDS = ("width", "actor_critic", "batch", "ablation")
-TASK = "point_u_maze"
+TASK = "reacher"
 
 
 def at(study, size="cpu", **arguments):
