@@ -144,20 +144,20 @@ def test_a_single_depth_can_be_drawn(outcomes):
 def test_scores_that_not_every_seed_has_are_told_as_such(outcomes, tmp_path):
     nan = float("nan")
     found = [
-        with_scores(one, seconds_to_half=seconds) for one, seconds in zip(outcomes, (12.0, nan, nan, nan), strict=True)
+        with_scores(one, seconds_to_90=seconds) for one, seconds in zip(outcomes, (12.0, nan, nan, nan), strict=True)
     ]
     some, none = table(COST, found)
-    assert (some["seconds_to_half"], some["seconds_to_half_seeds"]) == (12.0, 1)
-    assert np.isnan(none["seconds_to_half"])
-    assert none["seconds_to_half_seeds"] == 0
-    assert "seconds_to_half_iqm" not in some | none
+    assert (some["seconds_to_90"], some["seconds_to_90_seeds"]) == (12.0, 1)
+    assert np.isnan(none["seconds_to_90"])
+    assert none["seconds_to_90_seeds"] == 0
+    assert "seconds_to_90_iqm" not in some | none
     assert "gflops_seeds" not in some
-    assert score_text(some, "seconds_to_half") == "12.0 (1 of 2 seeds)"
-    assert score_text(none, "seconds_to_half") == "-"
+    assert score_text(some, "seconds_to_90") == "12.0 (1 of 2 seeds)"
+    assert score_text(none, "seconds_to_90") == "-"
     write_results(COST, found, tmp_path)
     assert "12.0; -" in (tmp_path / "index.html").read_text()
     described = json.loads((tmp_path / "study.json").read_text())
-    assert described["table"][0]["seconds_to_half"] == 12.0
+    assert described["table"][0]["seconds_to_90"] == 12.0
 
 
 @pytest.mark.parametrize(
