@@ -15,7 +15,7 @@ from kilolayer.experiments import STUDIES, Case, Measured, Outcome, Scope
 from kilolayer.experiments.budgets import shallow_and_deep
 from kilolayer.experiments.results import data_tables
 from kilolayer.experiments.studies import norms, representation, value_map
-from kilolayer.experiments.studies.representation import chosen_way, principal_plane, spread_near_goal
+from kilolayer.experiments.studies.representation import chosen_way, principal_plane, spread_near_goal, ways
 from kilolayer.training import Episodes, RunDirectory, Setup
 from kilolayer.training.evaluation import Steps
 from runs import small_config
@@ -178,7 +178,8 @@ def test_one_point_has_a_plane_and_no_spread():
     (found,), share = principal_plane(np.ones((1, 4)))
     np.testing.assert_array_equal(found, [[0.0, 0.0]])
     assert share == 1.0
-    assert spread_near_goal(np.ones((3, 4)), np.arange(3.0)) == 0.0
+    assert spread_near_goal(np.ones((8, 4)), np.arange(8.0)) == 0.0
+    assert np.isnan(spread_near_goal(np.eye(3), np.arange(3.0)))
 
 
 def test_the_spread_near_the_goal_is_a_share():
@@ -212,12 +213,12 @@ def episodes_along(paths, goals, success):
 def test_the_way_is_that_of_the_farthest_start_that_got_there():
     flat = SimpleNamespace()  # no maze: distances are straight
     paths = [[[9, 0], [5, 0], [3, 0], [2, 0]], [[4, 0], [2, 0], [0, 0], [1, 0]], [[3, 0], [0, 0], [0, 0], [0, 0]]]
-    found = chosen_way(flat, episodes_along(paths, np.zeros((3, 2)), [[0, 0, 0], [0, 1, 0], [1, 1, 1]]))
+    found = chosen_way(ways(flat, episodes_along(paths, np.zeros((3, 2)), [[0, 0, 0], [0, 1, 0], [1, 1, 1]])))
     assert found.reached
     np.testing.assert_array_equal(found.observation, [[4, 0], [2, 0]])
     np.testing.assert_array_equal(found.action, [[1], [4]])
     np.testing.assert_array_equal(found.distance, [4, 2])
-    missed = chosen_way(flat, episodes_along(paths[:2], np.zeros((2, 2)), np.zeros((2, 3))))
+    missed = chosen_way(ways(flat, episodes_along(paths[:2], np.zeros((2, 2)), np.zeros((2, 3)))))
     assert not missed.reached
     np.testing.assert_array_equal(missed.distance, [4, 2, 0])
 
@@ -242,7 +243,7 @@ def test_a_way_is_embedded_and_drawn(trained):
     assert 1.0 <= measured.scores["effective_rank"] <= len(steps)
     assert 0.0 < measured.scores["variance_in_plane"] <= 1.0 + 1e-9
     policy = kl.load(trained.run.path)
-    way = representation.walk(policy)
+    way = chosen_way(representation.walk(policy))
     own = policy.value(way.observation, np.tile(way.goal, (len(steps), 1)))
     np.testing.assert_allclose([row["value"] for row in steps], own, rtol=1e-4)
     np.testing.assert_array_equal([row["distance"] for row in steps], way.distance)

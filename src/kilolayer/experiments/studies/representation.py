@@ -29,7 +29,7 @@ from kilolayer.training import Episodes, Policy, Setup, load, run_episodes
 METRICS = ("spread_near_goal", "effective_rank", "variance_in_plane")
 
 NUM_EPISODES = 32
-"""To choose one from; all agents of a task have the same starts and goals."""
+"""All agents of a task have the same starts and goals in them."""
 
 NEAR = 0.25
 """Near the goal are the steps in the nearest quarter of the distances on the way."""
@@ -86,30 +86,29 @@ def distances(
     return lengths[nearest]
 
 
-def chosen_way(task: Task, episodes: Episodes) -> Way:
-    """Return the way of the episode that began farthest from its goal among those that reached it, or of the one that
-    came nearest if none did.
-    """
+def ways(task: Task, episodes: Episodes) -> list[Way]:
+    """Return the way of each episode."""
     assert episodes.steps is not None
     seen: Any = jax.tree.map(np.asarray, episodes.steps)
     achieved, length = np.asarray(episodes.achieved_goal), np.asarray(episodes.alive).sum(axis=0)
     success = np.asarray(episodes.success) & np.asarray(episodes.alive)
     reached: np.ndarray = success.any(axis=0)
-    end = np.where(reached, success.argmax(axis=0) + 1, length)
-    ways = [
-        distances(task, achieved[: end[index], index], seen.desired_goal[: end[index], index])
-        for index in range(len(reached))
+    ends = np.where(reached, success.argmax(axis=0) + 1, length)
+    return [
+        Way(
+            observation=seen.observation[:end, index],
+            action=seen.action[:end, index],
+            goal=seen.desired_goal[end - 1, index],
+            distance=distances(task, achieved[:end, index], seen.desired_goal[:end, index]),
+            reached=bool(reached[index]),
+        )
+        for index, end in enumerate(ends)
     ]
-    best = max(
-        range(len(ways)), key=lambda index: (reached[index], ways[index][0] if reached[index] else -min(ways[index]))
-    )
-    return Way(
-        observation=seen.observation[: end[best], best],
-        action=seen.action[: end[best], best],
-        goal=seen.desired_goal[end[best] - 1, best],
-        distance=ways[best],
-        reached=bool(reached[best]),
-    )
+
+
+def chosen_way(found: Sequence[Way]) -> Way:
+    """Return the way that began farthest from its goal among those that reached it, or came nearest if none did."""
+    return max(found, key=lambda way: (way.reached, way.distance[0] if way.reached else -way.distance.min()))
 
 
 def principal_plane(
@@ -138,18 +137,20 @@ def near_goal(distance: Float[np.ndarray, " steps"]) -> Bool[np.ndarray, " steps
 def spread_near_goal(embeddings: Float[np.ndarray, "steps size"], distance: Float[np.ndarray, " steps"]) -> float:
     """Return the mean distance of the embeddings near the goal from their mean, over that of all: the unit drops out.
 
-    It is 0 if all embeddings are one.
+    It is 0 if all embeddings are one, and not a number if a single step is near.
     """
 
     def spread(points: np.ndarray) -> float:
         return float(np.linalg.norm(points - points.mean(axis=0), axis=-1).mean())
 
-    whole = spread(embeddings)
-    return spread(embeddings[near_goal(distance)]) / whole if whole > 0.0 else 0.0
+    near, whole = near_goal(distance), spread(embeddings)
+    if near.sum() < 2:
+        return np.nan
+    return spread(embeddings[near]) / whole if whole > 0.0 else 0.0
 
 
-def walk(policy: Policy) -> Way:
-    """Run evaluation episodes with the deterministic policy, and return the way of one; see `chosen_way`."""
+def walk(policy: Policy) -> list[Way]:
+    """Run evaluation episodes with the deterministic policy, and return the way of each."""
     environment = policy.setup.eval_environment
     episodes = run_episodes(
         policy.setup.agent,
@@ -159,22 +160,31 @@ def walk(policy: Policy) -> Way:
         num_episodes=NUM_EPISODES,
         keep_steps=True,
     )
-    return chosen_way(environment.task, episodes)
+    return ways(environment.task, episodes)
 
 
 def measure(outcome: Outcome) -> Measured:
-    """Embed a way to the goal: where its steps and the goal lie, and how they spread."""
+    """Embed the ways to goals: how they spread in the mean, and of one where its steps and the goal lie."""
     policy = load(outcome.run.path)
-    agent, way = policy.setup.agent, walk(policy)
+    agent, found = policy.setup.agent, walk(policy)
     assert isinstance(agent, ContrastiveAgent)  # `cases` has refused
+    way = chosen_way(found)
+    to_goals = [way, *(one for one in found if one.reached and one is not way)]
     critic = policy.agent_state.critic
-    phi = critic.encode_state_action(jnp.asarray(way.observation), jnp.asarray(way.action))
+    observation, action = (
+        jnp.concatenate([getattr(one, name) for one in to_goals]) for name in ("observation", "action")
+    )
+    phi = critic.encode_state_action(observation, action)
+    parts = np.split(np.asarray(phi, float), np.cumsum([len(one.distance) for one in to_goals])[:-1])
     psi = critic.encode_goal(jnp.asarray(way.goal))
-    value = np.asarray(agent.energy.pairs(phi, jnp.broadcast_to(psi, phi.shape)))
-    (steps, goal), share = principal_plane(np.asarray(phi, float), np.asarray(psi, float)[None])
+    own = phi[: len(way.distance)]
+    value = np.asarray(agent.energy.pairs(own, jnp.broadcast_to(psi, own.shape)))
+    (steps, goal), share = principal_plane(parts[0], np.asarray(psi, float)[None])
     scores = {
-        "spread_near_goal": spread_near_goal(np.asarray(phi, float), way.distance),
-        "effective_rank": float(effective_rank(phi)),
+        "spread_near_goal": _mean(
+            [spread_near_goal(part, one.distance) for part, one in zip(parts, to_goals, strict=True)]
+        ),
+        "effective_rank": _mean([float(effective_rank(jnp.asarray(part))) for part in parts]),
         "variance_in_plane": share,
     }
     reached = "yes" if way.reached else "no"
@@ -192,6 +202,12 @@ def measure(outcome: Outcome) -> Measured:
     ]
     star: Row = {"embedding": "psi", "pc1": float(goal[0, 0]), "pc2": float(goal[0, 1]), "reached": reached}
     return Measured(scores, [*rows, star])
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean of those that are numbers."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else np.nan
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
