@@ -52,10 +52,13 @@ def test_without_gradient_steps_there_is_no_pace():
     assert np.isnan(pace(ROWS[:1])).all()
 
 
-def test_seconds_to_a_success_are_those_of_the_first_evaluation_so_good():
-    assert seconds_to(0.5, ROWS) == 40.0
-    assert seconds_to(0.4, ROWS) == 37.0
-    assert np.isnan(seconds_to(0.61, ROWS))
+def test_seconds_to_a_success_are_those_from_which_it_lasts():
+    assert seconds_to(0.3, ROWS) == 37.0
+    assert seconds_to(0.4, ROWS[:-1]) == 37.0
+    assert seconds_to(0.5, ROWS[:-1]) == 40.0
+    assert np.isnan(seconds_to(0.4, ROWS))
+    lucky = [row(0, 0, 0.0, 5.0, 0.9), *ROWS[1:]]
+    assert seconds_to(0.3, lucky) == 37.0
 
 
 def test_the_grid_is_that_of_the_depths_and_builds():

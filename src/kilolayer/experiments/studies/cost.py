@@ -1,6 +1,7 @@
 """The price of depth: time, memory and operations (the paper's Tables 3 and 4), and what they buy."""
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -97,8 +98,12 @@ def pace(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
 
 
 def seconds_to(success: float, rows: Sequence[Mapping[str, Any]]) -> float:
-    """Return the seconds of training after which success_any was first so high; not a number if it never was."""
-    return next((float(row["perf/seconds"]) for row in rows if row[SUCCESS] >= success), np.nan)
+    """Return the seconds of training after which success_any stayed so high to the end; not a number if it did not.
+
+    Not the first time: on some tasks a policy that has learnt nothing may happen on most goals once.
+    """
+    lasting = list(itertools.takewhile(lambda row: row[SUCCESS] >= success, reversed(rows)))
+    return float(lasting[-1]["perf/seconds"]) if lasting else np.nan
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
