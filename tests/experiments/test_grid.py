@@ -70,6 +70,9 @@ def test_a_case_shares_its_runs_with_those_of_equal_settings_alone():
     assert case.directory.startswith("point_u_maze-crl-d4-")
     assert dataclasses.replace(case, labels={"task": "another label"}).directory == case.directory
     assert small_case(depth=4, seed=3).directory == case.directory
+    kept_otherwise = small_case(depth=4, checkpoint_minutes=1.0, checkpoints_to_keep=9, tensorboard=True)
+    assert kept_otherwise.directory == case.directory
+    assert small_case(depth=4, diagnostics=True).directory != case.directory
     others = [small_case(depth=4, **one) for one in ({"width": 8}, {"agent": "sac"}, {"crl": {"energy": "dot"}})]
     assert len({one.directory for one in (case, *others)}) == 4
     maze = small_case(env="#####\n#R G#\n#####\n")
@@ -95,5 +98,5 @@ def test_the_comparison_has_every_agent_on_every_task_and_builds(size):
             Setup.build(case.config)
 
 
-def test_depth_and_baselines_share_what_they_have_in_common():
+def test_the_name_of_a_size_sets_no_case_apart():
     assert grid(Scope("cpu", ("reacher",), {}))[0].directory == grid(Scope("gpu", ("reacher",), {}))[0].directory

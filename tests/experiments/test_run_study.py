@@ -11,6 +11,7 @@ import pytest
 from kilolayer.errors import RunError, TrainingError
 from kilolayer.experiments import Measured, StudyStoppedError, Work
 from kilolayer.experiments import run as running
+from kilolayer.training import RunDirectory
 from kilolayer.training.loop import Trainer
 from runs import kilolayer
 from small_study import SEEDS, STUDY, numbers, run_all, small_case
@@ -47,6 +48,18 @@ def test_every_case_is_trained_with_every_seed(finished_study):
         assert one.run.path.parent.parent == directory / one.case.directory
     first, second = numbers(outcomes[:2])
     assert first != second
+
+
+def test_what_is_kept_of_a_run_may_change_while_a_study_goes_on(tmp_path):
+    """The settings of what is kept are those of the last start; others are those that a case was trained with."""
+    case = small_case(depth=0, total_env_steps=120)
+    Work(case, (0,), tmp_path).train(progress=False)
+    (run,) = tmp_path.glob("*/seeds-0/seed-0")
+    shutil.rmtree(run / "checkpoints" / "120")  # as if it was killed before its last checkpoint
+    again = small_case(depth=0, total_env_steps=120, checkpoints_to_keep=7)
+    Work(again, (0,), tmp_path).train(progress=False)
+    assert RunDirectory(run).config().checkpoints_to_keep == 7
+    assert Work(again, (0,), tmp_path).is_finished
 
 
 def test_what_is_finished_is_not_trained_again(finished_study, trained):

@@ -14,7 +14,7 @@ from kilolayer.errors import ConfigurationError, RunError, nearest_names
 from kilolayer.experiments.budgets import METRICS
 from kilolayer.experiments.figures import draw_curve, finish_curves
 from kilolayer.experiments.results import by_case
-from kilolayer.experiments.study import Case, Label, Outcome, Study
+from kilolayer.experiments.study import Case, Label, Outcome, Study, decisive_settings
 from kilolayer.report.style import PALETTE, new_figure
 from kilolayer.training import RunDirectory, TrainConfig, default_config
 
@@ -26,9 +26,6 @@ BASIS = (*FIRST, "variant", "grow")
 
 OF_THE_TASK = ("eval_env", "engine", "episode_length")
 """Settings that an environment brings with it, also where it is not registered here, or on another machine."""
-
-KEEPING = ("checkpoint_minutes", "checkpoints_to_keep", "diagnostics", "tensorboard", "wandb", "wandb_project")
-"""Settings of what is written down: no number in metrics.jsonl depends on them."""
 
 
 def compare(
@@ -154,8 +151,8 @@ def _runs_below(path: Path) -> Iterator[RunDirectory]:
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
-    """Return what the numbers of a run depend on, but for the seed."""
-    return {name: value for name, value in config.to_dict().items() if name != "seed" and name not in KEEPING}
+    """Return what the rows of metrics.jsonl depend on, but for the seed: diagnostics have a file of their own."""
+    return {name: value for name, value in decisive_settings(config).items() if name != "diagnostics"}
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from signal import Signals
 from typing import Protocol
 
 from kilolayer.errors import KilolayerError, RunError, TrainingError
-from kilolayer.experiments.study import Case, Outcome, Study
+from kilolayer.experiments.study import RECORDING, Case, Outcome, Study, decisive_settings
 from kilolayer.training import RunDirectory, SeedGroup, TrainConfig, TrainResult, train_seeds
+from kilolayer.training.loop import RESUMABLE_SETTINGS
 from kilolayer.training.run_directory import write_errors
 
 
@@ -52,10 +53,11 @@ class Work:
             RunError: if a directory cannot be read or written.
         """
         lots = self._lots()
+        recording = {name: getattr(self.case.config, name) for name in RECORDING if name in RESUMABLE_SETTINGS}
         for lot in lots:
             asked_for = [run for seed, run in zip(lot.seeds, lot.runs, strict=True) if seed in self.seeds]
             if not all(_is_finished(run, self.case.config) for run in asked_for):
-                self._stop_if_asked(train_seeds(resume=lot.path, progress=progress))
+                self._stop_if_asked(train_seeds(resume=lot.path, progress=progress, **recording))
         missing = [seed for seed in self.seeds if not any(seed in lot.seeds for lot in lots)]
         if missing:
             path = self.path / f"seeds-{'-'.join(map(str, missing))}"
@@ -93,7 +95,7 @@ class Work:
         lots = [SeedGroup.open(path) for path in sorted(self.path.glob("seeds-*")) if SeedGroup.is_at(path)]
         for run in (run for lot in lots for run in lot.runs):
             held = run.config().to_dict()
-            for name, value in self.case.settings.items():
+            for name, value in decisive_settings(self.case.config).items():
                 if held[name] != value:
                     raise RunError(
                         f"{run.path} was trained with {name}={held[name]}, not {value}, which is the default now; move "

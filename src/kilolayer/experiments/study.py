@@ -21,6 +21,9 @@ Size = Literal["cpu", "gpu", "paper"]
 LAST = 5
 """A score is the mean of so many last evaluations, as in the paper."""
 
+RECORDING = ("checkpoint_minutes", "checkpoints_to_keep", "tensorboard", "wandb", "wandb_project")
+"""Settings of what is kept of a run: no number in it depends on them, so they set no case apart."""
+
 Label = str | int | float
 Row = Mapping[str, Label]
 
@@ -46,7 +49,7 @@ class Case:
         Settings that are as the library has them play no part, so that one that is new to the library moves nothing.
         """
         config = self.config
-        set_apart = _unlike(self.settings, TrainConfig().to_dict())
+        set_apart = _unlike(decisive_settings(config), TrainConfig().to_dict())
         digest = hashlib.sha256(json.dumps(set_apart, sort_keys=True).encode()).hexdigest()[:8]
         env = "maze" if "\n" in config.env else config.env
         return f"{env}-{config.agent}-d{config.depth}-{digest}"
@@ -55,6 +58,11 @@ class Case:
     def settings(self) -> dict[str, Any]:
         """All settings but the seed, as plain data."""
         return {name: value for name, value in self.config.to_dict().items() if name != "seed"}
+
+
+def decisive_settings(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that what a run leaves depends on, but for the seed."""
+    return {name: value for name, value in config.to_dict().items() if name != "seed" and name not in RECORDING}
 
 
 def _unlike(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
