@@ -4,7 +4,8 @@ import dataclasses
 import functools
 
 from kilolayer.experiments import STUDIES, Case, Outcome, Scope, Study, in_turn, run_study
-from kilolayer.experiments.figures import curves_by_depth
+from kilolayer.experiments.figures import draw_curve, finish_curves, having, values_of
+from kilolayer.report.style import BLUE, new_figure
 from runs import SMALL, small_config
 
 SEEDS = (0, 1)
@@ -18,13 +19,22 @@ def grid(scope: Scope) -> list[Case]:
     return [scope.case({"task": task, "depth": depth}, task, depth=depth) for task in scope.tasks for depth in DEPTHS]
 
 
+def draw(outcomes):
+    figure = new_figure(4.0, 3.0)
+    axes = figure.subplots()
+    for depth in values_of(outcomes, "depth"):
+        draw_curve(axes, having(outcomes, depth=depth), "eval/time_at_goal", label=f"depth {depth}", color=BLUE)
+    finish_curves(axes, "small", "eval/time_at_goal")
+    return figure
+
+
 STUDY: Study = dataclasses.replace(
     STUDIES["depth"],
     name="small",
     tasks=dict.fromkeys(SIZES, ("point_u_maze",)),
     settings=dict.fromkeys(SIZES, SMALL),
     cases=grid,
-    draw=functools.partial(curves_by_depth, metric="eval/time_at_goal"),
+    draw=draw,
     seeds=len(SEEDS),
 )
 

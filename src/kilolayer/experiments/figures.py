@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
@@ -11,7 +12,7 @@ from matplotlib.ticker import EngFormatter
 from kilolayer.experiments.results import by_case, short_name
 from kilolayer.experiments.statistics import bootstrap_interval, interquartile_mean, mean_and_error
 from kilolayer.experiments.study import Label, Outcome
-from kilolayer.report.style import BLUE, DARK, GREY, new_figure, tidy
+from kilolayer.report.style import BLUE, DARK, GREY, tidy
 
 NAMES = {
     "success_any": "episodes that reach their goal",
@@ -36,10 +37,10 @@ def having(outcomes: Sequence[Outcome], **labels: Label) -> list[Outcome]:
     return [one for one in outcomes if all(one.case.labels.get(name) == value for name, value in labels.items())]
 
 
-def depth_colors(depths: Sequence[Label]) -> dict[Label, str]:
-    """Return a colour for each depth, dark for shallow and light for deep."""
-    shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, len(depths)))
-    return {depth: matplotlib.colors.to_hex(shade) for depth, shade in zip(depths, shades, strict=True)}
+def shades_of(values: Sequence[Label]) -> dict[Label, str]:
+    """Return a colour for each value, dark for the first and light for the last: of depths, light is deep."""
+    shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, len(values)))
+    return {value: matplotlib.colors.to_hex(shade) for value, shade in zip(values, shades, strict=True)}
 
 
 def draw_curve(
@@ -49,18 +50,45 @@ def draw_curve(
 
     Where a seed has fewer evaluations than another, the curve is that of those they share.
     """
-    curves = [dict(zip(*outcome.curve(metric), strict=True)) for outcome in outcomes]
-    steps = sorted(set.intersection(*map(set, curves))) if curves else []
+    steps, values = _shared_curve(outcomes, metric)
     if not steps:
         return
-    values = np.array([[curve[step] for step in steps] for curve in curves])
-    mean, error = np.transpose([mean_and_error(column) for column in values.T])
     for seed in values if len(values) > 1 else ():
         axes.plot(steps, seed, color=color, linewidth=0.5, alpha=0.45 if band else 0.3)
-    axes.plot(steps, mean, color=color, linewidth=1.7, label=label)
+    draw_mean(axes, steps, values, label=label, color=color, band=band)
+
+
+def draw_mean(
+    axes: Axes,
+    places: Sequence[float],
+    values: Float[np.ndarray, "seeds places"],
+    *,
+    label: str,
+    color: str,
+    band: bool = True,
+) -> None:
+    """Draw the mean over seeds as a line, and one standard error as a band."""
+    mean, error = np.transpose([mean_and_error(column) for column in values.T])
+    axes.plot(places, mean, color=color, linewidth=1.7, label=label)
     if band:
         low, high = mean - np.nan_to_num(error), mean + np.nan_to_num(error)
-        axes.fill_between(steps, low, high, color=color, alpha=0.18, linewidth=0)
+        axes.fill_between(places, low, high, color=color, alpha=0.18, linewidth=0)
+
+
+def draw_reference(axes: Axes, outcomes: Sequence[Outcome], metric: str, *, label: str, color: str) -> None:
+    """Draw the mean of a metric of one case over env steps, dashed: what others are to be compared with."""
+    steps, values = _shared_curve(outcomes, metric)
+    if steps:
+        axes.plot(steps, values.mean(axis=0), color=color, linewidth=1.2, linestyle="--", label=label)
+
+
+def _shared_curve(
+    outcomes: Sequence[Outcome], metric: str
+) -> tuple[list[float], Float[np.ndarray, "seeds evaluations"]]:
+    """Return the env steps of the evaluations that all seeds share, and the values of each seed there."""
+    curves = [dict(zip(*outcome.curve(metric), strict=True)) for outcome in outcomes]
+    steps = sorted(set.intersection(*map(set, curves))) if curves else []
+    return steps, np.array([[curve[step] for step in steps] for curve in curves]).reshape(len(curves), len(steps))
 
 
 def finish_curves(axes: Axes, title: str, metric: str) -> None:
@@ -114,26 +142,3 @@ def with_caption(figure: Figure, outcomes: Sequence[Outcome], what: str) -> Figu
 def with_legend(figure: Figure, axes: Axes) -> None:
     """Put the legend of some axes beside the figure."""
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
-
-
-def curves_by_depth(outcomes: Sequence[Outcome], metric: str) -> Figure:
-    """Draw a panel for each task, and a curve for each depth."""
-    tasks, depths = values_of(outcomes, "task"), values_of(outcomes, "depth")
-    figure = new_figure(4.4 * len(tasks) + 1.2, 3.4)
-    grid = figure.subplots(1, len(tasks), squeeze=False)[0]
-    for axes, task in zip(grid, tasks, strict=True):
-        for depth, color in depth_colors(depths).items():
-            draw_curve(axes, having(outcomes, task=task, depth=depth), metric, label=f"depth {depth}", color=color)
-        finish_curves(axes, str(task), metric)
-    with_legend(figure, grid[0])
-    return figure
-
-
-def draw_reference(axes: Axes, outcomes: Sequence[Outcome], metric: str, *, label: str, color: str) -> None:
-    """Draw the mean of a metric of one case over env steps, dashed: what others are to be compared with."""
-    if not outcomes:
-        return
-    curves = [outcome.curve(metric) for outcome in outcomes]
-    count = min(len(steps) for steps, _ in curves)
-    mean = np.mean([values[:count] for _, values in curves], axis=0)
-    axes.plot(curves[0][0][:count], mean, color=color, linewidth=1.2, linestyle="--", label=label)

@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 
 from kilolayer.experiments.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, TASKS, by_depth, refuse_changes
 from kilolayer.experiments.figures import (
-    depth_colors,
     draw_curve,
     draw_scores_over,
     finish_curves,
     having,
+    shades_of,
     values_of,
     with_caption,
     with_legend,
@@ -51,7 +51,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
     batches = sorted(map(int, values_of(outcomes, "batch_size")))
     figure = new_figure(3.5 * (len(depths) + 1) + 1.2, 3.0 * len(tasks))
     grid = figure.subplots(len(tasks), len(depths) + 1, squeeze=False, sharey="row")
-    colors = depth_colors(batches)
+    colors = shades_of(batches)
     for line, task in zip(grid, tasks, strict=True):
         for axes, depth in zip(line, depths, strict=False):
             for size in batches:

@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 
 from kilolayer.experiments.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, TASKS, by_depth
 from kilolayer.experiments.figures import (
-    depth_colors,
     draw_curve,
     draw_reference,
     finish_curves,
     having,
+    shades_of,
     values_of,
     with_caption,
     with_legend,
@@ -44,7 +44,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
     """Draw a panel for each collector, a row for each task and metric: a curve for each learner, and dashed what
     an agent of the same depth reaches on its own data.
     """
-    learners = depth_colors(values_of(outcomes, "learner"))
+    learners = shades_of(values_of(outcomes, "learner"))
     collectors = [one for one in values_of(outcomes, "collector") if one != ITSELF] or [ITSELF]
     rows = list(itertools.product(values_of(outcomes, "task"), METRICS))
     figure = new_figure(4.2 * len(collectors) + 1.9, 2.8 * len(rows) + 0.4)

@@ -16,10 +16,11 @@ from kilolayer.bench.memory import learn_memory
 from kilolayer.compilation_cache import enable_compilation_cache
 from kilolayer.experiments.budgets import METRICS, SETTINGS, TASKS, by_depth
 from kilolayer.experiments.figures import (
-    depth_colors,
+    draw_mean,
     draw_scores_over,
     having,
     metric_name,
+    shades_of,
     values_of,
     with_caption,
     with_legend,
@@ -109,7 +110,7 @@ def seconds_to(success: float, rows: Sequence[Mapping[str, Any]]) -> float:
 def draw(outcomes: Sequence[Outcome]) -> Figure:
     """Draw for each task time, memory and operations over depth, and success over seconds of training."""
     tasks = values_of(outcomes, "task")
-    colors = depth_colors(values_of(outcomes, "depth"))
+    colors = shades_of(values_of(outcomes, "depth"))
     figure = new_figure(3.4 * (len(PANELS) + 1) + 1.1, 3.2 * len(tasks))
     grid = figure.subplots(len(tasks), len(PANELS) + 1, squeeze=False)
     for line, task in zip(grid, tasks, strict=True):
@@ -151,10 +152,7 @@ def _draw_over_seconds(axes: Axes, outcomes: Sequence[Outcome], *, label: str, c
     count = min(len(outcome.rows) for outcome in outcomes)
     rows = [outcome.rows[:count] for outcome in outcomes]
     seconds = np.mean([[row["perf/seconds"] for row in own] for own in rows], axis=0)
-    columns = np.transpose([[row[SUCCESS] for row in own] for own in rows])
-    mean, error = np.transpose([mean_and_error(column) for column in columns])
-    axes.plot(seconds, mean, color=color, linewidth=1.7, label=label)
-    axes.fill_between(seconds, mean - np.nan_to_num(error), mean + np.nan_to_num(error), color=color, alpha=0.18, lw=0)
+    draw_mean(axes, seconds, np.array([[row[SUCCESS] for row in own] for own in rows]), label=label, color=color)
     axes.xaxis.set_major_locator(MaxNLocator(5))
 
 

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 
 from kilolayer.experiments.budgets import METRICS, SETTINGS, TASKS, by_depth
 from kilolayer.experiments.figures import (
-    depth_colors,
     draw_curve,
     draw_scores_over,
     finish_curves,
     having,
     metric_name,
+    shades_of,
     values_of,
     with_caption,
     with_legend,
@@ -69,7 +69,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
 
 
 def _draw_curves(axes: Axes, outcomes: Sequence[Outcome], task: str) -> None:
-    colors = depth_colors(values_of(outcomes, "depth"))
+    colors = shades_of(values_of(outcomes, "depth"))
     paper = paper_curves(task)
     metric = METRICS[1] if paper else METRICS[0]
     for depth, color in colors.items():

@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator
 
 from kilolayer.errors import ConfigurationError
 from kilolayer.experiments.budgets import SETTINGS, TASKS, by_depth
-from kilolayer.experiments.figures import depth_colors, having, values_of, with_caption, with_legend
+from kilolayer.experiments.figures import having, shades_of, values_of, with_caption, with_legend
 from kilolayer.experiments.study import LAST, Case, Measured, Outcome, Row, Scope, Study
 from kilolayer.report.diagnostics import TITLES
 from kilolayer.report.style import new_figure, tidy
@@ -81,7 +81,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
         for what, name in PANELS.items():
             line = next(lines)
             for axes, network in zip(line, NETWORKS, strict=True):
-                for depth, color in depth_colors(depths).items():
+                for depth, color in shades_of(depths).items():
                     _draw_lines(axes, having(outcomes, task=task, depth=depth), network, what, f"depth {depth}", color)
             for axes, network in zip(line, NETWORKS, strict=True):  # once all are drawn: they share their scale
                 _finish(axes, f"{task}: {TITLES.get(network, network)}", name, network, what)

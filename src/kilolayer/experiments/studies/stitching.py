@@ -12,7 +12,7 @@ from kilolayer.envs import Environment, make, registry
 from kilolayer.envs.corridor import Corridor
 from kilolayer.errors import ConfigurationError
 from kilolayer.experiments.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, by_depth
-from kilolayer.experiments.figures import depth_colors, having, metric_name, values_of, with_caption, with_legend
+from kilolayer.experiments.figures import having, metric_name, shades_of, values_of, with_caption, with_legend
 from kilolayer.experiments.statistics import bootstrap_interval, interquartile_mean
 from kilolayer.experiments.study import Case, Label, Measured, Outcome, Row, Scope, Size, Study
 from kilolayer.report.style import DARK, GREY, new_figure, tidy
@@ -134,7 +134,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
     for axes, task in zip(grid[0], tasks, strict=True):
         own = having(outcomes, task=task)
         _shade(axes, own)
-        for number, (depth, color) in enumerate(depth_colors(depths).items()):
+        for number, (depth, color) in enumerate(shades_of(depths).items()):
             _draw_bars(axes, having(own, depth=depth), number, len(depths), label=f"depth {depth}", color=color)
         axes.set_xticks(range(1, spans[task] + 1))
         axes.set_xlim(0.4, spans[task] + 0.6)
