@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kilolayer.experiments.study import Case, Outcome
 from kilolayer.training import RunDirectory
+from kilolayer.training.seeds import GROUP_FILE, GROUP_FORMAT
 
 STEPS = (0, 1000, 2000)
 
@@ -25,9 +26,12 @@ def outcome(directory: Path, case: Case, seed: int, score: float, *, seconds: fl
 def outcomes(
     directory: Path, cases: Sequence[Case], scores: Mapping[str, Sequence[float]], *, seconds: float = 10.0
 ) -> list[Outcome]:
-    """Return a run for each score of each case that is named, seeds from 0."""
-    return [
-        outcome(directory, case, seed, score, seconds=seconds)
-        for case in cases
-        for seed, score in enumerate(scores.get(case.name, ()))
-    ]
+    """Return a run for each score of each case that is named, seeds from 0, side by side."""
+    found = []
+    for case in cases:
+        own = scores.get(case.name, ())
+        found += [outcome(directory, case, seed, score, seconds=seconds) for seed, score in enumerate(own)]
+        if own:
+            group = {"format": GROUP_FORMAT, "seeds": list(range(len(own))), "mode": "threads"}
+            (directory / case.name / GROUP_FILE).write_text(json.dumps(group))
+    return found

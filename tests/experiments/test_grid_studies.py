@@ -199,7 +199,8 @@ def test_width_is_drawn_over_what_it_costs(tmp_path):
     np.testing.assert_allclose(deep, [base, (parameters[f"{TASK}-16-64"], 100.0)])
     np.testing.assert_allclose(wide, [base, (parameters[f"{TASK}-4-128"], 0.0)])
     assert positions(by_operations)[0][0][0] == pytest.approx(1e9 * found[0].score("gflops"))
-    np.testing.assert_allclose(positions(by_time)[1], [(7.0, 50.0), (7.0, 0.0)])
+    assert row["seeds_side_by_side"] == 2
+    np.testing.assert_allclose(positions(by_time)[1], [(3.5, 50.0), (3.5, 0.0)])  # of the seven seconds of both seeds
     assert all(axes.get_xscale() == "log" for axes in (by_parameters, by_operations, by_time))
     assert {text.get_text() for text in by_time.texts} == {"4", "16", "64", "128"}
 

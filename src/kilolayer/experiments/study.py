@@ -12,7 +12,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from kilolayer.errors import ConfigurationError
-from kilolayer.training import RunDirectory, TrainConfig, default_config
+from kilolayer.training import RunDirectory, SeedGroup, TrainConfig, default_config
 from kilolayer.training.config import lay
 
 Size = Literal["cpu", "gpu", "paper"]
@@ -156,6 +156,12 @@ class Outcome:
     def seconds(self) -> float:
         """What training took, side by side with the other seeds of its case."""
         return float(self.rows[-1]["perf/seconds"])
+
+    @cached_property
+    def seeds_side_by_side(self) -> int:
+        """How many seeds shared the machine while this one was trained, itself among them."""
+        group = self.run.path.parent
+        return len(SeedGroup.open(group).seeds) if SeedGroup.is_at(group) else 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,7 +63,7 @@ def measure(outcome: Outcome) -> Measured:
         **{f"{name}_parameters": count for name, count in counts.items()},
         **scores,
         "seconds": outcome.seconds,
-        "seeds_side_by_side": len(group.seeds),
+        "seeds_side_by_side": outcome.seeds_side_by_side,
     }
     return Measured(scores, [row])
 

@@ -34,7 +34,7 @@ METRIC = METRICS[1]
 COSTS: Mapping[str, tuple[str, Callable[[Outcome], float]]] = {
     "parameters": ("parameters", lambda outcome: outcome.score("parameters")),
     "operations": ("operations in a gradient step", lambda outcome: 1e9 * outcome.score("gflops")),
-    "time": ("seconds of training", lambda outcome: outcome.seconds),
+    "time": ("seconds of training for each seed", lambda outcome: outcome.seconds / outcome.seeds_side_by_side),
 }
 """What the panels put the score over: title, axis, and where a run lies there."""
 
@@ -76,8 +76,8 @@ def measure(outcome: Outcome) -> Measured:
     setup = Setup.build(outcome.case.config)
     counts = setup.agent.parameter_counts()
     scores = {"parameters": sum(counts.values()), "gflops": gradient_step_flops(setup) / 1e9}
-    row = {f"{name}_parameters": count for name, count in counts.items()} | scores | {"seconds": outcome.seconds}
-    return Measured(scores, [row])
+    time = {"seconds": outcome.seconds, "seeds_side_by_side": outcome.seeds_side_by_side}
+    return Measured(scores, [{f"{name}_parameters": count for name, count in counts.items()} | scores | time])
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
