@@ -44,7 +44,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
 BASELINES = Study(
     name="baselines",
     question="Does depth help contrastive RL, and does it help the other methods?",
-    tasks={**TASKS, "cpu": ("point_u_maze", "reacher"), "gpu": ("ant_big_maze", "arm_push_easy")},
+    tasks={**TASKS, "cpu": ("point_u_maze",), "gpu": ("ant_big_maze", "arm_push_easy")},
     settings=SETTINGS,
     cases=cases,
     metrics=METRICS,
