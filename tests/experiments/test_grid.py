@@ -10,14 +10,13 @@ from kilolayer.training import Setup
 from small_study import SIZES, STUDY, grid, small_case
 
 
-def test_settings_come_from_the_size_then_the_study_then_the_user():
+def test_settings_come_from_the_size_then_the_user_then_the_study():
     scope = Scope("cpu", ("reacher",), {"width": 24, "depth": 8, "crl": {"energy": "dot"}}, changes={"width": 40})
-    case = scope.case({"what": "one"}, "reacher", depth=4, crl={"loss": "infonce_symmetric"})
-    config = case.config
+    config = scope.case({"what": "one"}, "reacher", depth=4, crl={"loss": "infonce_symmetric"}).config
     assert (config.env, config.width, config.depth) == ("reacher", 40, 4)
     assert (config.crl.energy, config.crl.loss) == ("dot", "infonce_symmetric")
     changed = dataclasses.replace(scope, changes={"depth": 12, "crl": {"energy": "l2"}})
-    config = changed.case({"what": "one"}, "reacher", depth=4, crl={"loss": "infonce_symmetric"}).config
+    config = changed.case({"what": "one"}, "reacher", crl={"loss": "infonce_symmetric"}).config
     assert (config.depth, config.width) == (12, 24)
     assert (config.crl.energy, config.crl.loss) == ("l2", "infonce_symmetric")
 
@@ -38,8 +37,8 @@ def test_limits_reach_the_study():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"depth": 4}, "set: the study small varies depth itself"),
-        ({"depth": 8, "width": 12}, "set: the study small varies depth itself"),
+        ({"depth": 4}, "depth=4 is what this study sets itself; leave it out"),
+        ({"depth": 8, "width": 12}, "depth=8 is what this study sets itself; leave it out"),
         ({"env": "reacher"}, "set: env is no setting of a case; give it by --tasks"),
         ({"seed": 3}, "set: seed is no setting of a case; give it by --seeds"),
         ({"wdith": 3}, "setting 'wdith' is unknown"),
@@ -53,16 +52,23 @@ def test_changes_that_cannot_be_are_refused(changes, words):
     assert str(refused.value).startswith(words)
 
 
-def test_a_change_that_makes_cases_alike_is_refused():
-    """Also where no label bears the name of the setting."""
+def test_of_a_block_the_fields_that_a_study_sets_are_refused():
+    """Also where no label bears the name of the setting, and whatever the value; the value that it has is no change."""
 
     def energies(scope):
         return [scope.case({"energy": name}, "reacher", crl={"energy": name}) for name in ("l2", "dot")]
 
     study = dataclasses.replace(STUDY, cases=energies)
-    assert len(study.grid("cpu", changes={"crl": {"loss": "infonce_symmetric"}})) == 2
-    with pytest.raises(ConfigurationError, match="the study small varies crl itself"):
-        study.grid("cpu", changes={"crl": {"energy": "dot"}})
+    changed = study.grid("cpu", changes={"crl": {"loss": "infonce_symmetric"}})
+    assert [(case.config.crl.energy, case.config.crl.loss) for case in changed] == [
+        ("l2", "infonce_symmetric"),
+        ("dot", "infonce_symmetric"),
+    ]
+    for energy in ("l2", "dot", "cosine"):
+        with pytest.raises(ConfigurationError, match=f"^crl.energy={energy} is what this study sets itself"):
+            study.grid("cpu", changes={"crl": {"energy": energy}})
+    one = dataclasses.replace(STUDY, cases=lambda scope: [scope.case({}, "reacher", crl={"energy": "dot"})])
+    assert one.grid("cpu", changes={"crl": {"energy": "dot"}})[0].config.crl.energy == "dot"
 
 
 def test_a_case_shares_its_runs_with_those_of_equal_settings_alone():

@@ -12,7 +12,8 @@ import pytest
 from kilolayer import user_code
 from kilolayer.envs import registry
 from kilolayer.errors import ConfigurationError, KilolayerError, RunError, TrainingError
-from kilolayer.experiments import StudyStoppedError, Work, by_submitit, in_processes, jobs
+from kilolayer.experiments import StudyStoppedError, Work, by_submitit, in_processes, processes, watch
+from kilolayer.experiments import cluster as clusters
 from kilolayer.experiments import run as running
 from small_study import SEEDS, STUDY, numbers, run_all, small_case
 
@@ -45,8 +46,8 @@ def quick_children(monkeypatch):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(jobs, "POLL_SECONDS", 0.001)
-    monkeypatch.setattr(jobs, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(clusters, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(watch, "TELL_SECONDS", 0.0)
 
 
 def works_in(directory):
@@ -77,11 +78,11 @@ def test_processes_come_to_the_same_and_tell_why_one_failed(finished_study, tmp_
     by_env = {env: [one for one in found if one.case.config.env == env] for env in (my_maze, "point_u_maze")}
     assert numbers(by_env[my_maze]) == numbers(finished_study[1][:2])
     assert numbers(by_env["point_u_maze"]) == numbers(finished_study[1][2:])
-    assert (tmp_path / cases[1].directory / jobs.LOG_FILE).stat().st_size > 0
+    assert (tmp_path / cases[1].directory / processes.LOG_FILE).stat().st_size > 0
 
 
 def test_no_process_is_started_for_what_is_finished(finished_study, monkeypatch):
-    monkeypatch.setattr(jobs.multiprocessing, "get_context", None)
+    monkeypatch.setattr(processes.multiprocessing, "get_context", None)
     assert numbers(run_all(finished_study[0], workers=in_processes(2))) == numbers(finished_study[1])
 
 
@@ -97,16 +98,16 @@ def test_no_process_is_started_for_what_is_finished(finished_study, monkeypatch)
 def test_the_reason_of_a_process_is_its_last_line_or_its_signal(tmp_path, log, exit_code, reason):
     work = Work(small_case(), SEEDS, tmp_path)
     work.path.mkdir()
-    (work.path / jobs.LOG_FILE).write_text(log)
-    assert jobs._why(work, exit_code) == reason
+    (work.path / processes.LOG_FILE).write_text(log)
+    assert processes._why(work, exit_code) == reason
 
 
 def test_progress_tells_shares_and_what_remains(finished_study, tmp_path, monkeypatch):
     now = SimpleNamespace(time=0.0)
-    monkeypatch.setattr(jobs.time, "monotonic", lambda: now.time)
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now.time)
     told = []
     works = [dataclasses.replace(work, directory=tmp_path) for work in works_in(finished_study[0])]
-    progress = jobs._Progress(works, told.append)
+    progress = watch.Progress(works, told.append)
     progress.tell(works)
     now.time = 120.0
     progress.tell(works)
@@ -263,7 +264,7 @@ def test_there_must_be_a_job(make):
 
 
 def test_a_job_trains_answers_and_goes_on_when_it_is_preempted(finished_study, tmp_path, monkeypatch):
-    job, work = jobs._Submitted(()), works_in(finished_study[0])[0]
+    job, work = clusters._Submitted(()), works_in(finished_study[0])[0]
     assert job(work) is None
     again = job.checkpoint(work)
     assert (again.function, again.args) == (job, (work,))

@@ -1,7 +1,8 @@
 """Studies of the paper: each a grid of configurations, a metric and a figure, run by one command."""
 
+from kilolayer.experiments.cluster import by_submitit
 from kilolayer.experiments.compare import compare
-from kilolayer.experiments.jobs import by_submitit, in_processes
+from kilolayer.experiments.processes import in_processes
 from kilolayer.experiments.results import table, write_results
 from kilolayer.experiments.run import StudyStoppedError, Work, in_turn, run_study
 from kilolayer.experiments.statistics import Interval, bootstrap_interval, interquartile_mean, mean_and_error

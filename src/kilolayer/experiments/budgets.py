@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kilolayer.errors import ConfigurationError
 from kilolayer.experiments.study import Case, Scope, Size
 
 METRICS = ("eval/success_any", "eval/time_at_goal")
@@ -32,11 +31,10 @@ def by_depth(scope: Scope, depths: Sequence[int] = ()) -> list[Case]:
     """Return every task at every depth, or at some: the grid of several studies, which share its runs.
 
     Raises:
-        ConfigurationError: if a user sets the depth, and it is not a single one.
+        ConfigurationError: if a user sets the depth, or lets it grow.
     """
+    scope.refuse_changes("grow")
     depths = depths or DEPTHS[scope.size] + (LIMITS if scope.limits else ())
-    if len(depths) > 1:
-        refuse_changes(scope, "depth")
     return [
         scope.case({"task": task, "depth": depth}, task, depth=depth, diagnostics=True)
         for task in scope.tasks
@@ -49,20 +47,3 @@ def shallow_and_deep(scope: Scope) -> list[Case]:
     grid of depths. At the paper's size the depths are those that it sets beside each other.
     """
     return by_depth(scope, (4, 64) if scope.size == "paper" else SHALLOW_AND_DEEP)
-
-
-def refuse_changes(scope: Scope, *settings: str) -> None:
-    """Refuse that a user sets what a study varies, or what would undo it.
-
-    Args:
-        scope: what was asked.
-        settings: such as depth, or crl.actor_depth.
-
-    Raises:
-        ConfigurationError: naming the first of the settings that was changed.
-    """
-    for setting in settings:
-        block, _, field = setting.rpartition(".")
-        changes = scope.changes.get(block, {}) if block else scope.changes
-        if field in changes:
-            raise ConfigurationError(f"{setting}={changes[field]} is what this study sets itself; leave it out")

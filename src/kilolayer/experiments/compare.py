@@ -14,7 +14,7 @@ from kilolayer.errors import ConfigurationError, RunError, nearest_names
 from kilolayer.experiments.budgets import METRICS
 from kilolayer.experiments.figures import draw_curve, finish_curves
 from kilolayer.experiments.results import by_case
-from kilolayer.experiments.study import Case, Label, Outcome, Study, decisive_settings
+from kilolayer.experiments.study import Case, Label, Outcome, Study, by_full_name, decisive_settings
 from kilolayer.report.style import PALETTE, new_figure
 from kilolayer.training import RunDirectory, TrainConfig, default_config
 
@@ -109,7 +109,7 @@ def labels(configs: Sequence[TrainConfig]) -> list[Mapping[str, Label]]:
     What only follows is left out: what in all of them is the default of agent, environment, depth and variant, and what
     differs with the environment alone.
     """
-    flat = [_flat(_settings(config)) for config in configs]
+    flat = [by_full_name(_settings(config)) for config in configs]
     differing = [name for name in flat[0] if any(one[name] != flat[0][name] for one in flat)]
     usual = [_usual(config) for config in configs]
     told = [
@@ -155,18 +155,11 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
     return {name: value for name, value in decisive_settings(config).items() if name != "diagnostics"}
 
 
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        found |= {f"{name}.{field}": one for field, one in value.items()} if isinstance(value, dict) else {name: value}
-    return found
-
-
 def _usual(config: TrainConfig) -> dict[str, Any]:
     """Return the defaults of a run's agent, environment, depth and variant; none for an unknown environment."""
     basis = {name: getattr(config, name) for name in BASIS if name != "env"}
     try:
-        return _flat(_settings(default_config(config.env, **basis)))
+        return by_full_name(_settings(default_config(config.env, **basis)))
     except ConfigurationError:
         return {}
 

@@ -156,7 +156,7 @@ def run_study(
         cases: of the grid, all or some; those with equal settings are trained once.
         seeds: to train each case with.
         directory: where the runs are kept; studies that have cases in common can share one.
-        workers: who trains them: `in_turn`, or those of `kilolayer.experiments.jobs`.
+        workers: who trains them: `in_turn`, or those that `in_processes` or `by_submitit` return.
         tell: called with what is about to be done.
 
     Raises:

@@ -65,6 +65,16 @@ def decisive_settings(config: TrainConfig) -> dict[str, Any]:
     return {name: value for name, value in config.to_dict().items() if name != "seed" and name not in RECORDING}
 
 
+def by_full_name(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by names such as depth and crl.energy: those of a block by its name and theirs."""
+    whole: dict[str, Any] = {}
+    lay(settings, over=whole)
+    found: dict[str, Any] = {}
+    for name, value in whole.items():
+        found |= {f"{name}.{field}": one for field, one in value.items()} if isinstance(value, dict) else {name: value}
+    return found
+
+
 def _unlike(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that others have otherwise; of a block, those of its fields."""
     found = {}
@@ -89,7 +99,7 @@ class Scope:
     limits: bool = False
     """Take the depths in too that are there to show how far it goes."""
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Settings of every case that the user asked for: they come before the study's own."""
+    """Settings of every case that the user asked for, over those of the size."""
 
     def case(self, labels: Mapping[str, Label], env: str, **settings: Any) -> Case:
         """Return a case of the grid.
@@ -97,15 +107,33 @@ class Scope:
         Args:
             labels: where it lies.
             env: its task.
-            settings: fields of `TrainConfig`, over those of the size.
+            settings: fields of `TrainConfig` that make the case what it is, over those of the size.
 
         Raises:
-            ConfigurationError: for a setting that cannot be.
+            ConfigurationError: if a user asked for another value of one of these settings, or for one that cannot be.
         """
+        self.refuse_changes(**settings)
         merged: dict[str, Any] = {}
-        for layer in (self.settings, settings, self.changes):
+        for layer in (self.settings, self.changes, settings):
             lay(layer, over=merged)
         return Case(labels, default_config(env, **merged))
+
+    def refuse_changes(self, *names: str, **settings: Any) -> None:
+        """Refuse that a user sets what a study sets itself, or what would undo it.
+
+        Args:
+            names: settings that nobody else may set, such as depth, or crl.actor_depth.
+            settings: those that may have no other value than this; of a block, the fields that are given.
+
+        Raises:
+            ConfigurationError: naming the first of the settings that was changed.
+        """
+        own = by_full_name(settings)
+        for name, value in by_full_name(self.changes).items():
+            if name in names or own.get(name, value) != value:
+                raise ConfigurationError(
+                    f"{name}={value} is what this study sets itself; leave it out (--only takes a part of the cases)"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,41 +226,11 @@ class Study:
             changes: settings of every case, over the study's own.
 
         Raises:
-            ConfigurationError: for an unknown task, a setting that cannot be, or one that the study itself varies.
+            ConfigurationError: for an unknown task, a setting that cannot be, or one that the study sets itself.
         """
         tasks = tuple(tasks) or self.tasks[size]
         changes = changes or {}
         for name, instead in (("env", "--tasks"), ("seed", "--seeds")):
             if name in changes:
                 raise ConfigurationError(f"set: {name} is no setting of a case; give it by {instead}")
-        cases = self.cases(Scope(size, tasks, self.settings[size], limits, changes))
-        if changes:
-            self._refuse_if_varied(changes, cases, Scope(size, tasks, self.settings[size], limits))
-        return cases
-
-    def _refuse_if_varied(self, changes: Mapping[str, Any], cases: Sequence[Case], unchanged: Scope) -> None:
-        """Refuse changes under which cases are not what their labels say.
-
-        Raises:
-            ConfigurationError: naming them.
-        """
-        varied = [
-            name
-            for name in changes
-            for case in cases
-            if case.labels.get(name, case.settings[name]) != case.settings[name]
-        ]
-        if not varied:
-            try:
-                before = {case.name: case.directory for case in self.cases(unchanged)}
-            except ConfigurationError:  # it is the changes that make the study possible here
-                return
-            after = {case.name: case.directory for case in cases if case.name in before}
-            if len({before[name] for name in after}) > len(set(after.values())):  # what differed has become the same
-                varied = list(changes)
-        if varied:
-            names = ", ".join(dict.fromkeys(varied))
-            raise ConfigurationError(
-                f"set: the study {self.name} varies {names} itself, and its cases would not be what their labels say; "
-                "--only takes a part of them"
-            )
+        return self.cases(Scope(size, tasks, self.settings[size], limits, changes))

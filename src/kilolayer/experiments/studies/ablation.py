@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kilolayer.experiments.budgets import METRICS, SETTINGS, TASKS, by_depth, refuse_changes
+from kilolayer.experiments.budgets import METRICS, SETTINGS, TASKS, by_depth
 from kilolayer.experiments.figures import draw_bars, having, metric_name, values_of, with_caption
 from kilolayer.experiments.results import by_case
 from kilolayer.experiments.statistics import bootstrap_interval, interquartile_mean
@@ -88,7 +88,6 @@ def cases(scope: Scope) -> list[Case]:
     Raises:
         ConfigurationError: if the networks are to grow, or the agent is another than CRL.
     """
-    refuse_changes(scope, "grow")
     found = []
     for base in by_depth(scope, (scope.changes.get("depth", BASE_DEPTH[scope.size]),)):
         labels: dict[str, Label] = {"task": base.labels["task"]}

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kilolayer.experiments.budgets import DEPTHS, METRICS, SETTINGS, TASKS, by_depth, refuse_changes
+from kilolayer.experiments.budgets import DEPTHS, METRICS, SETTINGS, TASKS, by_depth
 from kilolayer.experiments.figures import having, metric_name, values_of, with_caption
 from kilolayer.experiments.statistics import mean_and_error
 from kilolayer.experiments.study import Case, Outcome, Scope, Size, Study
@@ -36,7 +36,7 @@ def cases(scope: Scope) -> list[Case]:
     Raises:
         ConfigurationError: if a user sets one of the depths, or the agent has no such settings.
     """
-    refuse_changes(scope, "depth", "grow", "crl.actor_depth", "crl.critic_depth")
+    scope.refuse_changes("crl.actor_depth", "crl.critic_depth")
     found = []
     for case in by_depth(scope, GRID[scope.size]):
         for actor in GRID[scope.size]:

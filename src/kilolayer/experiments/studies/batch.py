@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from kilolayer.experiments.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, TASKS, by_depth, refuse_changes
+from kilolayer.experiments.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, TASKS, by_depth
 from kilolayer.experiments.figures import (
     draw_curve,
     draw_scores_over,
@@ -37,7 +37,7 @@ def cases(scope: Scope) -> list[Case]:
     Raises:
         ConfigurationError: if a user sets the depth or the batch.
     """
-    refuse_changes(scope, "depth", "grow", "batch_size")
+    scope.refuse_changes("batch_size")
     return [
         Case({**case.labels, "batch_size": size}, dataclasses.replace(case.config, batch_size=size))
         for case in by_depth(scope, DEPTHS[scope.size])

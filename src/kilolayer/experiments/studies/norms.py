@@ -33,12 +33,10 @@ def cases(scope: Scope) -> list[Case]:
     """Return every task at every depth, looked into at each evaluation.
 
     Raises:
-        ConfigurationError: if nothing would be written down, or the agent has other networks.
+        ConfigurationError: if the agent has other networks.
     """
     grid = by_depth(scope)
     for case in grid:
-        if not case.config.diagnostics:
-            raise ConfigurationError("diagnostics=False leaves nothing to draw norms from; leave it out")
         names = Setup.build(case.config).agent.parameter_counts()
         if missing := [name for name in NETWORKS if name not in names]:
             raise ConfigurationError(

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from kilolayer.bench.flops import gradient_step_flops
-from kilolayer.experiments.budgets import DEPTHS, LIMITS, METRICS, SETTINGS, TASKS, by_depth, refuse_changes
+from kilolayer.experiments.budgets import DEPTHS, LIMITS, METRICS, SETTINGS, TASKS, by_depth
 from kilolayer.experiments.figures import having, metric_name, values_of, with_caption, with_legend
 from kilolayer.experiments.results import by_case
 from kilolayer.experiments.statistics import mean_and_error
@@ -55,7 +55,7 @@ def cases(scope: Scope) -> list[Case]:
         ConfigurationError: if the depth is set, or sizes of single networks are.
     """
     parts = [f"crl.{part}" for part in ("actor_depth", "critic_depth", "goal_encoder_depth")]
-    refuse_changes(scope, "depth", "grow", *parts, "crl.actor_width", "crl.critic_width")
+    scope.refuse_changes(*parts, "crl.actor_width", "crl.critic_width")
     limits = LIMITS if scope.limits else ()
     deep = [
         Case({**case.labels, "width": case.config.width}, case.config)
