@@ -76,9 +76,21 @@ def test_studies_and_cases_are_listed(capsys, tmp_path, monkeypatch):
     flags = ["--tasks", "reacher", "point_u_maze", "--set", "total_env_steps=1_000", "width=8"]
     assert main(["study", "small", "--dry-run", *flags]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"{task}-{depth}: 1,000 env steps" for task in ("reacher", "point_u_maze") for depth in (0, 4)
+        f"{task}-{depth}: 2 seeds, 1,000 env steps, 0% trained"
+        for task in ("reacher", "point_u_maze")
+        for depth in (0, 4)
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_of_cases_tells_what_is_trained(finished_study, capsys):
+    flags = ["--dry-run", "--dir", str(finished_study[0]), "--only", "depth=4"]
+    for seeds, line in (
+        ("0,1", "2 seeds, 400 env steps, 100% trained"),
+        ("0..3", "4 seeds, 400 env steps, 50% trained"),
+    ):
+        assert main(["study", "small", *flags, "--seeds", seeds]) == 0
+        assert capsys.readouterr().out == f"point_u_maze-4: {line}\n"
 
 
 def test_settings_reach_the_cases(monkeypatch):
@@ -126,7 +138,7 @@ def test_only_takes_cases_by_labels_that_not_all_have(capsys, monkeypatch):
         (["small", "--set", "wdith=3"], "setting 'wdith' is unknown"),
         (["small", "--set", "width"], "set='width' must be NAME=VALUE"),
         (["small", "--set", "crl.energy=l3"], "l3"),
-        (["small", "--set", "depth=4"], "the study small varies depth itself"),
+        (["small", "--set", "depth=4"], "depth=4 is what this study sets itself"),
         (["small", "--set", "sac.discount=0.9"], "has no effect with agent='crl'"),
         (["small", "--jobs", "0"], "jobs=0 must be at least 1"),
         (["small", "--submit", "cluster=local", "--jobs", "0"], "jobs=0 must be at least 1"),

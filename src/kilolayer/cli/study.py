@@ -22,6 +22,7 @@ from kilolayer.experiments import (
     Size,
     Study,
     StudyStoppedError,
+    Work,
     by_submitit,
     in_processes,
     in_turn,
@@ -32,6 +33,9 @@ from kilolayer.experiments.results import PAGE
 from kilolayer.experiments.run import Workers
 from kilolayer.training import parse_seeds
 from kilolayer.user_code import FLAG, imported
+
+DIRECTORY = Path("runs") / "studies"
+"""Where runs are kept unless asked otherwise."""
 
 WRITE_SECONDS = 30.0
 """How often tables and figure are written again while cases end."""
@@ -65,7 +69,7 @@ class StudyOptions:
     results: Path | None = None
     """Where tables, figure and page are written; None takes runs/studies/NAME-SIZE."""
     dry_run: bool = False
-    """List the cases, and run nothing."""
+    """List the cases and how much of each is trained already, and run nothing."""
     json: bool = False
     """Print the table as one JSON list."""
     quiet: bool = False
@@ -86,11 +90,12 @@ def run(arguments: Sequence[str]) -> int:
     changes = nested(values(options.set, flag="set"))
     grid = study.grid(options.size, tasks=options.tasks, limits=options.limits, changes=changes)
     cases = _chosen(grid, options.only)
+    seeds = tuple(range(study.seeds)) if options.seeds is None else parse_seeds(options.seeds)
     if options.dry_run:
         for case in cases:
-            print(f"{case.name}: {case.config.total_env_steps:,} env steps")
+            share = Work(case, seeds, options.dir or DIRECTORY).share
+            print(f"{case.name}: {len(seeds)} seeds, {case.config.total_env_steps:,} env steps, {share:.0%} trained")
         return 0
-    seeds = tuple(range(study.seeds)) if options.seeds is None else parse_seeds(options.seeds)
     command = shlex.join(["kilolayer", *(f"{FLAG}={target}" for target in imported()), "study", *arguments])
     return _run(study, cases, seeds, workers, options, command=command)
 
@@ -104,7 +109,7 @@ def _run(
     *,
     command: str,
 ) -> int:
-    directory = options.dir or Path("runs") / "studies"
+    directory = options.dir or DIRECTORY
     results = options.results or directory / f"{study.name}-{options.size}"
 
     def tell(what: str) -> None:
