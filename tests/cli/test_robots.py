@@ -3,7 +3,11 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import jax.numpy as jnp
+import mujoco
+import numpy as np
 import pytest
 
 import kilolayer as kl
@@ -12,15 +16,18 @@ from kilolayer.envs import registry
 from kilolayer.training import RunDirectory
 from runs import SMALL, assert_same_state, final_state, flags
 
-CRANE = Path(__file__).parents[2] / "examples" / "crane.py"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+CRANE, CHAIN = EXAMPLES / "crane.py", EXAMPLES / "chain.py"
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(autouse=True)
-def forget_the_crane():
+def forget_the_examples():
     yield
-    registry.unregister("crane")
-    sys.modules.pop("crane", None)
+    for name in ("crane", *(f"chain_{links}" for links in (2, 4, 6, 8))):
+        registry.unregister(name)
+    for module in ("crane", "chain"):
+        sys.modules.pop(module, None)
 
 
 @pytest.mark.slow
@@ -46,6 +53,19 @@ def test_a_robot_of_your_own_from_a_file(capsys, tmp_path):
     assert main(["eval", str(run)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "env 'crane' is unknown" in line
+
+
+def test_the_chain_knows_where_its_tip_is(capsys):
+    """As MuJoCo has it, whose bodies the task does not look at."""
+    assert main(["--import", str(CHAIN), "envs", "check", "chain_4", "--num-envs=4", "--num-steps=30"]) == 0
+    task = registry.spec("chain_4").make_task()
+    data = mujoco.MjData(task.model)
+    data.qpos[:] = [0.3, -1.2, 0.7, 1.1]
+    mujoco.mj_forward(task.model, data)
+    tip = data.body("link3").xpos + data.body("link3").xmat.reshape(3, 3) @ [0.25, 0.0, 0.0]
+    state = SimpleNamespace(qpos=jnp.asarray(data.qpos), qvel=jnp.zeros(4))
+    np.testing.assert_allclose(task.achieved_goal(state), tip[:2], atol=1e-6)
+    np.testing.assert_allclose(task.observe(state)[:4], np.cos(data.qpos), atol=1e-6)
 
 
 def test_check_prints_what_it_found_and_its_exit_code_tells(capsys):

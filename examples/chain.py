@@ -1,0 +1,102 @@
+"""A robot that gets harder link by link: a chain in the plane learns to bring its tip to a point, never seeing the tip.
+
+kilolayer --import examples/chain.py train chain_4
+kilolayer --import examples/chain.py study depth --tasks chain_6 --only depth=4 depth=16 --seeds 0..4 \
+    --set total_env_steps=1600000
+
+The second is the study of docs/studies/laptop.md: where the tip is, and how to bring it elsewhere, follows from what
+the agent sees by a product of as many rotations as there are links.
+"""
+
+import jax
+import jax.numpy as jnp
+import mujoco
+
+from kilolayer.envs import EnvironmentSpec, RobotTask, Start, register
+
+
+class Chain(RobotTask):
+    """Bring the tip within 5 cm of a point of the plane.
+
+    The chain is 1 m long whatever its links, turns about the origin in its first joint, and may cross itself.
+    Observation: cosines, sines and velocities (radians per second) of the joints; goal: x, y of the tip in metres;
+    action: the torque of each joint, in parts of 0.6 N m. An episode begins at rest, and its goal is where another
+    posture has the tip.
+    """
+
+    control_step = 0.05
+    success_distance = 0.05
+    bend = 1.5
+    """Radians: how far joints are bent, at most, at the start and in the posture that the goal is drawn from."""
+
+    def __init__(self, links: int) -> None:
+        self.links = links
+
+    def build(self) -> mujoco.MjSpec:
+        """Return the chain: links that meet in hinges, a motor in each."""
+        spec = mujoco.MjSpec()
+        spec.option.timestep = 0.01
+        spec.option.gravity = (0.0, 0.0, 0.0)
+        spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+        body, length = spec.worldbody, 1.0 / self.links
+        for number in range(self.links):
+            body = body.add_body(name=f"link{number}", pos=(length if number else 0.0, 0.0, 0.0))
+            body.add_joint(
+                name=f"joint{number}", axis=(0, 0, 1), limited=True, range=(-150, 150), damping=0.2, armature=0.02
+            )
+            body.add_geom(
+                type=mujoco.mjtGeom.mjGEOM_CAPSULE,
+                fromto=(0.0, 0.0, 0.0, length, 0.0, 0.0),
+                size=(0.01, 0.0, 0.0),
+                mass=0.02,
+                contype=0,
+                conaffinity=0,
+            )
+            motor = spec.add_actuator(target=f"joint{number}", trntype=mujoco.mjtTrn.mjTRN_JOINT, ctrlrange=(-1, 1))
+            motor.set_to_motor()
+            motor.gear[0] = 0.6
+        return spec
+
+    def draw_start(self, key):
+        """Begin at rest, bent at random."""
+        return Start(qpos=self._posture(key), qvel=jnp.zeros(self.links))
+
+    def draw_goal(self, key):
+        """Draw a posture, and ask for its tip."""
+        return self._tip(self._posture(key))
+
+    def observe(self, state):
+        """Return cosines, sines and velocities of the joints, and nothing of the tip."""
+        return jnp.concatenate([jnp.cos(state.qpos), jnp.sin(state.qpos), state.qvel])
+
+    def achieved_goal(self, state):
+        """Return x, y of the tip."""
+        return self._tip(state.qpos)
+
+    def _posture(self, key):
+        return jax.random.uniform(key, (self.links,), minval=-self.bend, maxval=self.bend)
+
+    def _tip(self, angles):
+        directions = jnp.cumsum(angles)
+        return jnp.stack([jnp.cos(directions).mean(), jnp.sin(directions).mean()])
+
+
+for links in (2, 4, 6, 8):
+    register(
+        EnvironmentSpec(
+            name=f"chain_{links}",
+            summary=f"a chain of {links} links brings its tip to a point",
+            task=lambda links=links: Chain(links),
+            episode_length=100,
+            training={
+                "total_env_steps": 1_600_000,
+                "num_envs": 128,
+                "batch_size": 256,
+                "unroll_length": 50,
+                "gradient_steps_per_unroll": 64,
+                "replay_capacity": 2000,
+                "min_replay": 200,
+                "num_evals": 10,
+            },
+        )
+    )
