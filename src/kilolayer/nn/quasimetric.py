@@ -39,11 +39,17 @@ def interval_quasimetric(
     check_components(start.shape[-1], component_size)
     shape = (*start.shape[:-1], -1, component_size)
     left, right = start.reshape(shape), jnp.maximum(start, end).reshape(shape)
-    # In order of their left ends, each interval adds what reaches beyond all before it. A component is so small that
-    # comparing all its pairs takes less time than to sort it.
-    order = jnp.arange(component_size)
-    tie = (left[..., None, :] == left[..., :, None]) & (order[None, :] < order[:, None])
-    earlier = (left[..., None, :] < left[..., :, None]) | tie
-    before = jnp.max(jnp.where(earlier, right[..., None, :], -jnp.inf), axis=-1)
-    covered = jnp.sum(jax.nn.relu(right - jnp.maximum(left, before)), axis=-1)
+    # What intervals cover together is, of each stretch without a gap, where it ends minus where it begins. Which ends
+    # these are is told by comparing all pairs of a component, in less time than it takes to sort so few; it has no
+    # gradient. An empty interval overlaps none.
+    (low, other_low), (high, other_high) = (
+        (ends[..., :, None], ends[..., None, :]) for ends in jax.lax.stop_gradient((left, right))
+    )
+    number = jnp.arange(component_size)
+    other_first = number[None, :] < number[:, None]  # of intervals with the same end, one alone counts
+    begins_sooner = (other_low < low) | ((other_low == low) & other_first)
+    ends_later = (other_high > high) | ((other_high == high) & other_first.T)
+    first = ~jnp.any(begins_sooner & (other_high > low), axis=-1)
+    last = ~jnp.any(ends_later & (other_low < high), axis=-1)
+    covered = jnp.sum(jnp.where(right > left, jnp.where(last, right, 0.0) - jnp.where(first, left, 0.0), 0.0), axis=-1)
     return 0.5 * (jnp.mean(covered, axis=-1) + jnp.max(covered, axis=-1))
