@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 
-from kilolayer.envs import EnvironmentSpec, RobotTask, Start, register
+from kilolayer.envs import EnvironmentSpec, RobotTask, Start, register, spec
 
 
 class Chain(RobotTask):
@@ -34,11 +34,11 @@ class Chain(RobotTask):
 
     def build(self) -> mujoco.MjSpec:
         """Return the chain: links that meet in hinges, a motor in each."""
-        spec = mujoco.MjSpec()
-        spec.option.timestep = 0.01
-        spec.option.gravity = (0.0, 0.0, 0.0)
-        spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-        body, length = spec.worldbody, 1.0 / self.links
+        model = mujoco.MjSpec()
+        model.option.timestep = 0.01
+        model.option.gravity = (0.0, 0.0, 0.0)
+        model.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+        body, length = model.worldbody, 1.0 / self.links
         for number in range(self.links):
             body = body.add_body(name=f"link{number}", pos=(length if number else 0.0, 0.0, 0.0))
             body.add_joint(
@@ -52,10 +52,10 @@ class Chain(RobotTask):
                 contype=0,
                 conaffinity=0,
             )
-            motor = spec.add_actuator(target=f"joint{number}", trntype=mujoco.mjtTrn.mjTRN_JOINT, ctrlrange=(-1, 1))
+            motor = model.add_actuator(target=f"joint{number}", trntype=mujoco.mjtTrn.mjTRN_JOINT, ctrlrange=(-1, 1))
             motor.set_to_motor()
             motor.gear[0] = 0.6
-        return spec
+        return model
 
     def draw_start(self, key):
         """Begin at rest, bent at random."""
@@ -88,15 +88,6 @@ for links in (2, 4, 6, 8):
             summary=f"a chain of {links} links brings its tip to a point",
             task=lambda links=links: Chain(links),
             episode_length=100,
-            training={
-                "total_env_steps": 1_600_000,
-                "num_envs": 128,
-                "batch_size": 256,
-                "unroll_length": 50,
-                "gradient_steps_per_unroll": 64,
-                "replay_capacity": 2000,
-                "min_replay": 200,
-                "num_evals": 10,
-            },
+            training={**spec("reacher").training, "total_env_steps": 1_600_000},
         )
     )

@@ -1,9 +1,8 @@
 """The price of depth: time, memory and operations (the paper's Tables 3 and 4), and what they buy."""
 
 import functools
-import itertools
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 import numpy as np
@@ -103,7 +102,7 @@ def seconds_to(success: float, rows: Sequence[Mapping[str, Any]]) -> float:
 
     Not the first time: on some tasks a policy that has learnt nothing may happen on most goals once.
     """
-    lasting = list(itertools.takewhile(lambda row: row[SUCCESS] >= success, reversed(rows)))
+    lasting = list(takewhile(lambda row: row[SUCCESS] >= success, reversed(rows)))
     return float(lasting[-1]["perf/seconds"]) if lasting else np.nan
 
 
