@@ -14,17 +14,9 @@ import jax
 import jax.numpy as jnp
 
 import kilolayer
-from kilolayer.training import (
-    Checkpoints,
-    RunDirectory,
-    Setup,
-    TrainState,
-    compile_steps,
-    init_state,
-    run_episodes,
-    summarize,
-)
-from kilolayer.training.growth import GrowthSchedule
+from kilolayer.runs import Checkpoints, RunDirectory
+from kilolayer.runs.growth_schedule import GrowthSchedule
+from kilolayer.training import Setup, TrainState, compile_steps, init_state, run_episodes, summarize
 from kilolayer.training.step import grow_state
 
 TASK = "point_u_maze"

@@ -18,13 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
+from kilolayer.data import ReplayBuffer, Trajectory
+from kilolayer.data.ring_buffer import empty_buffer, insert
 from kilolayer.envs import Environment
-from kilolayer.envs.geodesic import free_points, shortest_paths
-from kilolayer.envs.layouts import LAYOUTS
-from kilolayer.replay import ReplayBuffer, Trajectory
-from kilolayer.replay.buffer import empty_buffer, insert
-from kilolayer.training import Setup, TrainConfig, run_episodes
-from kilolayer.training.run_directory import describe_system
+from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
+from kilolayer.envs.mazes.layouts import LAYOUTS
+from kilolayer.runs import TrainConfig
+from kilolayer.runs.run_directory import describe_system
+from kilolayer.training import Setup, run_episodes
 
 NUM_ENVS, NUM_STEPS = 128, 1000
 """Of the recording: 128,000 env steps, and 640 episodes."""

@@ -23,7 +23,8 @@ from typing import Any
 import jax
 
 import kilolayer
-from kilolayer.training import Setup, TrainConfig, default_config
+from kilolayer.runs import TrainConfig, default_config
+from kilolayer.training import Setup
 from kilolayer.training.population import Population, populate
 from kilolayer.training.step import init_states
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from kilolayer.experiments import STUDIES, Case, Outcome, Scope, Study
-from kilolayer.experiments.figures import draw_bars, having, metric_name, values_of, with_caption
 from kilolayer.report.style import new_figure, tidy
+from kilolayer.studies import STUDIES, Case, Outcome, Scope, Study
+from kilolayer.studies.core.figures import draw_bars, having, metric_name, values_of, with_caption
 
 METRIC = "eval/success_any"
 

@@ -13,7 +13,8 @@ import jaxtyping
 import pytest
 
 jaxtyping.install_import_hook(
-    ["kilolayer.agents", "kilolayer.envs", "kilolayer.nn", "kilolayer.replay"], "beartype.beartype"
+    ["kilolayer.agents", "kilolayer.data", "kilolayer.envs", "kilolayer.nn", "kilolayer.objectives"],
+    "beartype.beartype",
 )
 
 

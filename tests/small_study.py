@@ -3,10 +3,10 @@
 import dataclasses
 import functools
 
-from kilolayer.experiments import STUDIES, Case, Outcome, Scope, Study, in_turn, run_study
-from kilolayer.experiments.figures import draw_curve, finish_curves, having, values_of
 from kilolayer.report.style import BLUE, new_figure
-from runs import SMALL, small_config
+from kilolayer.studies import STUDIES, Case, Outcome, Scope, Study, in_turn, run_study
+from kilolayer.studies.core.figures import draw_curve, finish_curves, having, values_of
+from small_runs import SMALL, small_config
 
 SEEDS = (0, 1)
 DEPTHS = (0, 4)

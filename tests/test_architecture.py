@@ -9,14 +9,18 @@ SOURCE = Path(kilolayer.__file__).parent
 FILES = {"errors": 0, "compilation_cache": 0, "user_code": 0}
 ROOMS = {
     "nn": 1,
-    "replay": 2,
+    "objectives": 2,
+    "data": 2,
     "envs": 2,
     "agents": 3,
-    "training": 4,
-    "report": 5,
-    "bench": 5,
-    "experiments": 6,
-    "cli": 7,
+    "policies": 4,
+    "runs": 4,
+    "training": 5,
+    "render": 6,
+    "bench": 6,
+    "report": 7,
+    "studies": 8,
+    "cli": 9,
 }
 FLOORS = FILES | ROOMS
 

@@ -7,13 +7,17 @@ policy = kilolayer.load("runs/mine")
 action = policy(observation, desired_goal)
 """
 
-from importlib.metadata import version
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from kilolayer.envs import make as make_env
-from kilolayer.errors import ConfigurationError, KilolayerError, RunError, TrainingError
-from kilolayer.training import Policy, RunDirectory, TrainConfig, TrainResult, default_config, load, train, train_seeds
-
-__version__ = version("kilolayer")
+if TYPE_CHECKING:
+    from kilolayer.envs.registry import make as make_env
+    from kilolayer.errors import ConfigurationError, KilolayerError, RunError, TrainingError
+    from kilolayer.runs.config import TrainConfig, default_config
+    from kilolayer.runs.run_directory import RunDirectory
+    from kilolayer.training.policy import Policy, load
+    from kilolayer.training.seeds import train_seeds
+    from kilolayer.training.trainer import TrainResult, train
 
 __all__ = [
     "ConfigurationError",
@@ -30,3 +34,40 @@ __all__ = [
     "train",
     "train_seeds",
 ]
+
+_LAZY = {
+    "ConfigurationError": "kilolayer.errors",
+    "KilolayerError": "kilolayer.errors",
+    "Policy": "kilolayer.training.policy",
+    "RunDirectory": "kilolayer.runs.run_directory",
+    "RunError": "kilolayer.errors",
+    "TrainConfig": "kilolayer.runs.config",
+    "TrainResult": "kilolayer.training.trainer",
+    "TrainingError": "kilolayer.errors",
+    "default_config": "kilolayer.runs.config",
+    "load": "kilolayer.training.policy",
+    "make_env": "kilolayer.envs.registry.make",
+    "train": "kilolayer.training.trainer",
+    "train_seeds": "kilolayer.training.seeds",
+}
+"""Where each public name is defined. JAX and MuJoCo are imported when a name that needs them is first used."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("kilolayer")
+    if name == "make_env":
+        from kilolayer.envs import make
+
+        return make
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'kilolayer' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return [*__all__, "__version__"]

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kilolayer.agents import CRL, CRLConfig
+from kilolayer.data import Batch, Trajectory, empty_buffer, insert
 from kilolayer.nn import Architecture
-from kilolayer.replay import Batch, Trajectory, empty_buffer, insert
 
 OBSERVATION, GOAL, ACTION, BATCH = 4, 2, 3, 8
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kilolayer.agents import QRL, CLearning, CLearningConfig, QRLConfig
+from kilolayer.data import Trajectory, Transitions, empty_buffer, insert
 from kilolayer.nn import Architecture
-from kilolayer.replay import Trajectory, Transitions, empty_buffer, insert
 
 OBSERVATION, GOAL, ACTION, BATCH = 4, 2, 3, 8
 

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from kilolayer.replay import ReplayBuffer, Trajectory, empty_buffer, insert
+from kilolayer.data import ReplayBuffer, Trajectory, empty_buffer, insert
 
 OBSERVATION, GOAL, ACTION = 4, 2, 3
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kilolayer.agents import CRL, SAC, TD3, CRLConfig, grow
+from kilolayer.data import Batch, Transitions
 from kilolayer.nn import Architecture, ResidualMLP
-from kilolayer.replay import Batch, Transitions
 
 SCALED = Architecture(residual_scaling="inverse_sqrt", scaled_for_depth=16)
 SHALLOW = CRL(observation_size=4, goal_size=2, action_size=3, batch_size=32, depth=4, width=16)

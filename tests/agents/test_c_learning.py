@@ -23,7 +23,8 @@ from goal_agents import (
 )
 from tiny_worlds import Line
 
-from kilolayer.agents import CLearning, CLearningConfig, gaussian_policy
+from kilolayer.agents import CLearning, CLearningConfig
+from kilolayer.agents.core import gaussian_policy
 from kilolayer.errors import ConfigurationError
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -16,10 +16,11 @@ from crl_cases import (
     small_buffer,
 )
 
-from kilolayer.agents import CRL, CRLState, gaussian_policy
+from kilolayer.agents import CRL, CRLState
+from kilolayer.agents.core import gaussian_policy
+from kilolayer.data import sample_hindsight
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Energy, tanh_gaussian
-from kilolayer.replay import sample_hindsight
+from kilolayer.objectives import Energy, tanh_gaussian
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

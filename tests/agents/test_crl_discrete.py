@@ -11,11 +11,12 @@ from crl_cases import GOAL, OBSERVATION, normal
 
 from kilolayer.agents import CRL, CRLConfig, CRLDiscrete, CRLDiscreteConfig
 from kilolayer.agents.crl_discrete import ACTOR_SETTINGS
+from kilolayer.data import Batch, Trajectory, empty_buffer, insert
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Architecture, Energy
-from kilolayer.replay import Batch, Trajectory, empty_buffer, insert
+from kilolayer.nn import Architecture
+from kilolayer.objectives import Energy
 from kilolayer.training import Setup
-from runs import small_config
+from small_runs import small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from crl_cases import ACTION, AGENT, GOAL, OBSERVATION, agent_with, first_state, normal, random_batch, small_buffer
 
-from kilolayer.agents import CRLConfig, gaussian_policy
+from kilolayer.agents import CRLConfig
+from kilolayer.agents.core import gaussian_policy
 from kilolayer.errors import ConfigurationError
 from kilolayer.training import Setup
-from runs import small_config
+from small_runs import small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

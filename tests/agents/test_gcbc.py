@@ -11,11 +11,13 @@ import scipy.stats
 from random_data import ACTION, GOAL, OBSERVATION, normal, random_buffer, random_trajectory
 from tiny_worlds import Line
 
-from kilolayer.agents import GCBC, GCSL, GCBCConfig, GCSLConfig, gaussian_policy
+from kilolayer.agents import GCBC, GCSL, GCBCConfig, GCSLConfig
+from kilolayer.agents.core import gaussian_policy
 from kilolayer.agents.gcsl import reflect
+from kilolayer.data import empty_buffer, insert, sample_hindsight
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Architecture, tanh_gaussian
-from kilolayer.replay import empty_buffer, insert, sample_hindsight
+from kilolayer.nn import Architecture
+from kilolayer.objectives import tanh_gaussian
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

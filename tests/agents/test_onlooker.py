@@ -20,8 +20,8 @@ from kilolayer.agents import (
     Problem,
     make_agent,
 )
-from kilolayer.agents.onlooker import LEARNER
-from kilolayer.training import TrainConfig
+from kilolayer.agents.core.tandem import LEARNER
+from kilolayer.runs import TrainConfig
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -12,9 +12,9 @@ from random_data import ACTION, GOAL, OBSERVATION, normal, random_buffer, random
 from tiny_worlds import Line, same_state
 
 from kilolayer.agents import PPO, PPOConfig
+from kilolayer.data import empty_buffer, insert
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Architecture
-from kilolayer.replay import empty_buffer, insert
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -22,10 +22,11 @@ from goal_agents import (
 )
 from tiny_worlds import Line
 
-from kilolayer.agents import QRL, QRLConfig, gaussian_policy
+from kilolayer.agents import QRL, QRLConfig
+from kilolayer.agents.core import gaussian_policy
 from kilolayer.agents.qrl import multiplier_loss
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import interval_quasimetric
+from kilolayer.objectives import interval_quasimetric
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

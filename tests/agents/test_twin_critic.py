@@ -24,18 +24,8 @@ from twin_critic_cases import (
     value,
 )
 
-from kilolayer.agents import (
-    SAC,
-    TD3,
-    Agent,
-    HERConfig,
-    NetworkSettings,
-    Problem,
-    SACConfig,
-    TD3Config,
-    gaussian_policy,
-    make_agent,
-)
+from kilolayer.agents import SAC, TD3, Agent, HERConfig, NetworkSettings, Problem, SACConfig, TD3Config, make_agent
+from kilolayer.agents.core import gaussian_policy
 from kilolayer.errors import ConfigurationError
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

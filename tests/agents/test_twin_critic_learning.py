@@ -10,8 +10,8 @@ import pytest
 from tiny_worlds import Line, same_state
 
 from kilolayer.agents import SAC, TD3, SACConfig, TD3Config
+from kilolayer.data import ReplayBuffer, empty_buffer, insert
 from kilolayer.nn import Architecture
-from kilolayer.replay import ReplayBuffer, empty_buffer, insert
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

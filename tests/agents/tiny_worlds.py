@@ -11,7 +11,7 @@ from functools import cached_property
 import jax.numpy as jnp
 import numpy as np
 
-from kilolayer.replay import ReplayBuffer, Trajectory, empty_buffer, insert
+from kilolayer.data import ReplayBuffer, Trajectory, empty_buffer, insert
 
 LEFT, RIGHT = 0, 1
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kilolayer.agents import SAC, TD3, SACConfig, TD3Config
+from kilolayer.data import ReplayBuffer, Trajectory, Transitions, empty_buffer, insert
 from kilolayer.nn import Architecture
-from kilolayer.replay import ReplayBuffer, Trajectory, Transitions, empty_buffer, insert
 
 OBSERVATION, GOAL, ACTION, BATCH = 4, 2, 3, 16
 MODES = ("deterministic", "stochastic", "best_of")

@@ -14,9 +14,9 @@ from kilolayer.bench.flops import matrix_products
 from kilolayer.bench.process import run_apart
 from kilolayer.bench.step import matrix_operations
 from kilolayer.cli.main import main
+from kilolayer.data import Batch
 from kilolayer.errors import ConfigurationError, KilolayerError
 from kilolayer.nn import Architecture
-from kilolayer.replay import Batch
 
 AGENT = CRL(5, 2, 3, batch_size=8, depth=8, width=16)
 

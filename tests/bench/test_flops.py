@@ -9,7 +9,7 @@ from kilolayer.bench.flops import gradient_step_flops, matrix_products
 from kilolayer.bench.step import matrix_operations
 from kilolayer.errors import ConfigurationError
 from kilolayer.training import Setup
-from runs import small_config
+from small_runs import small_config
 
 ROWS, WIDTH = 8, 16
 PRODUCT = 2 * ROWS * WIDTH * WIDTH

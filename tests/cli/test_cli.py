@@ -8,7 +8,7 @@ import pytest
 
 from kilolayer.agents import BLOCKS, agent_spec
 from kilolayer.cli.main import main
-from kilolayer.training import TrainConfig
+from kilolayer.runs import TrainConfig
 
 SMALL = [
     "--width=16",

@@ -13,8 +13,8 @@ import pytest
 import kilolayer as kl
 from kilolayer.cli.main import main
 from kilolayer.envs import registry
-from kilolayer.training import RunDirectory
-from runs import SMALL, assert_same_state, final_state, flags
+from kilolayer.runs import RunDirectory
+from small_runs import SMALL, assert_same_state, final_state, flags
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CRANE, CHAIN = EXAMPLES / "crane.py", EXAMPLES / "chain.py"

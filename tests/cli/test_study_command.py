@@ -15,9 +15,9 @@ from kilolayer.cli.main import main
 from kilolayer.cli.values import nested, values
 from kilolayer.envs import registry
 from kilolayer.errors import ConfigurationError, TrainingError
-from kilolayer.experiments import STUDIES, StudyStoppedError, run_study, table, write_results
-from kilolayer.experiments import run as running
-from runs import SMALL
+from kilolayer.studies import STUDIES, StudyStoppedError, run_study, table, write_results
+from kilolayer.studies.core import run as running
+from small_runs import SMALL
 from small_study import STUDY
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "with_small_study")

@@ -6,10 +6,11 @@ import pytest
 
 from kilolayer.envs import LAYOUTS, Maze, make, names, spec
 from kilolayer.envs.catalog import CORRIDORS
-from kilolayer.envs.corridor import Corridor
+from kilolayer.envs.mazes.corridor import Corridor
 from kilolayer.envs.tasks import PointCorridor
 from kilolayer.errors import ConfigurationError
-from kilolayer.training import Setup, default_config
+from kilolayer.runs import default_config
+from kilolayer.training import Setup
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

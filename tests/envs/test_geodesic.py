@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kilolayer.envs import LAYOUTS, Maze
-from kilolayer.envs.geodesic import free_points, shortest_paths
+from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
 
 ROOM = "########\n#R.....#\n#......#\n#......#\n#......#\n#.....G#\n########"
 

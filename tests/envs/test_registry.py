@@ -11,7 +11,7 @@ from kilolayer.agents import CRLConfig
 from kilolayer.envs import LAYOUTS, EnvironmentSpec, Maze, make, names, register, registry, spec
 from kilolayer.envs.tasks import PointMaze
 from kilolayer.errors import ConfigurationError
-from kilolayer.training import TrainConfig, default_config
+from kilolayer.runs import TrainConfig, default_config
 
 MAZE = "#####\n#R G#\n#G###\n#####\n"
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Architecture, ResidualMLP
-from kilolayer.nn.checkpointing import choose_checkpoint, device_memory
+from kilolayer.nn.remat import choose_checkpoint, device_memory
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

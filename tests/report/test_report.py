@@ -9,11 +9,11 @@ import scipy.stats
 
 import kilolayer as kl
 from kilolayer.envs import LAYOUTS, Maze
-from kilolayer.envs.geodesic import free_points, shortest_paths
+from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
 from kilolayer.errors import ConfigurationError
 from kilolayer.report import value_map, write_report
 from kilolayer.report.maze import ValueMap, chosen_goals
-from runs import SMALL
+from small_runs import SMALL
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

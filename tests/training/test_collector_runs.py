@@ -9,8 +9,9 @@ import kilolayer as kl
 from kilolayer.cli.main import main
 from kilolayer.errors import ConfigurationError
 from kilolayer.report import write_report
-from kilolayer.training import RunDirectory, Setup, compile_steps, init_state, run_episodes
-from runs import SMALL, assert_same_state, final_state, flags, small_config
+from kilolayer.runs import RunDirectory
+from kilolayer.training import Setup, compile_steps, init_state, run_episodes
+from small_runs import SMALL, assert_same_state, final_state, flags, small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -6,8 +6,8 @@ import pytest
 
 import kilolayer as kl
 from kilolayer.report.write import write_report
-from kilolayer.training import RunDirectory
-from runs import assert_same_state, final_state, small_config
+from kilolayer.runs import RunDirectory
+from small_runs import assert_same_state, final_state, small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kilolayer.training import Episodes, Setup, init_state, run_episodes, summarize
-from runs import small_config
+from small_runs import small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

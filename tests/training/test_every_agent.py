@@ -8,8 +8,9 @@ import kilolayer as kl
 from kilolayer.agents import AGENTS
 from kilolayer.errors import ConfigurationError
 from kilolayer.report.diagnostics import draw_diagnostics
-from kilolayer.training import RunDirectory, Setup, default_config, init_state
-from runs import assert_same_state, final_state
+from kilolayer.runs import RunDirectory, default_config
+from kilolayer.training import Setup, init_state
+from small_runs import assert_same_state, final_state
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

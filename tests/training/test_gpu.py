@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kilolayer as kl
-from runs import small_config
+from small_runs import small_config
 
 
 @pytest.mark.gpu

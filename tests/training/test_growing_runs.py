@@ -13,10 +13,11 @@ import pytest
 import kilolayer as kl
 from kilolayer.cli.main import main
 from kilolayer.report import write_report
-from kilolayer.training import Checkpoints, RunDirectory, compile_steps, run_episodes
+from kilolayer.runs import Checkpoints, RunDirectory
+from kilolayer.training import compile_steps, run_episodes
 from kilolayer.training.setup import Setup
 from kilolayer.training.step import grow_state
-from runs import SMALL, assert_same_state, final_state, small_config
+from small_runs import SMALL, assert_same_state, final_state, small_config
 
 pytestmark = [pytest.mark.usefixtures("quick_compilation"), pytest.mark.slow]
 

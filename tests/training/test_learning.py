@@ -8,7 +8,7 @@ import pytest
 import kilolayer as kl
 from kilolayer.errors import ConfigurationError
 from kilolayer.training import Setup, compile_steps, init_state
-from runs import small_config
+from small_runs import small_config
 
 CORRIDOR = "#######\n#R...G#\n#######\n"
 

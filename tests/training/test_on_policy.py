@@ -7,8 +7,8 @@ import pytest
 import kilolayer as kl
 from kilolayer.cli.main import main
 from kilolayer.errors import ConfigurationError
-from kilolayer.training import RunDirectory, default_config
-from runs import SMALL
+from kilolayer.runs import RunDirectory, default_config
+from small_runs import SMALL
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

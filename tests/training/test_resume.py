@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import kilolayer as kl
-from kilolayer.training import Checkpoints, RunDirectory
-from runs import assert_same_state, final_state, flags, kilolayer, small_config
+from kilolayer.runs import Checkpoints, RunDirectory
+from small_runs import assert_same_state, final_state, flags, kilolayer, small_config
 
 EVERY_UNROLL = {"total_env_steps": 1200, "num_evals": 30}
 

@@ -15,12 +15,13 @@ import pytest
 
 import kilolayer as kl
 from kilolayer.cli.main import main
-from kilolayer.training import Checkpoints, RunDirectory, SeedGroup, Setup, choose_mode, parse_seeds, train_seeds
-from kilolayer.training.member import Member
+from kilolayer.runs import Checkpoints, RunDirectory
+from kilolayer.runs.sinks import WandbSink
+from kilolayer.training import SeedGroup, Setup, choose_mode, parse_seeds, train_seeds
 from kilolayer.training.population import Threads
+from kilolayer.training.seed_run import Member
 from kilolayer.training.seeds import LEAST_KEPT
-from kilolayer.training.sinks import WandbSink
-from runs import assert_same_state, final_state, flags, small_config
+from small_runs import assert_same_state, final_state, flags, small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -10,8 +10,9 @@ import pytest
 
 import kilolayer as kl
 from kilolayer import envs
-from kilolayer.training import RunDirectory, Setup, collect_step, compile_steps, init_state, learn_step
-from runs import SMALL, assert_same_state, small_config
+from kilolayer.runs import RunDirectory
+from kilolayer.training import Setup, collect_step, compile_steps, init_state, learn_step
+from small_runs import SMALL, assert_same_state, small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.agent import Metrics
-from kilolayer.agents.any_goal import AnyGoalAgent, goes_on, random_goals
-from kilolayer.agents.checks import (
+from kilolayer.agents.core.any_goal import AnyGoalAgent, goes_on, random_goals
+from kilolayer.agents.core.base import Probe, adam
+from kilolayer.agents.core.checks import (
     check_counts,
     check_discount,
     check_finite,
@@ -20,12 +20,13 @@ from kilolayer.agents.checks import (
     check_positive,
     check_share,
 )
-from kilolayer.agents.deep_agent import Probe, adam
-from kilolayer.agents.gaussian_policy import policy
-from kilolayer.agents.sparse_reward import mean_where
-from kilolayer.agents.twin_critic import follow
-from kilolayer.nn import ResidualMLP, tanh_gaussian
-from kilolayer.replay import ReplayBuffer, Transitions
+from kilolayer.agents.core.gaussian_policy import policy
+from kilolayer.agents.core.interface import Metrics
+from kilolayer.agents.core.twin_critic import follow
+from kilolayer.data import ReplayBuffer, Transitions
+from kilolayer.nn import ResidualMLP
+from kilolayer.objectives import tanh_gaussian
+from kilolayer.objectives.sparse_reward import mean_where
 
 Scalar = Float[Array, ""]
 

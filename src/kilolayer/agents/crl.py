@@ -1,6 +1,7 @@
 """Contrastive RL (Eysenbach et al., 2022) with deep residual networks, as "1000 Layer Networks for Self-Supervised RL"
 (Wang et al., NeurIPS 2025) trains it. Read it beside the paper's section 3: the critic and its loss, which discrete
-actions share, are in `kilolayer.agents.contrastive_critic`; the actor, the entropy and the order of steps are here.
+actions share, are in `kilolayer.agents.core.contrastive_critic`; the actor, the entropy and the order of steps are
+here.
 """
 
 import dataclasses
@@ -12,8 +13,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.agent import ActionMode, Metrics
-from kilolayer.agents.checks import (
+from kilolayer.agents.core.base import Probe, adam
+from kilolayer.agents.core.checks import (
     check_choice,
     check_counts,
     check_discount,
@@ -21,11 +22,12 @@ from kilolayer.agents.checks import (
     check_not_negative,
     check_positive,
 )
-from kilolayer.agents.contrastive_critic import ContrastiveAgent, Critic, Embeddings, Scalar
-from kilolayer.agents.deep_agent import Probe, adam
-from kilolayer.agents.gaussian_policy import alpha_loss, choose, policy
-from kilolayer.nn import Energy, EnergyName, LossName, ResidualMLP, loss_function, tanh_gaussian
-from kilolayer.replay import Batch, ReplayBuffer
+from kilolayer.agents.core.contrastive_critic import ContrastiveAgent, Critic, Embeddings, Scalar
+from kilolayer.agents.core.gaussian_policy import alpha_loss, choose, policy
+from kilolayer.agents.core.interface import ActionMode, Metrics
+from kilolayer.data import Batch, ReplayBuffer
+from kilolayer.nn import ResidualMLP
+from kilolayer.objectives import Energy, EnergyName, LossName, loss_function, tanh_gaussian
 
 ActorGoals = Literal["hindsight", "resampled"]
 

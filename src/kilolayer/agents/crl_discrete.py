@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.agent import ActionMode, Metrics, check_action_mode
-from kilolayer.agents.checks import check_finite, check_positive
-from kilolayer.agents.contrastive_critic import ContrastiveAgent, Critic
+from kilolayer.agents.core.base import Probe, adam
+from kilolayer.agents.core.checks import check_finite, check_positive
+from kilolayer.agents.core.contrastive_critic import ContrastiveAgent, Critic
+from kilolayer.agents.core.interface import ActionMode, Metrics, check_action_mode
 from kilolayer.agents.crl import CRLConfig
-from kilolayer.agents.deep_agent import Probe, adam
+from kilolayer.data import Batch, ReplayBuffer
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ResidualMLP
-from kilolayer.replay import Batch, ReplayBuffer
 
 ACTOR_SETTINGS = (
     "actor_depth",

@@ -1,5 +1,5 @@
 """Goal-conditioned behavioural cloning: imitate every action, given the goals that followed it (Lynch et al., 2019;
-Ding et al., 2019). `kilolayer.agents.imitation` holds the likelihood.
+Ding et al., 2019). `kilolayer.agents.core.imitation` holds the likelihood.
 """
 
 import dataclasses
@@ -8,9 +8,9 @@ from typing import Literal, get_args
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.checks import check_choice, check_discount, check_finite, check_positive
-from kilolayer.agents.imitation import ImitationAgent
-from kilolayer.nn import tanh_gaussian
+from kilolayer.agents.core.checks import check_choice, check_discount, check_finite, check_positive
+from kilolayer.agents.core.imitation import ImitationAgent
+from kilolayer.objectives import tanh_gaussian
 
 Exploration = Literal["policy", "random"]
 

@@ -1,5 +1,5 @@
 """Goal-conditioned supervised learning (Ghosh et al., 2021): collect with the policy, relabel every step with what its
-episode reached later, imitate that, and collect again. `kilolayer.agents.imitation` holds the likelihood.
+episode reached later, imitate that, and collect again. `kilolayer.agents.core.imitation` holds the likelihood.
 """
 
 import dataclasses
@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.checks import check_finite, check_not_negative, check_positive, check_share
-from kilolayer.agents.imitation import ImitationAgent
-from kilolayer.nn import tanh_gaussian
+from kilolayer.agents.core.checks import check_finite, check_not_negative, check_positive, check_share
+from kilolayer.agents.core.imitation import ImitationAgent
+from kilolayer.objectives import tanh_gaussian
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
-from kilolayer.agents.agent import ActionMode, Metrics
-from kilolayer.agents.checks import (
+from kilolayer.agents.core.base import DeepAgent, Probe, adam, clip_norm
+from kilolayer.agents.core.checks import (
     check_counts,
     check_discount,
     check_finite,
@@ -17,12 +17,13 @@ from kilolayer.agents.checks import (
     check_positive,
     check_share,
 )
-from kilolayer.agents.deep_agent import DeepAgent, Probe, adam, clip_norm
-from kilolayer.agents.gaussian_policy import choose, policy
-from kilolayer.agents.sparse_reward import Success, mean_where, sparse_reward
+from kilolayer.agents.core.gaussian_policy import choose, policy
+from kilolayer.agents.core.interface import ActionMode, Metrics
+from kilolayer.data import ReplayBuffer
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ResidualMLP, tanh_gaussian
-from kilolayer.replay import ReplayBuffer
+from kilolayer.nn import ResidualMLP
+from kilolayer.objectives import tanh_gaussian
+from kilolayer.objectives.sparse_reward import Success, mean_where, sparse_reward
 
 Scalar = Float[Array, ""]
 

@@ -19,13 +19,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.agent import Metrics
-from kilolayer.agents.any_goal import AnyGoalAgent, goes_on
-from kilolayer.agents.checks import check_counts, check_finite, check_not_negative, check_positive, check_share
-from kilolayer.agents.deep_agent import Probe, adam
-from kilolayer.agents.sparse_reward import mean_where
-from kilolayer.nn import ResidualMLP, check_components, interval_quasimetric
-from kilolayer.replay import ReplayBuffer, Transitions
+from kilolayer.agents.core.any_goal import AnyGoalAgent, goes_on
+from kilolayer.agents.core.base import Probe, adam
+from kilolayer.agents.core.checks import check_counts, check_finite, check_not_negative, check_positive, check_share
+from kilolayer.agents.core.interface import Metrics
+from kilolayer.data import ReplayBuffer, Transitions
+from kilolayer.nn import ResidualMLP
+from kilolayer.objectives import check_components, interval_quasimetric
+from kilolayer.objectives.sparse_reward import mean_where
 
 Scalar = Float[Array, ""]
 Embedding = Float[Array, "*batch representation"]

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.agent import ActionMode, Metrics
-from kilolayer.agents.checks import check_not_negative, check_positive
-from kilolayer.agents.deep_agent import Probe, adam
-from kilolayer.agents.gaussian_policy import alpha_loss, choose, policy, scored_by
-from kilolayer.agents.twin_critic import TwinCritic, TwinCriticAgent, TwinCriticConfig, follow
-from kilolayer.nn import ResidualMLP, tanh_gaussian
-from kilolayer.replay import ReplayBuffer, Transitions
+from kilolayer.agents.core.base import Probe, adam
+from kilolayer.agents.core.checks import check_not_negative, check_positive
+from kilolayer.agents.core.gaussian_policy import alpha_loss, choose, policy, scored_by
+from kilolayer.agents.core.interface import ActionMode, Metrics
+from kilolayer.agents.core.twin_critic import TwinCritic, TwinCriticAgent, TwinCriticConfig, follow
+from kilolayer.data import ReplayBuffer, Transitions
+from kilolayer.nn import ResidualMLP
+from kilolayer.objectives import tanh_gaussian
 
 Scalar = Float[Array, ""]
 

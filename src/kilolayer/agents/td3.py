@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from kilolayer.agents.agent import ActionMode, Metrics, check_action_mode
-from kilolayer.agents.checks import check_counts, check_not_negative, check_positive
-from kilolayer.agents.deep_agent import Probe, adam
-from kilolayer.agents.gaussian_policy import best_of, scored_by
-from kilolayer.agents.twin_critic import TwinCritic, TwinCriticAgent, TwinCriticConfig, critic_input, follow
+from kilolayer.agents.core.base import Probe, adam
+from kilolayer.agents.core.checks import check_counts, check_not_negative, check_positive
+from kilolayer.agents.core.gaussian_policy import best_of, scored_by
+from kilolayer.agents.core.interface import ActionMode, Metrics, check_action_mode
+from kilolayer.agents.core.twin_critic import TwinCritic, TwinCriticAgent, TwinCriticConfig, critic_input, follow
+from kilolayer.data import ReplayBuffer, Transitions
 from kilolayer.nn import ResidualMLP
-from kilolayer.replay import ReplayBuffer, Transitions
 
 Scalar = Float[Array, ""]
 

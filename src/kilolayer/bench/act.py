@@ -12,7 +12,7 @@ import numpy as np
 from kilolayer.bench.process import cores, run_apart
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ActingPrecision, Architecture, ResidualMLP, check_acting_precision
-from kilolayer.training import CompiledPolicy
+from kilolayer.policies import CompiledPolicy
 
 DEPTHS = (64, 1024)
 PRECISIONS: tuple[ActingPrecision, ...] = get_args(ActingPrecision)

@@ -16,7 +16,7 @@ from jaxtyping import PRNGKeyArray
 from kilolayer.envs import EnvironmentState, RobotTask, registry
 from kilolayer.envs.engines.mujoco import MujocoEngine
 from kilolayer.errors import ConfigurationError
-from kilolayer.training.config import default_config
+from kilolayer.runs.config import default_config
 from kilolayer.training.setup import Setup
 
 TASKS = ("ant", "humanoid", "arm_push_easy")

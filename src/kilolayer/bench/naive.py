@@ -13,9 +13,9 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from kilolayer.agents import CRL, CRLConfig, CRLState
+from kilolayer.data import Batch
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Architecture, ResidualMLP
-from kilolayer.replay import Batch
 
 Network = dict[str, Any]
 

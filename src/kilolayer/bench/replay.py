@@ -1,4 +1,4 @@
-"""Time to draw the batches of a round of gradient steps: kilolayer.replay against one window of every environment.
+"""Time to draw the batches of a round of gradient steps: kilolayer.data against one window of every environment.
 
 All forms draw 800 batches of 256 from the same buffer, of the size that the paper trains the ant with: 512
 environments x 10,000 steps, observations of 29 numbers, goals of 2, actions of 8.
@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from kilolayer.bench.floor import copy_rate
 from kilolayer.bench.process import device_name, peak_bytes, run_apart
-from kilolayer.replay import Batch, ReplayBuffer, Trajectory, empty_buffer, insert, sample_hindsight
+from kilolayer.data import Batch, ReplayBuffer, Trajectory, empty_buffer, insert, sample_hindsight
 
 NUM_ENVS, CAPACITY = 512, 10_000
 OBSERVATION_SIZE, GOAL_SIZE, ACTION_SIZE = 29, 2, 8

@@ -13,9 +13,9 @@ from kilolayer.agents import CRL
 from kilolayer.bench import naive
 from kilolayer.bench.floor import matrix_rate
 from kilolayer.bench.process import device_name, peak_bytes, run_apart
+from kilolayer.data import Batch
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Architecture
-from kilolayer.replay import Batch
 
 DEPTHS = (4, 64, 1024)
 FORMS = ("kilolayer", "naive")

@@ -11,10 +11,10 @@ import tyro
 
 from kilolayer.cli.options import parse
 from kilolayer.cli.results_table import print_table
-from kilolayer.experiments import write_results
-from kilolayer.experiments.budgets import METRICS
-from kilolayer.experiments.compare import compare
-from kilolayer.experiments.results import PAGE
+from kilolayer.studies import write_results
+from kilolayer.studies.core.budgets import METRICS
+from kilolayer.studies.core.compare import compare
+from kilolayer.studies.core.results import PAGE
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,13 +12,13 @@ import jax
 from kilolayer.cli.episodes import EpisodeOptions
 from kilolayer.cli.options import parse
 from kilolayer.errors import ConfigurationError, RunError
-from kilolayer.report.camera import CameraMode
-from kilolayer.report.canvas import RendererError, context_class
-from kilolayer.report.film import STILLS, film_length, write_film, write_strip
-from kilolayer.report.progress import counted
-from kilolayer.report.record import record
-from kilolayer.report.scene import Scene
-from kilolayer.report.viewer import write_page
+from kilolayer.render.camera import CameraMode
+from kilolayer.render.canvas import RendererError, context_class
+from kilolayer.render.film import STILLS, film_length, write_film, write_strip
+from kilolayer.render.progress import counted
+from kilolayer.render.record import record
+from kilolayer.render.scene import Scene
+from kilolayer.render.viewer import write_page
 
 SMALLEST, LARGEST = 64, 4096
 """Pixels along an edge of the film."""

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from kilolayer.experiments import Outcome, Study, table
-from kilolayer.experiments.results import as_json, label_names, score_text, short_name
+from kilolayer.studies import Outcome, Study, table
+from kilolayer.studies.core.results import as_json, label_names, score_text, short_name
 
 WIDEST = 1000
 

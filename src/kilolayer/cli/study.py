@@ -15,7 +15,7 @@ from kilolayer.cli.options import parse
 from kilolayer.cli.results_table import print_table
 from kilolayer.cli.values import nested, values
 from kilolayer.errors import ConfigurationError, TrainingError, nearest_names
-from kilolayer.experiments import (
+from kilolayer.studies import (
     STUDIES,
     Case,
     Outcome,
@@ -29,8 +29,8 @@ from kilolayer.experiments import (
     run_study,
     write_results,
 )
-from kilolayer.experiments.results import PAGE
-from kilolayer.experiments.run import Workers
+from kilolayer.studies.core.results import PAGE
+from kilolayer.studies.core.run import Workers
 from kilolayer.training import parse_seeds
 from kilolayer.user_code import FLAG, imported
 

@@ -9,17 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from kilolayer.bench.plan import plan
 from kilolayer.cli.train_options import TrainOptions, parse_train
 from kilolayer.errors import ConfigurationError
-from kilolayer.training import (
-    SeedGroup,
-    TrainResult,
-    choose_mode,
-    parse_seeds,
-    train,
-    train_seeds,
-)
-from kilolayer.training.plan import plan
+from kilolayer.training import SeedGroup, TrainResult, choose_mode, parse_seeds, train, train_seeds
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -10,8 +10,9 @@ import tyro
 from kilolayer.agents import BLOCKS, AgentName, agent_spec
 from kilolayer.cli.options import HELP_FLAGS, parse
 from kilolayer.errors import ConfigurationError
-from kilolayer.training import RunDirectory, SeedGroup, TrainConfig, default_config, read_config
-from kilolayer.training.growth import GrowthSchedule
+from kilolayer.runs import RunDirectory, TrainConfig, default_config, read_config
+from kilolayer.runs.growth_schedule import GrowthSchedule
+from kilolayer.training import SeedGroup
 from kilolayer.training.seeds import SeedsModeChoice
 
 

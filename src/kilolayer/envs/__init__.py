@@ -2,8 +2,8 @@
 
 from kilolayer.envs import catalog, registry
 from kilolayer.envs.environment import Engine, Environment, EnvironmentState, MazeTask, StepResult, Task
-from kilolayer.envs.layouts import LAYOUTS
-from kilolayer.envs.maze import Maze
+from kilolayer.envs.mazes.layouts import LAYOUTS
+from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.registry import EnvironmentSpec, Variant, make, names, register, spec
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kilolayer.envs.layouts import EVAL_LAYOUTS, LAYOUTS
-from kilolayer.envs.maze import Maze
+from kilolayer.envs.mazes.layouts import EVAL_LAYOUTS, LAYOUTS
+from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.registry import EnvironmentSpec, register, register_family, spec
 from kilolayer.envs.tasks import (
     Ant,

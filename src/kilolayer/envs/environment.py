@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from kilolayer.envs.maze import Maze
+from kilolayer.envs.mazes.maze import Maze
 from kilolayer.errors import ConfigurationError
 
 Physics = Any

@@ -7,7 +7,7 @@ from typing import Any
 
 from kilolayer.envs.engines import default_engine, make_engine
 from kilolayer.envs.environment import Engine, Environment, Task
-from kilolayer.envs.maze import Maze
+from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.robot_task import Variant as Variant
 from kilolayer.envs.robot_task import check_variant
 from kilolayer.errors import ConfigurationError, nearest_names

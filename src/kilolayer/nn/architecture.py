@@ -4,8 +4,8 @@ import dataclasses
 from typing import Literal, get_args
 
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn.checkpointing import choose_checkpoint, device_memory
 from kilolayer.nn.layers import Activation, Normalization, Precision
+from kilolayer.nn.remat import choose_checkpoint, device_memory
 
 ResidualScaling = Literal["auto", "none", "inverse_sqrt"]
 

@@ -12,7 +12,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from kilolayer.envs import Environment, Maze, MazeTask
-from kilolayer.envs.geodesic import free_points, shortest_paths
+from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
 from kilolayer.report.style import BLUE, DARK, ORANGE, new_figure
 from kilolayer.training import Episodes, Policy
 

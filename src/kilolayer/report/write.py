@@ -8,10 +8,12 @@ import jax
 
 from kilolayer.envs import Environment, MazeTask
 from kilolayer.errors import RunError
+from kilolayer.render.canvas import RendererError
+from kilolayer.render.film import write_still
+from kilolayer.render.record import pose_at_start
+from kilolayer.render.scene import has_body
 from kilolayer.report import page
-from kilolayer.report.canvas import RendererError
 from kilolayer.report.diagnostics import draw_diagnostics
-from kilolayer.report.film import write_still
 from kilolayer.report.learning import draw_curve, draw_learning
 from kilolayer.report.maze import (
     ValueMap,
@@ -22,10 +24,9 @@ from kilolayer.report.maze import (
     draw_value_maps,
     value_map,
 )
-from kilolayer.report.record import pose_at_start
-from kilolayer.report.scene import has_body
 from kilolayer.report.style import new_figure, save
-from kilolayer.training import Policy, RunDirectory, load, run_episodes, summarize
+from kilolayer.runs import RunDirectory
+from kilolayer.training import Policy, load, run_episodes, summarize
 from kilolayer.training.evaluation import METRICS, Episodes
 
 NUM_EPISODES = 64

@@ -12,10 +12,10 @@ from kilolayer.agents import ActionMode, AgentState
 from kilolayer.compilation_cache import enable_compilation_cache
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ActingPrecision
-from kilolayer.training.checkpoints import Checkpoints
-from kilolayer.training.compiled_policy import CompiledPolicy, check_sizes
-from kilolayer.training.config import TrainConfig
-from kilolayer.training.run_directory import RunDirectory
+from kilolayer.policies.compiled import CompiledPolicy, check_sizes
+from kilolayer.runs.checkpoints import Checkpoints
+from kilolayer.runs.config import TrainConfig
+from kilolayer.runs.run_directory import RunDirectory
 from kilolayer.training.setup import Setup
 from kilolayer.training.step import init_state
 

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
+from kilolayer.runs.run_directory import cpu_cores
 from kilolayer.training.evaluation import Episodes, run_episodes
 from kilolayer.training.faults import CollectFaults, LearnFaults
-from kilolayer.training.run_directory import cpu_cores
 from kilolayer.training.setup import Setup
 from kilolayer.training.step import TrainState, compile_steps
 

@@ -16,13 +16,13 @@ import jax
 
 from kilolayer.compilation_cache import enable_compilation_cache
 from kilolayer.errors import ConfigurationError, RunError
-from kilolayer.training.config import TrainConfig
-from kilolayer.training.loop import Trainer, TrainResult, config_to_begin_with, open_run
-from kilolayer.training.member import Member
+from kilolayer.runs.config import TrainConfig
+from kilolayer.runs.run_directory import GROUP_FILE, RunDirectory, default_path, write_errors, write_json
+from kilolayer.runs.sinks import require_extras
 from kilolayer.training.population import SeedsMode
-from kilolayer.training.run_directory import GROUP_FILE, RunDirectory, default_path, write_errors, write_json
+from kilolayer.training.seed_run import Member
 from kilolayer.training.setup import Setup
-from kilolayer.training.sinks import require_extras
+from kilolayer.training.trainer import Trainer, TrainResult, config_to_begin_with, open_run
 
 GROUP_FORMAT = 1
 """Grows when a seeds.json of this version would be misread by the version before."""

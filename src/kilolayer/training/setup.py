@@ -5,7 +5,7 @@ import dataclasses
 from kilolayer.agents import Agent, NetworkSettings, Onlooker, Problem, make_agent
 from kilolayer.envs import Environment, make
 from kilolayer.errors import ConfigurationError
-from kilolayer.training.config import TrainConfig
+from kilolayer.runs.config import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from kilolayer.agents import AgentState, grow
+from kilolayer.data import ReplayBuffer, Trajectory, empty_buffer, insert
 from kilolayer.envs import EnvironmentState
-from kilolayer.replay import ReplayBuffer, Trajectory, empty_buffer, insert
 from kilolayer.training.faults import CollectFaults, LearnFaults, finite_rows, first_false
 from kilolayer.training.setup import Setup
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from kilolayer.envs.engines.restart import where_envs
-from kilolayer.envs.maze import Maze
+from kilolayer.envs.mazes.maze import Maze
 from kilolayer.errors import ConfigurationError
 
 

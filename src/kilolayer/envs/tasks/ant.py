@@ -10,10 +10,10 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from kilolayer.envs.corridor import Corridor
-from kilolayer.envs.maze import Maze
+from kilolayer.envs.mazes.corridor import Corridor
+from kilolayer.envs.mazes.maze import Maze
+from kilolayer.envs.mazes.walls import add_walls
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
-from kilolayer.envs.walls import add_walls
 from kilolayer.errors import ConfigurationError
 
 LEGS: Final = (1, 2, 3, 4)
@@ -49,7 +49,7 @@ class Ant(RobotTask):
         ConfigurationError: for another variant.
     """
 
-    mjcf = str(Path(__file__).parents[1] / "assets" / "ant.xml")
+    mjcf = str(Path(__file__).parents[1] / "robots" / "ant.xml")
     control_step = 0.05
     success_distance = 0.5
 

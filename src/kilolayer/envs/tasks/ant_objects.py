@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import mujoco
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from kilolayer.envs.mazes.walls import RGBA as WALL_RGBA
 from kilolayer.envs.robot_task import RobotState, Start
 from kilolayer.envs.tasks.ant import FLOOR, LEGS, OBSTACLE, Ant, stop_at_obstacles
-from kilolayer.envs.walls import RGBA as WALL_RGBA
 
 ANT_QPOS: Final = 15
 """Positions of the ant among those of a model, ahead of the object's."""

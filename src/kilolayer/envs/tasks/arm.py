@@ -14,8 +14,8 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from kilolayer.envs import panda
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
+from kilolayer.envs.robots import panda
 from kilolayer.errors import ConfigurationError
 
 LEVELS = ("easy", "hard")

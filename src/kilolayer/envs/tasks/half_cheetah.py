@@ -35,7 +35,7 @@ class HalfCheetah(RobotTask):
         ConfigurationError: for another variant.
     """
 
-    mjcf = str(Path(__file__).parents[1] / "assets" / "half_cheetah.xml")
+    mjcf = str(Path(__file__).parents[1] / "robots" / "half_cheetah.xml")
     control_step = 0.05
     success_distance = 0.5
     engines = ("mujoco", "mjx")

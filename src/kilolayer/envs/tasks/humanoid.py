@@ -11,9 +11,9 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from kilolayer.envs.maze import Maze
+from kilolayer.envs.mazes.maze import Maze
+from kilolayer.envs.mazes.walls import add_walls
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
-from kilolayer.envs.walls import add_walls
 from kilolayer.errors import ConfigurationError
 
 LINKS: Final = (
@@ -94,7 +94,7 @@ class Humanoid(RobotTask):
         ConfigurationError: for another variant, or cells too narrow for the humanoid.
     """
 
-    mjcf = str(Path(__file__).parents[1] / "assets" / "humanoid.xml")
+    mjcf = str(Path(__file__).parents[1] / "robots" / "humanoid.xml")
     goal_body = "torso"
     success_distance = 0.5
 

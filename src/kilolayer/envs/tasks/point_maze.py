@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from kilolayer.envs.corridor import Corridor
 from kilolayer.envs.engines.point import PointPhysics
-from kilolayer.envs.maze import Maze
+from kilolayer.envs.mazes.corridor import Corridor
+from kilolayer.envs.mazes.maze import Maze
 from kilolayer.errors import ConfigurationError
 
 

@@ -65,7 +65,7 @@ class Pusher(RobotTask):
         ConfigurationError: for another kind or variant.
     """
 
-    mjcf = str(Path(__file__).parents[1] / "assets" / "pusher.xml")
+    mjcf = str(Path(__file__).parents[1] / "robots" / "pusher.xml")
     control_step = 0.05
     bodies = ("r_wrist_flex_link", "r_wrist_roll_link", "object")
     goal_body = "object"

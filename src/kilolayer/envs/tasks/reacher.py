@@ -40,7 +40,7 @@ class Reacher(RobotTask):
         ConfigurationError: for another variant.
     """
 
-    mjcf = str(Path(__file__).parents[1] / "assets" / "reacher.xml")
+    mjcf = str(Path(__file__).parents[1] / "robots" / "reacher.xml")
     control_step = 0.02
     bodies = ("body1",)
     success_distance = 0.05

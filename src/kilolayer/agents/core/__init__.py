@@ -1,0 +1,1 @@
+"""What all agents share: interface, base classes, registry."""

@@ -1,0 +1,123 @@
+"""What contrastive agents share: two encoders, the loss that they learn by, and the batches it is computed on."""
+
+import dataclasses
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from kilolayer.agents.core.base import DeepAgent, Probe
+from kilolayer.agents.core.interface import Metrics
+from kilolayer.data import Batch, ReplayBuffer, sample_hindsight
+from kilolayer.errors import ConfigurationError
+from kilolayer.nn import ResidualMLP
+from kilolayer.objectives import Energy, contrastive_metrics, logsumexp_penalty, loss_function
+
+Scalar = Float[Array, ""]
+Embeddings = Float[Array, "batch representation"]
+
+
+class Critic(eqx.Module):
+    """The two encoders: f(s, a, g) is the energy of phi(s, a) and psi(g)."""
+
+    phi: ResidualMLP
+    psi: ResidualMLP
+
+    def encode_state_action(
+        self, observation: Float[Array, "*batch observation"], action: Float[Array, "*batch action"]
+    ) -> Float[Array, "*batch representation"]:
+        """Return phi(s, a); with action chunks, `a` is all actions of one."""
+        return self.phi(jnp.concatenate([observation, action], axis=-1))
+
+    def encode_goal(self, goal: Float[Array, "*batch goal"]) -> Float[Array, "*batch representation"]:
+        """Return psi(g)."""
+        return self.psi(goal)
+
+
+@dataclasses.dataclass(frozen=True)
+class ContrastiveAgent(DeepAgent):
+    """A learner of f(s, a, g): from what happened alone, which goals follow which actions.
+
+    Its `config` is a `CRLConfig`.
+    """
+
+    ENCODERS = ("phi", "psi")
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be.
+
+        Raises:
+            ConfigurationError: naming the field, its value and what would be valid.
+        """
+        super().__post_init__()
+        if self.batch_size < 2:
+            raise ConfigurationError("batch_size=1 leaves contrastive RL no negatives; take at least 2")
+        repeats = self.config.trajectory_repeats
+        if self.batch_size % repeats:
+            fitting = [size for size in range(1, self.batch_size + 1) if self.batch_size % size == 0]
+            nearest = sorted(sorted(fitting, key=lambda size: abs(size - repeats))[:2])
+            raise ConfigurationError(
+                f"trajectory_repeats={repeats} does not divide batch_size={self.batch_size}; "
+                f"take {' or '.join(map(str, nearest))}"
+            )
+
+    def depth_of(self, part: str) -> int:
+        """Return the depth of the networks that play a part; psi is as deep as phi unless asked otherwise."""
+        inherits = part == "goal_encoder" and self.config.goal_encoder_depth is None
+        return super().depth_of("critic" if inherits else part)
+
+    def width_of(self, part: str) -> int:
+        """Return the width of the networks that play a part; that of both encoders is the critic's."""
+        return super().width_of("critic" if part == "goal_encoder" else part)
+
+    @property
+    def energy(self) -> Energy:
+        """The similarity of two embeddings."""
+        return Energy(self.config.energy, self.config.temperature)
+
+    @property
+    def chunk_size(self) -> int:
+        """Numbers in the actions that phi sees."""
+        return self.config.action_chunk * self.action_size
+
+    def new_critic(self, phi_key: PRNGKeyArray, psi_key: PRNGKeyArray) -> Critic:
+        """Draw phi(s, a) and psi(g)."""
+        size = self.config.representation_size
+        return Critic(
+            phi=self.network("critic", self.observation_size + self.chunk_size, size, phi_key),
+            psi=self.network("goal_encoder", self.goal_size, size, psi_key),
+        )
+
+    def critic_loss(self, critic: Critic, batch: Batch) -> tuple[Scalar, tuple[Embeddings, Metrics]]:
+        """Contrast each state-action's own future goal with the other goals of the batch (method 1.2).
+
+        Returns:
+            The loss, and beside it psi(g) of the batch, with the metrics.
+        """
+        phi = critic.encode_state_action(batch.observation, batch.action)
+        psi = critic.encode_goal(batch.desired_goal)
+        logits = self.energy.logits(phi, psi)
+        contrastive = loss_function(self.config.loss)(logits)
+        loss = contrastive + self.config.logsumexp_penalty * logsumexp_penalty(logits)
+        return loss, (psi, {"critic_loss": loss, **contrastive_metrics(logits, phi, psi)})
+
+    def draw(self, buffer: ReplayBuffer, key: PRNGKeyArray) -> Batch:
+        """Draw state-actions with goals that their own episodes reach later."""
+        config = self.config
+        return sample_hindsight(
+            buffer,
+            (self.batch_size,),
+            config.discount,
+            key,
+            action_chunk=config.action_chunk,
+            repeats=config.trajectory_repeats,
+        )
+
+    @staticmethod
+    def critic_probes(critic: Critic, gradient: Critic, batch: Batch) -> dict[str, Probe]:
+        """Return phi and psi with the gradient of their loss on a batch."""
+        state_action = jnp.concatenate([batch.observation, batch.action], axis=-1)
+        return {
+            "phi": Probe(critic.phi, gradient.phi, state_action),
+            "psi": Probe(critic.psi, gradient.psi, batch.desired_goal),
+        }

@@ -1,0 +1,74 @@
+"""What agents with a tanh-Gaussian policy share: reading the actor, choosing actions, and holding the entropy."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from kilolayer.agents.core.interface import ActionMode, check_action_mode
+from kilolayer.nn import ResidualMLP
+from kilolayer.objectives import tanh_gaussian
+
+Scalar = Float[Array, ""]
+
+Score = Callable[[Float[Array, "*candidates action"]], Float[Array, "*candidates"]]
+"""Says how good actions are: larger is better."""
+
+
+def policy(
+    actor: ResidualMLP, observation: Float[Array, "*batch observation"], desired_goal: Float[Array, "*batch goal"]
+) -> tuple[Float[Array, "*batch action"], Float[Array, "*batch action"]]:
+    """Return mean and log standard deviation of pi(. | s, g), before the tanh."""
+    mean, log_std = jnp.split(actor(jnp.concatenate([observation, desired_goal], axis=-1)), 2, axis=-1)
+    return mean, tanh_gaussian.squash_log_std(log_std)
+
+
+def choose(
+    mean: Float[Array, "*batch action"],
+    log_std: Float[Array, "*batch action"],
+    key: PRNGKeyArray,
+    mode: ActionMode,
+    *,
+    candidates: int = 1,
+    score: Score | None = None,
+) -> Float[Array, "*batch action"]:
+    """Choose actions in [-1, 1]: tanh(mean), a draw, or the best by `score` of `candidates` draws.
+
+    Raises:
+        ConfigurationError: for an unknown mode, or `best_of` without a score.
+    """
+    check_action_mode(mode, has_critic=score is not None)
+    if mode == "deterministic":
+        return tanh_gaussian.mode(mean)
+    if mode == "stochastic" or score is None:
+        return tanh_gaussian.sample(mean, log_std, key)[0]
+    shape = (candidates, *mean.shape)
+    actions, _ = tanh_gaussian.sample(jnp.broadcast_to(mean, shape), jnp.broadcast_to(log_std, shape), key)
+    return best_of(actions, score)
+
+
+def scored_by(
+    q: Callable[[Array, Array, Array], Array],
+    observation: Float[Array, "*batch observation"],
+    desired_goal: Float[Array, "*batch goal"],
+) -> Score:
+    """Return what says how good actions are here, candidates on the leading axis: q(s, a, g)."""
+
+    def score(actions: Float[Array, "candidates *batch action"]) -> Float[Array, "candidates *batch"]:
+        lead = actions.shape[:-1]
+        every_observation = jnp.broadcast_to(observation, (*lead, observation.shape[-1]))
+        return q(every_observation, actions, jnp.broadcast_to(desired_goal, (*lead, desired_goal.shape[-1])))
+
+    return score
+
+
+def best_of(actions: Float[Array, "candidates *batch action"], score: Score) -> Float[Array, "*batch action"]:
+    """Return of all candidates the one with the highest score, each batch entry for itself."""
+    best = jnp.argmax(score(actions), axis=0)
+    return jnp.take_along_axis(actions, best[None, ..., None], axis=0)[0]
+
+
+def alpha_loss(log_alpha: Scalar, entropy: Scalar, target_entropy: float) -> Scalar:
+    """Raise alpha where the policy's entropy is below its target, lower it where it is above (method 1.3)."""
+    return jnp.exp(log_alpha) * jax.lax.stop_gradient(entropy - target_entropy)

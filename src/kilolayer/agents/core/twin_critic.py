@@ -1,0 +1,228 @@
+"""What SAC and TD3 share: two critics and their slow copies, sparse rewards, and goals relabelled in hindsight."""
+
+import dataclasses
+from typing import TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from kilolayer.agents.core.base import DeepAgent, Probe, adam
+from kilolayer.agents.core.checks import check_counts, check_discount, check_finite, check_positive, check_share
+from kilolayer.agents.core.interface import AgentState, Metrics
+from kilolayer.data import ReplayBuffer, Transitions, sample_transitions
+from kilolayer.nn import ResidualMLP
+from kilolayer.objectives.sparse_reward import Success, mean_where, sparse_reward
+
+Scalar = Float[Array, ""]
+Tree = TypeVar("Tree")
+
+
+@dataclasses.dataclass(frozen=True)
+class TwinCriticConfig:
+    """Settings that SAC and TD3 share."""
+
+    discount: float = 0.99
+    """Weight of a reward one step later."""
+    target_rate: float = 0.005
+    """How far a target network moves towards its network whenever it is updated."""
+    actor_depth: int | None = None
+    """Depth of the actor; None takes --depth."""
+    critic_depth: int | None = None
+    """Depth of both critics; None takes --depth."""
+    actor_width: int | None = None
+    """Width of the actor; None takes --width."""
+    critic_width: int | None = None
+    """Width of both critics; None takes --width."""
+    actor_learning_rate: float = 3e-4
+    """Adam step size of the actor."""
+    critic_learning_rate: float = 3e-4
+    """Adam step size of the critics."""
+    candidates: int = 16
+    """Draws that best_of action selection chooses among."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be.
+
+        Raises:
+            ConfigurationError: naming the field, its value and what would be valid.
+        """
+        check_finite(self)
+        check_discount(self, one_is_valid=False)
+        check_share(self, "target_rate")
+        check_positive(self, "target_rate", "actor_learning_rate", "critic_learning_rate")
+        check_counts(self, "actor_width", "critic_width", "candidates")
+
+
+@dataclasses.dataclass(frozen=True)
+class HERConfig:
+    """Settings of hindsight experience replay (Andrychowicz et al., 2017), for `sac_her` and `td3_her`."""
+
+    ratio: float = 0.8
+    """Share of the transitions whose goal is one that their episode achieves later (the `future` strategy)."""
+
+    def __post_init__(self) -> None:
+        """Refuse a ratio that is none.
+
+        Raises:
+            ConfigurationError: naming the field, its value and what would be valid.
+        """
+        check_share(self, "ratio")
+
+
+class TwinCritic(eqx.Module):
+    """Two estimates of Q(s, a, g), the discounted number of steps at the goal (Fujimoto et al., 2018)."""
+
+    first: ResidualMLP
+    second: ResidualMLP
+
+    def __call__(
+        self,
+        observation: Float[Array, "*batch observation"],
+        action: Float[Array, "*batch action"],
+        desired_goal: Float[Array, "*batch goal"],
+    ) -> Float[Array, "2 *batch"]:
+        """Return both estimates."""
+        inputs = critic_input(observation, action, desired_goal)
+        return jnp.stack([self.first(inputs)[..., 0], self.second(inputs)[..., 0]])
+
+    def least(
+        self,
+        observation: Float[Array, "*batch observation"],
+        action: Float[Array, "*batch action"],
+        desired_goal: Float[Array, "*batch goal"],
+    ) -> Float[Array, "*batch"]:
+        """Return the lower estimate, against overestimation."""
+        return jnp.min(self(observation, action, desired_goal), axis=0)
+
+
+def actor_input(
+    observation: Float[Array, "*batch observation"], desired_goal: Float[Array, "*batch goal"]
+) -> Float[Array, "*batch in"]:
+    """Return what an actor takes: s and g, one behind the other."""
+    return jnp.concatenate([observation, desired_goal], axis=-1)
+
+
+def critic_input(
+    observation: Float[Array, "*batch observation"],
+    action: Float[Array, "*batch action"],
+    desired_goal: Float[Array, "*batch goal"],
+) -> Float[Array, "*batch in"]:
+    """Return what a critic takes: s, a and g, one behind the other."""
+    return jnp.concatenate([observation, action, desired_goal], axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class TwinCriticAgent(DeepAgent):
+    """A goal-conditioned learner of Q with the reward 1 for every step that ends at the goal, and 0 for all others.
+
+    `relabeled` is the share of transitions whose goal is relabelled in hindsight, with the reward computed anew. An
+    agent's state has `actor`, `critic` and `critic_optimizer`; tanh of the actor's first outputs is the deterministic
+    action.
+    """
+
+    success: Success = dataclasses.field(kw_only=True)
+    relabeled: float = dataclasses.field(default=0.0, kw_only=True)
+
+    # ---- Networks ------------------------------------------------------------------------------------------------
+
+    def new_critic(self, key: PRNGKeyArray) -> TwinCritic:
+        """Draw two critics."""
+        in_size = self.observation_size + self.action_size + self.goal_size
+        first_key, second_key = jax.random.split(key)
+        return TwinCritic(self.network("critic", in_size, 1, first_key), self.network("critic", in_size, 1, second_key))
+
+    def networks(self, state: AgentState) -> dict[str, ResidualMLP]:
+        """Return the actor and both critics."""
+        return {"actor": state.actor, "critic_1": state.critic.first, "critic_2": state.critic.second}
+
+    def actor(self, state: AgentState) -> ResidualMLP:
+        """Return the policy's network."""
+        return state.actor
+
+    # ---- Acting --------------------------------------------------------------------------------------------------
+
+    def deterministic_action(
+        self,
+        actor: ResidualMLP,
+        observation: Float[Array, "*batch observation"],
+        desired_goal: Float[Array, "*batch goal"],
+    ) -> Float[Array, "*batch action"]:
+        """Return the deterministic action."""
+        return jnp.tanh(actor(actor_input(observation, desired_goal))[..., : self.action_size])
+
+    def value(
+        self,
+        state: AgentState,
+        observation: Float[Array, "*batch observation"],
+        desired_goal: Float[Array, "*batch goal"],
+    ) -> Float[Array, "*batch"]:
+        """Return the lower Q(s, a, g) at the policy's deterministic action."""
+        action = self.deterministic_action(state.actor, observation, desired_goal)
+        return state.critic.least(observation, action, desired_goal)
+
+    # ---- Learning ------------------------------------------------------------------------------------------------
+
+    def draw(self, buffer: ReplayBuffer, key: PRNGKeyArray) -> Transitions:
+        """Draw transitions from the whole buffer."""
+        return sample_transitions(buffer, (self.batch_size,), key, relabeled=self.relabeled)
+
+    def reward(self, batch: Transitions) -> Float[Array, " batch"]:
+        """Return 1 where the next state is at the goal; a step that the task fails with is never."""
+        return sparse_reward(self.success, batch.next_achieved_goal, batch.next_desired_goal, ~batch.terminated)
+
+    def backup(self, batch: Transitions, next_value: Float[Array, " batch"]) -> Float[Array, " batch"]:
+        """Return r + discount * V(s', g), where nothing follows a failure."""
+        return self.reward(batch) + jnp.where(batch.terminated, 0.0, self.config.discount * next_value)
+
+    def critic_loss(
+        self, critic: TwinCritic, batch: Transitions, target: Float[Array, " batch"]
+    ) -> tuple[Scalar, Metrics]:
+        """Return the mean squared error of both critics, summed, over the transitions whose next state is known."""
+        q = critic(batch.observation, batch.action, batch.desired_goal)
+        target = jax.lax.stop_gradient(target)
+        loss = mean_where(batch.known, jnp.sum(jnp.square(q - target), axis=0))
+        return loss, {"critic_loss": loss, "q": mean_where(batch.known, q[0]), "reward": self.mean_reward(batch)}
+
+    def improve_critic(
+        self, state: AgentState, batch: Transitions, target: Float[Array, " batch"]
+    ) -> tuple[TwinCritic, optax.OptState, Metrics]:
+        """Take an Adam step of both critics towards `target`."""
+        gradient, metrics = jax.grad(self.critic_loss, has_aux=True)(state.critic, batch, target)
+        learning_rate = self.config.critic_learning_rate
+        return *adam(learning_rate, state.critic, gradient, state.critic_optimizer), metrics
+
+    def mean_reward(self, batch: Transitions) -> Scalar:
+        """Return the share of the transitions that end at their goal."""
+        return mean_where(batch.known, self.reward(batch))
+
+    def learn(self, state: AgentState, batch: Transitions, key: PRNGKeyArray) -> tuple[AgentState, Metrics]:
+        """Take one gradient step on `batch`."""
+        raise NotImplementedError
+
+    def update(self, state: AgentState, data: ReplayBuffer, key: PRNGKeyArray) -> tuple[AgentState, Metrics]:
+        """Draw transitions from the whole buffer and learn from them."""
+        sample_key, learn_key = jax.random.split(key)
+        return self.learn(state, self.draw(data, sample_key), learn_key)
+
+    # ---- Looking inside ------------------------------------------------------------------------------------------
+
+    def probes_on(
+        self, state: AgentState, batch: Transitions, actor_gradient: ResidualMLP, target: Float[Array, " batch"]
+    ) -> dict[str, Probe]:
+        """Return actor and critics with the gradients of their losses on a batch."""
+        critic_gradient, _ = jax.grad(self.critic_loss, has_aux=True)(state.critic, batch, target)
+        actor_in = actor_input(batch.observation, batch.desired_goal)
+        critic_in = critic_input(batch.observation, batch.action, batch.desired_goal)
+        return {
+            "actor": Probe(state.actor, actor_gradient, actor_in),
+            "critic_1": Probe(state.critic.first, critic_gradient.first, critic_in),
+            "critic_2": Probe(state.critic.second, critic_gradient.second, critic_in),
+        }
+
+
+def follow(target: Tree, online: Tree, rate: float) -> Tree:
+    """Move the slow copy of parameters towards them: target + rate * (online - target)."""
+    return jax.tree.map(lambda slow, fast: slow + rate * (fast - slow), target, online)

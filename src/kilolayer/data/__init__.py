@@ -1,0 +1,18 @@
+"""Data: the ring buffer of trajectories, and the samplers that relabel goals in hindsight."""
+
+from kilolayer.data.hindsight import Batch, sample_hindsight, sample_times, truncated_geometric
+from kilolayer.data.ring_buffer import ReplayBuffer, Trajectory, empty_buffer, insert
+from kilolayer.data.transitions import Transitions, sample_transitions
+
+__all__ = [
+    "Batch",
+    "ReplayBuffer",
+    "Trajectory",
+    "Transitions",
+    "empty_buffer",
+    "insert",
+    "sample_hindsight",
+    "sample_times",
+    "sample_transitions",
+    "truncated_geometric",
+]

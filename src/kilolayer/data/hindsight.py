@@ -1,0 +1,131 @@
+"""Hindsight relabelling: a step, and a goal that was achieved later in the same episode (method 1.4)."""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from kilolayer.data.ring_buffer import ReplayBuffer
+
+
+class Batch(eqx.Module):
+    """State-action pairs, each with a goal that its own future reached."""
+
+    observation: Float[Array, "*batch observation"]
+    action: Float[Array, "*batch action"]
+    """One action, or several that follow each other."""
+    desired_goal: Float[Array, "*batch goal"]
+
+
+def truncated_geometric(horizon: Int[Array, "*batch"], discount: float, key: PRNGKeyArray) -> Int[Array, "*batch"]:
+    """Draw how many steps ahead the goal lies: k in 1 ... horizon with probability proportional to discount^k.
+
+    One uniform number is put through the inverse of the distribution function (1 - discount^k) / (1 -
+    discount^horizon), so a draw costs the same for every horizon. Where the horizon is 0, k is 0.
+    """
+    uniform = jax.random.uniform(key, horizon.shape)
+    if discount < 1.0:
+        log_discount = math.log(discount)
+        total = -jnp.expm1(horizon * log_discount)
+        ahead = jnp.log1p(-uniform * total) / log_discount
+    else:
+        ahead = uniform * horizon
+    return jnp.clip(jnp.floor(ahead).astype(jnp.int32) + 1, jnp.minimum(horizon, 1), horizon)
+
+
+def episode_ends(
+    buffer: ReplayBuffer, environment: Int[Array, "*batch"], time: Int[Array, "*batch"]
+) -> Int[Array, "*batch"]:
+    """Return the latest time that is held of the episode that each time belongs to."""
+    episode = buffer.episode[time % buffer.capacity, environment]
+    return buffer.last_time[episode % buffer.capacity, environment]
+
+
+def episode_starts(
+    buffer: ReplayBuffer, environment: Int[Array, "*batch"], time: Int[Array, "*batch"]
+) -> Int[Array, "*batch"]:
+    """Return the earliest time that is held of the episode that each time belongs to."""
+    episode = buffer.episode[time % buffer.capacity, environment]
+    before = buffer.last_time[(episode - 1) % buffer.capacity, environment]
+    oldest = buffer.num_steps - buffer.size
+    # Where a later episode has taken the row of the one before, that one has left the ring. The first episode of all
+    # has none before it: its row is empty, or a later episode's.
+    return jnp.where(before < time, jnp.maximum(before + 1, oldest), oldest)
+
+
+def sample_times(
+    buffer: ReplayBuffer, batch_shape: tuple[int, ...], discount: float, key: PRNGKeyArray, *, repeats: int = 1
+) -> tuple[Int[Array, "*batch"], Int[Array, "*batch"], Int[Array, "*batch"]]:
+    """Draw an environment, a time and a later time of the same episode, uniformly over the whole buffer.
+
+    Args:
+        buffer: holds at least one step.
+        batch_shape: leading shape of the batch, such as (256,).
+        discount: weight of a goal k steps ahead is discount^k.
+        key: randomness.
+        repeats: so many entries side by side on the last axis are of the same episode, each drawn for itself. It
+            divides that axis. Every entry alone is as likely to be any step of the buffer as without repeats.
+
+    Returns:
+        environment, time and goal time, each of `batch_shape`. The goal time is the time itself where the buffer
+        holds no later step of the episode.
+    """
+    environment_key, age_key, goal_key = jax.random.split(key, 3)
+    drawn_shape = batch_shape
+    if repeats > 1:
+        drawn_shape = (*batch_shape[:-1], batch_shape[-1] // repeats)
+        age_key, within_key = jax.random.split(age_key)
+    environment = jax.random.randint(environment_key, drawn_shape, 0, buffer.num_envs)
+    time = buffer.num_steps - 1 - jax.random.randint(age_key, drawn_shape, 0, buffer.size)
+    last_time = episode_ends(buffer, environment, time)
+    if repeats > 1:
+        first_time = episode_starts(buffer, environment, time)
+        environment, first_time, last_time = (
+            jnp.repeat(drawn, repeats, axis=-1) for drawn in (environment, first_time, last_time)
+        )
+        time = jax.random.randint(within_key, batch_shape, first_time, last_time + 1)
+    goal_time = time + truncated_geometric(last_time - time, discount, goal_key)
+    return environment, time, goal_time
+
+
+def sample_hindsight(
+    buffer: ReplayBuffer,
+    batch_shape: tuple[int, ...],
+    discount: float,
+    key: PRNGKeyArray,
+    *,
+    action_chunk: int = 1,
+    repeats: int = 1,
+) -> Batch:
+    """Draw state-action pairs with relabelled goals from everything the buffer holds.
+
+    Args:
+        buffer: holds at least one step.
+        batch_shape: leading shape of the batch, such as (256,).
+        discount: weight of a goal k steps ahead is discount^k.
+        key: randomness.
+        action_chunk: actions of a pair: that of its step and of those that follow, one behind the other. Those behind
+            the end of the episode, and those not taken yet, are zeros.
+        repeats: pairs of each episode; see `sample_times`.
+    """
+    environment, time, goal_time = sample_times(buffer, batch_shape, discount, key, repeats=repeats)
+    row = time % buffer.capacity
+    return Batch(
+        observation=buffer.observation[row, environment],
+        action=_actions(buffer, environment, time, action_chunk),
+        desired_goal=buffer.achieved_goal[goal_time % buffer.capacity, environment],
+    )
+
+
+def _actions(
+    buffer: ReplayBuffer, environment: Int[Array, "*batch"], time: Int[Array, "*batch"], action_chunk: int
+) -> Float[Array, "*batch chunk"]:
+    """Return the action at each time and those that follow in its episode, with zeros behind the end."""
+    if action_chunk == 1:
+        return buffer.action[time % buffer.capacity, environment]
+    times = time[..., None] + jnp.arange(action_chunk)
+    taken = times <= episode_ends(buffer, environment, time)[..., None]
+    actions = buffer.action[times % buffer.capacity, environment[..., None]]
+    return jnp.where(taken[..., None], actions, 0.0).reshape(*time.shape, -1)

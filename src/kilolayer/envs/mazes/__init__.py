@@ -1,0 +1,1 @@
+"""Mazes: walls, layouts, shortest paths, corridors."""

@@ -1,0 +1,1 @@
+"""Robots: MuJoCo models, and edits of them."""

@@ -1,0 +1,162 @@
+"""The Panda arm's scenes: the robot's model, and cubes, bins and marks on the table, as edits of a MuJoCo model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from kilolayer.envs.robot_task import load_mjcf
+
+MODEL = Path(__file__).parent / "panda.xml"
+
+HOME: dict[str, tuple[float, ...]] = {
+    "default": (1.571, 0.742, 0.0, -1.571, 0.0, 3.054, 0.7854),
+    "paper": (1.571, 0.742, 0.0, -1.571, 0.0, 3.054, 1.449),
+}
+"""Angles of the arm's joints at the start of an episode, in radians.
+
+The paper's arm turns joint 7 within half a second to 0.724, which sets the hand almost square to the arm (0.785); by
+default it begins and stays there.
+"""
+FINGER_HOME = 0.04
+"""How far each finger is open at the start of an episode, in metres."""
+CUBE_HALF_EDGE = 0.03
+"""Metres."""
+CUBE_START_HEIGHT = 0.07
+"""Height of the cube's centre at the start of an episode, in metres: it falls to the table, where it is at 0.03."""
+
+PAPER_GAINS = {"joint3": 2000.0, "joint4": 2000.0, "joint5": 1000.0, "joint6": 1000.0, "joint7": 1000.0}
+"""Gains that the paper's arm has on its commands; its stiffness is larger, so that joints rest short of the command."""
+PAPER_UNLIMITED = ("joint1", "joint3", "joint5", "joint7")
+"""Joints that the paper's arm may turn without end."""
+PAPER_FINGER_ARMATURE = 0.1
+"""Kilograms."""
+
+START_ZONE_RGBA = (0.62, 0.72, 0.86, 1.0)
+GOAL_ZONE_RGBA = (0.64, 0.82, 0.66, 1.0)
+
+
+def panda(variant: str, *, gripper: bool = True) -> mujoco.MjSpec:
+    """Return the arm on its table.
+
+    Args:
+        variant: "default" is the model file as it is. "paper" is what the paper's code simulates: joints without
+            armature, damping and, but for 2, 4 and 6, without limits; gains of joints 3 to 7 below their stiffness; the
+            implicitfast integrator.
+        gripper: whether there are fingers; the hand is there without them.
+    """
+    spec = load_mjcf(MODEL)
+    if variant == "paper":
+        spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+        for joint in spec.joints:
+            finger = joint.name.endswith("finger")
+            joint.armature = PAPER_FINGER_ARMATURE if finger else 0.0
+            if not finger:
+                joint.damping = np.zeros(3)
+            if joint.name in PAPER_UNLIMITED:
+                joint.limited = mujoco.mjtLimited.mjLIMITED_FALSE
+        for name, gain in PAPER_GAINS.items():
+            spec.actuator(name).gainprm[0] = gain
+    if not gripper:  # With the fingers go their actuators, their pairs and their equality.
+        spec.delete(spec.body("left_finger"))
+        spec.delete(spec.body("right_finger"))
+    return spec
+
+
+def add_fingertips(spec: mujoco.MjSpec, variant: str) -> None:
+    """Add the bodies `left_tip` and `right_tip`, 7 cm along the fingers; they collide with nothing.
+
+    In the paper's model each hangs on a hinge of its own, which can turn by 1e-4 rad; by default it is fixed to its
+    finger.
+    """
+    for side in ("left", "right"):
+        tip = spec.body(f"{side}_finger").add_body(name=f"{side}_tip", pos=[0.0, 0.005, 0.07])
+        # By its default class the geom would be another finger box.
+        tip.add_geom(
+            name=f"{side}_tip",
+            default=spec.default,
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            size=[0.005, 0.005, 0.005],
+            mass=0.001,
+            rgba=[0.75, 0.75, 0.78, 1.0],
+        )
+        if variant == "paper":
+            tip.add_joint(
+                name=f"{side}_tip",
+                default=spec.default,
+                type=mujoco.mjtJoint.mjJNT_HINGE,
+                axis=[0.0, 0.0, 1.0],
+                range=[-1e-4, 1e-4],
+            )
+
+
+def add_cube(spec: mujoco.MjSpec) -> None:
+    """Add a cube of 6 cm and 216 g, free to move, which touches the table, the hand and the fingers."""
+    cube = spec.worldbody.add_body(name="cube")
+    cube.add_freejoint(name="cube")
+    half = CUBE_HALF_EDGE
+    cube.add_geom(name="cube", type=mujoco.mjtGeom.mjGEOM_BOX, size=[half, half, half], mass=0.216, material="cube")
+    for other in ("table", "hand", "left_finger", "right_finger"):
+        spec.add_pair(geomname1="cube", geomname2=other)
+
+
+def add_bin(spec: mujoco.MjSpec, name: str, centre: tuple[float, float], half_width: float) -> None:
+    """Add four walls around a square of the table, which the cube, the hand and the fingers touch.
+
+    Args:
+        spec: the scene; it has a cube.
+        name: of the bin; its walls are numbered after it.
+        centre: x and y, in metres.
+        half_width: from the centre to the middle of a wall, in metres.
+    """
+    x, y = centre
+    thickness, height = 0.005, 0.033
+    walls = [
+        ((x, y - half_width), (half_width + thickness, thickness)),
+        ((x, y + half_width), (half_width + thickness, thickness)),
+        ((x - half_width, y), (thickness, half_width - thickness)),
+        ((x + half_width, y), (thickness, half_width - thickness)),
+    ]
+    for number, (place, size) in enumerate(walls):
+        wall = f"{name}_{number}"
+        spec.worldbody.add_geom(
+            name=wall,
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            pos=[*place, height],
+            size=[*size, height],
+            material="bin",
+        )
+        for other in ("cube", "hand", "left_finger", "right_finger"):
+            spec.add_pair(geomname1=other, geomname2=wall)
+
+
+def add_zone(spec: mujoco.MjSpec, centre: tuple[float, float], half_width: float, rgba: Sequence[float]) -> None:
+    """Colour a square of the table; x, y and half the width in metres. It touches nothing."""
+    spec.worldbody.add_geom(
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        pos=[*centre, 0.0008],
+        size=[half_width, half_width, 0.0007],
+        group=2,
+        mass=0.0,
+        rgba=rgba,
+    )
+
+
+def add_home(spec: mujoco.MjSpec, variant: str, *, cube: tuple[float, float] | None = None) -> None:
+    """Add the keyframe that episodes begin around, at the end of all edits; x and y of the cube, if there is one."""
+    qpos: list[float] = []
+    for joint in _joints(spec.worldbody):
+        if joint.type == mujoco.mjtJoint.mjJNT_FREE:
+            assert cube is not None
+            qpos += [*cube, CUBE_START_HEIGHT, 1.0, 0.0, 0.0, 0.0]
+        elif joint.name.startswith("joint"):
+            qpos.append(HOME[variant][int(joint.name[-1]) - 1])
+        else:
+            qpos.append(FINGER_HOME if joint.name.endswith("finger") else 0.0)
+    spec.add_key(name="home", qpos=qpos)
+
+
+def _joints(body: mujoco.MjsBody) -> list[mujoco.MjsJoint]:
+    """Return the joints of a body and all below it, in the order of `qpos`."""
+    return [*body.joints, *(joint for child in body.bodies for joint in _joints(child))]

@@ -1,0 +1,33 @@
+"""Objectives: energies, contrastive losses, quasimetrics, the tanh-Gaussian. Pure mathematics."""
+
+from kilolayer.objectives import tanh_gaussian
+from kilolayer.objectives.contrastive import (
+    LOSSES,
+    LossName,
+    binary_nce,
+    contrastive_metrics,
+    infonce_backward,
+    infonce_forward,
+    infonce_symmetric,
+    logsumexp_penalty,
+    loss_function,
+)
+from kilolayer.objectives.energies import Energy, EnergyName
+from kilolayer.objectives.quasimetric import check_components, interval_quasimetric
+
+__all__ = [
+    "LOSSES",
+    "Energy",
+    "EnergyName",
+    "LossName",
+    "binary_nce",
+    "check_components",
+    "contrastive_metrics",
+    "infonce_backward",
+    "infonce_forward",
+    "infonce_symmetric",
+    "interval_quasimetric",
+    "logsumexp_penalty",
+    "loss_function",
+    "tanh_gaussian",
+]

@@ -1,0 +1,150 @@
+"""A policy compiled ahead of time, to act at the pace of a robot on its CPU."""
+
+import dataclasses
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from kilolayer.errors import ConfigurationError
+from kilolayer.nn import ActingMLP, ActingPrecision, ResidualMLP, check_acting_precision
+from kilolayer.objectives import tanh_gaussian
+
+
+@dataclasses.dataclass(frozen=True)
+class ActionError:
+    """How far a compiled policy's actions are from those of the same network in float32."""
+
+    largest: float
+    """Largest absolute difference of a number of an action; actions reach from -1 to 1."""
+    mean: float
+    """Mean absolute difference."""
+
+
+class CompiledPolicy:
+    """Chooses deterministic actions, as many at once as it was compiled for, on the CPU.
+
+        >>> fast = policy.compile(batch=1, precision="int8")
+        >>> action = fast(observation, desired_goal)
+
+    Everything is compiled and run once before the first call. A call uses the cores that the process may use; to keep
+    it to one, bind the process to that core (`taskset -c 3 python ...`) before JAX starts. The float32 network is kept,
+    to measure errors against.
+
+    Attributes:
+        batch: observations in a call.
+        precision: numbers that hold the weights.
+        weight_bytes: bytes of parameters that a call reads.
+        compile_seconds: what rounding, compiling and the first run took.
+    """
+
+    def __init__(
+        self,
+        actor: ResidualMLP,
+        *,
+        observation_size: int,
+        goal_size: int,
+        action_size: int,
+        batch: int = 1,
+        precision: ActingPrecision = "float32",
+    ):
+        """Round and compile a network as `Agent.actor` returns it.
+
+        Raises:
+            ConfigurationError: if the batch is below one, the precision unknown, or JAX is kept from the CPU.
+        """
+        if batch < 1:
+            raise ConfigurationError(f"batch={batch} must be at least 1")
+        check_acting_precision(precision)
+        began = time.perf_counter()
+        self.batch, self.precision = batch, precision
+        self.observation_size, self.goal_size, self.action_size = observation_size, goal_size, action_size
+        self._cpu = _cpu()
+        self._actor = jax.device_put(actor, self._cpu)
+        self._network = jax.jit(functools.partial(ActingMLP.of, precision=precision))(self._actor)
+        inputs = jax.ShapeDtypeStruct((batch, observation_size + goal_size), jnp.float32)
+        self._act = _act.lower(self._network, inputs, action_size).compile()
+        # The first run of a program still sets up its kernels.
+        jax.block_until_ready(self._act(self._network, np.zeros(inputs.shape, np.float32)))
+        self.weight_bytes = self._network.weight_bytes
+        self.compile_seconds = time.perf_counter() - began
+
+    def __call__(self, observation: ArrayLike, desired_goal: ArrayLike) -> Float[np.ndarray, "*batch action"]:
+        """Choose the deterministic actions, in [-1, 1].
+
+        Args:
+            observation: `(batch, observation_size)`, without the goal; with batch 1 also `(observation_size,)`.
+            desired_goal: `(batch, goal_size)`; with batch 1 also `(goal_size,)`.
+
+        Raises:
+            ConfigurationError: if a size is wrong.
+        """
+        inputs, shape = self._join(observation, desired_goal)
+        if shape != (self.batch,) and (shape or self.batch > 1):
+            raise ConfigurationError(
+                f"observation has shape {(*shape, self.observation_size)}; "
+                f"compiled with batch={self.batch}, it must be {(self.batch, self.observation_size)}"
+            )
+        return np.array(self._act(self._network, inputs)).reshape(*shape, self.action_size)
+
+    def error(self, observations: ArrayLike, desired_goals: ArrayLike) -> ActionError:
+        """Compare the actions for observations and goals, any number of them, with those in float32.
+
+        Raises:
+            ConfigurationError: if a size is wrong or there is no observation.
+        """
+        inputs, _ = self._join(observations, desired_goals)
+        if not len(inputs):
+            raise ConfigurationError("observations are none; give at least one to measure the error on")
+        exact = np.asarray(_act(self._actor, inputs, self.action_size))
+        rows = np.resize(inputs, (-(-len(inputs) // self.batch) * self.batch, inputs.shape[1]))
+        calls = [self._act(self._network, part) for part in rows.reshape(-1, self.batch, inputs.shape[1])]
+        difference = np.abs(np.concatenate(calls)[: len(inputs)] - exact)
+        return ActionError(float(difference.max()), float(difference.mean()))
+
+    def _join(self, observation: ArrayLike, desired_goal: ArrayLike) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Return the network's inputs, row by row, and the leading axes they came with."""
+        pair = check_sizes(observation, desired_goal, self.observation_size, self.goal_size)
+        inputs = np.concatenate(pair, axis=-1)
+        return inputs.reshape(-1, inputs.shape[-1]), inputs.shape[:-1]
+
+
+def _cpu() -> jax.Device:
+    """Return the CPU as a device of JAX."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        raise ConfigurationError(
+            "a compiled policy runs on the CPU, which JAX is kept from; name it in JAX_PLATFORMS too, as in cuda,cpu"
+        ) from None
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _act(
+    network: ActingMLP | ResidualMLP, inputs: Float[jax.Array, "batch in"], action_size: int
+) -> Float[jax.Array, "batch action"]:
+    return tanh_gaussian.mode(network(inputs)[:, :action_size])
+
+
+def check_sizes(
+    observation: ArrayLike, desired_goal: ArrayLike, observation_size: int, goal_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return observations and goals as float32 arrays.
+
+    Raises:
+        ConfigurationError: unless their last axes are of these sizes and the others agree.
+    """
+    arrays = np.asarray(observation, np.float32), np.asarray(desired_goal, np.float32)
+    sizes = {"observation": observation_size, "desired_goal": goal_size}
+    for (name, size), array in zip(sizes.items(), arrays, strict=True):
+        if array.ndim < 1 or array.shape[-1] != size:
+            raise ConfigurationError(f"{name} has shape {array.shape}; its last axis must be {size}")
+    if arrays[0].shape[:-1] != arrays[1].shape[:-1]:
+        raise ConfigurationError(
+            f"observation {arrays[0].shape} and desired_goal {arrays[1].shape} must agree in their leading axes"
+        )
+    return arrays

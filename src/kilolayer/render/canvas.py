@@ -1,0 +1,191 @@
+"""Drawing without a screen: MuJoCo's own renderer on EGL or OSMesa, whichever works here."""
+
+import functools
+import importlib
+import itertools
+import os
+import subprocess
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+import mujoco
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from kilolayer.errors import RunError
+from kilolayer.render.camera import View
+from kilolayer.render.scene import SUN, Scene
+
+WAITING_RGB, REACHED_RGB = (0.90, 0.62, 0.00), (0.00, 0.62, 0.45)
+"""Colours of a goal, apart for colour-blind readers too."""
+
+TRAIL_RGB = (0.00, 0.24, 0.40)
+TRAIL_PIECES = 300
+"""A trail is drawn in about as many straight pieces at most."""
+
+PROBE = """
+import mujoco
+from mujoco.rendering.classic import gl_context
+context = gl_context.GLContext(16, 16)
+context.make_current()
+model = mujoco.MjSpec().compile()
+mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value).free()
+context.free()
+"""
+PROBE_SECONDS = 60.0
+
+CURE = {
+    "linux": "on Debian or Ubuntu: apt-get install libegl1 libopengl0 libgl1-mesa-dri",
+    "darwin": "it needs a login with a window server",
+}
+
+
+class RendererError(RunError):
+    """No picture can be drawn on this machine as it is."""
+
+
+@functools.cache
+def context_class() -> Any:
+    """Return MuJoCo's class of OpenGL contexts that works here: what `MUJOCO_GL` names, else EGL, else OSMesa.
+
+    Each is tried in a process of its own: a driver that fails may take its process along, and whatever of PyOpenGL was
+    loaded for one of them keeps the other from loading.
+
+    Raises:
+        RendererError: in one line that says what to install, if none works.
+    """
+    asked = os.environ.get("MUJOCO_GL", "").lower().strip()
+    names = ("egl", "osmesa") if sys.platform == "linux" and not asked else (asked,)
+    for name in names:
+        if _works(name):
+            if name in ("egl", "osmesa"):
+                return importlib.import_module(f"mujoco.{name}").GLContext
+            return importlib.import_module("mujoco.rendering.classic.gl_context").GLContext
+    tried = f"MUJOCO_GL={asked} does not work" if asked else "neither EGL nor OSMesa works"
+    cure = CURE.get(sys.platform, "it needs OpenGL")
+    raise RendererError(f"pictures cannot be drawn here: {tried}; {cure}")
+
+
+def _works(name: str) -> bool:
+    environment = os.environ | ({"MUJOCO_GL": name} if name else {})
+    try:
+        command = [sys.executable, "-c", PROBE]
+        return not subprocess.run(command, env=environment, capture_output=True, timeout=PROBE_SECONDS).returncode
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+class Canvas:
+    """A picture off the screen. To be closed, or used in a `with` statement.
+
+    Raises:
+        RendererError: if nothing can be drawn on this machine.
+    """
+
+    def __init__(self, scene: Scene, width: int, height: int):
+        """Prepare pictures of a scene."""
+        model = scene.model
+        model.vis.global_.offwidth, model.vis.global_.offheight = width, height
+        self._scene = scene
+        self._rectangle = mujoco.MjrRect(0, 0, width, height)
+        self._context = context_class()(width, height)
+        self._context.make_current()
+        self._renderer = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._renderer)
+        self._drawn = mujoco.MjvScene(model, maxgeom=model.ngeom + 1000)
+        self._options = mujoco.MjvOption()
+        self._options.sitegroup[:] = 0
+        self._camera = mujoco.MjvCamera()
+
+    def draw(
+        self,
+        qpos: Float[np.ndarray, " nq"],
+        view: View,
+        frame: int,
+        *,
+        goal: Float[np.ndarray, "3"] | None = None,
+        radius: float = 0.0,
+        success: bool = False,
+        trail: Float[np.ndarray, "points 3"] | None = None,
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """Draw the body in a pose, with its goal.
+
+        Args:
+            qpos: the pose.
+            view: where the camera is.
+            frame: which of the view's points it looks at.
+            goal: where the goal is marked; None for no mark.
+            radius: of the mark, in metres.
+            success: the goal is reached, and its mark green.
+            trail: points of a line on the ground, where the robot has been; None for no line.
+        """
+        scene, camera, model = self._scene, self._camera, self._scene.model
+        camera.lookat[:] = view.lookat[frame]
+        camera.distance, camera.azimuth, camera.elevation = view.distance, view.azimuth, view.elevation
+        model.stat.extent = view.distance  # clipping planes are multiples of the extent
+        model.vis.map.znear, model.vis.map.zfar = 0.05, 14.0
+        # Half the width of what the shadow map covers. It reaches far beyond the picture and its sun hangs low: towards
+        # its own edges and its far end, a ground that is lit looks speckled.
+        self._renderer.shadowClip = 4.0 * view.distance
+        data = scene.place(qpos)
+        everything = mujoco.mjtCatBit.mjCAT_ALL.value
+        mujoco.mjv_updateScene(model, data, self._options, None, camera, everything, self._drawn)
+        direction = np.array(SUN) / np.linalg.norm(SUN)
+        for light in self._drawn.lights[: self._drawn.nlight]:
+            if light.castshadow:
+                light.pos[:] = view.lookat[frame] - 0.6 * view.distance * direction
+        if goal is not None:
+            self._mark(goal, radius, REACHED_RGB if success else WAITING_RGB)
+        if trail is not None:
+            self._line(trail, 0.006 * view.distance)
+        pixels = np.empty((self._rectangle.height, self._rectangle.width, 3), np.uint8)
+        self._context.make_current()
+        mujoco.mjr_render(self._rectangle, self._drawn, self._renderer)
+        mujoco.mjr_readPixels(pixels, None, self._rectangle, self._renderer)
+        return pixels[::-1]
+
+    def _mark(self, goal: np.ndarray, radius: float, rgb: tuple[float, float, float]) -> None:
+        """Add a goal: a disc with a beam on the ground, or a ball with a core."""
+        cylinder, sphere = mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_SPHERE
+        if self._scene.flat_goal:
+            thin, tall = 0.03 * radius, 1.2 * radius
+            self._add(cylinder, (radius, thin, thin), goal + np.array([0, 0, thin]), (*rgb, 0.55))
+            self._add(cylinder, (0.07 * radius, tall, tall), goal + np.array([0, 0, tall]), (*rgb, 0.7))
+        else:
+            self._add(sphere, (0.22 * radius,) * 3, goal, (*rgb, 0.95))
+            self._add(sphere, (radius,) * 3, goal, (*rgb, 0.32))
+
+    def _add(self, kind: int, size: tuple, position: np.ndarray, rgba: tuple) -> mujoco.MjvGeom:
+        geom = self._drawn.geoms[self._drawn.ngeom]
+        mujoco.mjv_initGeom(
+            geom, kind, np.array(size, np.float64), position, np.eye(3).ravel(), np.array(rgba, np.float32)
+        )
+        geom.emission = 0.1
+        geom.category = mujoco.mjtCatBit.mjCAT_DECOR.value  # which casts no shadow
+        self._drawn.ngeom += 1
+        return geom
+
+    def _line(self, points: np.ndarray, height: float) -> None:
+        """Add a line at a height above the ground."""
+        width = max(2.0, self._rectangle.height / 140)
+        points = points[:: max(1, len(points) // TRAIL_PIECES)] * (1.0, 1.0, 0.0) + (0.0, 0.0, height)
+        for start, end in itertools.pairwise(points):
+            geom = self._add(mujoco.mjtGeom.mjGEOM_LINE, (width,) * 3, start, (*TRAIL_RGB, 1.0))
+            mujoco.mjv_connector(geom, mujoco.mjtGeom.mjGEOM_LINE, width, start, end)
+
+    def close(self) -> None:
+        """Give everything back."""
+        if self._context is not None:
+            self._context.make_current()
+            self._renderer.free()
+            self._context.free()
+            self._context = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,207 @@
+"""Episodes as a film (MP4), as a strip of stills and as one still (PNG)."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from kilolayer.render.camera import CameraMode, View, default_mode, view
+from kilolayer.render.canvas import REACHED_RGB, WAITING_RGB, Canvas
+from kilolayer.render.scene import Motion, Scene
+
+FPS = (20.0, 30.0)
+"""Frames per second of a film, at least and at most."""
+
+STILLS = 6
+"""Stills of an episode in a strip."""
+STILL_SIZE = (320, 240)
+INK, PAPER = (38, 42, 49), (255, 255, 255)
+
+Pixels = UInt8[np.ndarray, "height width 3"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pace:
+    """How many frames a film has per second, and how they lie among the recorded ones."""
+
+    fps: Fraction
+    stride: Fraction
+    """Recorded frames from one frame of the film to the next; below 1, poses in between are drawn."""
+
+    @classmethod
+    def of(cls, control_step: float, speed: float) -> "Pace":
+        """Return the pace at which motion recorded every `control_step` seconds plays `speed` times as fast."""
+        recorded = Fraction(speed / control_step).limit_denominator(1000)
+        low, high = FPS
+        if recorded > high:
+            stride = Fraction(math.ceil(recorded / Fraction(high)))
+        else:
+            stride = Fraction(1, math.ceil(low / recorded))
+        return cls(fps=recorded / stride, stride=stride)
+
+    def count(self, frames: int) -> int:
+        """Return how many frames of the film an episode of recorded frames takes."""
+        return int((frames - 1) / self.stride) + 1
+
+
+def film_length(scene: Scene, speed: float) -> int:
+    """Return how many frames the film of a scene has."""
+    pace = Pace.of(scene.control_step, speed)
+    return sum(pace.count(len(motion.qpos)) for motion in scene.motions)
+
+
+def write_film(
+    scene: Scene,
+    path: Path,
+    *,
+    size: tuple[int, int] = (640, 480),
+    camera: CameraMode | None = None,
+    speed: float = 1.0,
+    advance: Callable[[int], None] = lambda frames: None,
+) -> Path:
+    """Write all episodes of a scene as an MP4 in H.264, which browsers play; whole, or not at all.
+
+    Args:
+        scene: what is shown.
+        path: of the file.
+        size: width and height in pixels, both even.
+        camera: `follow` or `top`; None takes what suits the scene.
+        speed: how many times as fast as it happened.
+        advance: called after every frame.
+
+    Returns:
+        The path.
+
+    Raises:
+        RendererError: if nothing can be drawn on this machine.
+    """
+    import av  # loads the codecs: only where a film is written
+
+    pace = Pace.of(scene.control_step, speed)
+    partial = path.with_suffix(".partial")
+    try:
+        with Canvas(scene, *size) as canvas, av.open(str(partial), "w", format="mp4") as container:
+            stream: Any = container.add_stream("libx264", rate=pace.fps, options={"crf": "19", "preset": "fast"})
+            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+            for pixels in _frames(scene, canvas, size, camera, pace):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+                advance(1)
+            container.mux(stream.encode(None))
+        return partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _frames(
+    scene: Scene, canvas: Canvas, size: tuple[int, int], camera: CameraMode | None, pace: Pace
+) -> Iterator[Pixels]:
+    """Draw one frame after another."""
+    width, height = size
+    for number, motion in enumerate(scene.motions, 1):
+        place = view(scene, motion, camera or default_mode(scene), aspect=width / height)
+        last = len(motion.qpos) - 1
+        for index in range(pace.count(len(motion.qpos))):
+            frame, share = divmod(index * pace.stride, 1)
+            frame = int(frame)
+            following = min(frame + 1, last)
+            qpos = motion.qpos[frame]
+            if share:
+                qpos = scene.between(qpos, motion.qpos[following], float(share))
+                lookat = place.lookat[frame] + float(share) * (place.lookat[following] - place.lookat[frame])
+                shot = dataclasses.replace(place, lookat=lookat[None])
+            else:
+                shot = dataclasses.replace(place, lookat=place.lookat[frame][None])
+            picture = Image.fromarray(_draw(canvas, motion, frame, qpos, shot))
+            seconds = float(frame + share) * scene.control_step
+            _write_over(picture, motion, frame, f"{scene.name}  {number}/{len(scene.motions)}", f"{seconds:.1f} s")
+            yield np.asarray(picture)
+
+
+def write_strip(
+    scene: Scene, path: Path, *, camera: CameraMode | None = None, advance: Callable[[int], None] = lambda stills: None
+) -> Path:
+    """Write a PNG with a row of stills for each episode. Arguments, result and errors are those of `write_film`."""
+    width, height = STILL_SIZE
+    gap, head = 4, 30
+    sheet = Image.new("RGB", (STILLS * (width + gap) + gap, len(scene.motions) * (height + head) + gap), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    with Canvas(scene, width, height) as canvas:
+        for row, motion in enumerate(scene.motions):
+            place = view(scene, motion, camera or default_mode(scene), aspect=width / height)
+            top = row * (height + head)
+            title = f"{scene.name}, episode {row + 1}: {describe(scene, motion)}"
+            pen.text((gap + 2, top + head / 2), title, fill=INK, font=_font(16), anchor="lm")
+            for column, frame in enumerate(np.linspace(0, len(motion.qpos) - 1, STILLS).round().astype(int)):
+                shot = dataclasses.replace(place, lookat=place.lookat[frame][None])
+                still = Image.fromarray(_draw(canvas, motion, frame, motion.qpos[frame], shot))
+                _write_over(still, motion, frame, "", f"{frame * scene.control_step:.1f} s")
+                sheet.paste(still, (gap + column * (width + gap), top + head))
+                advance(1)
+    sheet.save(path)
+    return path
+
+
+def write_still(scene: Scene, path: Path, *, size: tuple[int, int] = (880, 495)) -> Path:
+    """Write the first frame of a scene, with its goal, as a PNG. Result and errors are those of `write_film`."""
+    motion = scene.motions[0]
+    width, height = size
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with Canvas(scene, width, height) as canvas:
+        place = view(scene, motion, default_mode(scene), aspect=width / height)
+        Image.fromarray(_draw(canvas, motion, 0, motion.qpos[0], place)).save(path)
+    return path
+
+
+def describe(scene: Scene, motion: Motion) -> str:
+    """Say in words what an episode came to."""
+    if not motion.time_at_goal:
+        return f"goal not reached in {len(motion.qpos) * scene.control_step:.1f} s"
+    first = int(motion.success.argmax()) if motion.success.any() else len(motion.qpos)
+    steps = f"{motion.time_at_goal} step{'s' if motion.time_at_goal > 1 else ''}"
+    return f"at the goal after {first * scene.control_step:.1f} s, for {steps}"
+
+
+def _draw(canvas: Canvas, motion: Motion, frame: int, qpos: np.ndarray, shot: View) -> Pixels:
+    success = bool(motion.success[frame])
+    trail = None if shot.path is None else shot.path[: frame + 1]
+    return canvas.draw(qpos, shot, 0, goal=motion.goal[frame], radius=motion.radius, success=success, trail=trail)
+
+
+def _write_over(picture: Image.Image, motion: Motion, frame: int, title: str, clock: str) -> None:
+    """Write title, time and success over a picture, with a line of the episode so far at its lower edge."""
+    width, height = picture.size
+    pen = ImageDraw.Draw(picture, "RGBA")
+    font = _font(max(11, round(height / 30)))
+    room, line = round(height / 40), max(3, height // 120)
+    pen.text((room, room), title, fill=INK, font=font)
+    pen.text((room, height - room - line), clock, fill=INK, font=font, anchor="ls")
+    if motion.success[frame]:
+        text = "at the goal"
+        left, up, right, down = pen.textbbox((width - 2 * room, 1.6 * room), text, font=font, anchor="ra")
+        box = (left - room, up - 0.6 * room, right + room, down + 0.6 * room)
+        pen.rounded_rectangle(box, radius=(box[3] - box[1]) / 2, fill=_rgb(REACHED_RGB))
+        pen.text((width - 2 * room, 1.6 * room), text, fill=PAPER, font=font, anchor="ra")
+    columns = np.arange(width) * len(motion.success) // width
+    for column, at in enumerate(columns):
+        if at <= frame:
+            colour = _rgb(REACHED_RGB if motion.success[at] else WAITING_RGB)
+            pen.line((column, height - line, column, height), fill=colour)
+
+
+def _rgb(colour: tuple[float, float, float]) -> tuple[int, int, int]:
+    red, green, blue = (round(255 * part) for part in colour)
+    return red, green, blue
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Return the typeface that matplotlib brings along."""
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)

@@ -1,0 +1,120 @@
+"""Recording: evaluation episodes of a policy, with every pose kept."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from kilolayer.agents import ActionMode, Agent, AgentState
+from kilolayer.envs import Environment, EnvironmentState
+from kilolayer.envs.robot_task import RobotTask
+from kilolayer.errors import TrainingError
+from kilolayer.render.scene import Motion, Scene, scene_model
+from kilolayer.training import Policy
+
+CHUNK = 50
+"""Steps between two signs of life."""
+
+
+def record(
+    policy: Policy,
+    environment: Environment,
+    key: PRNGKeyArray,
+    *,
+    num_episodes: int,
+    mode: ActionMode = "deterministic",
+    advance: Callable[[int], None] = lambda steps: None,
+) -> Scene:
+    """Run episodes as an evaluation does, and keep how the body moved.
+
+    A state that ends an episode is replaced by the start of the next within the same step, so a motion's last frame is
+    the state that the last action was taken in; `time_at_goal` counts all steps.
+
+    Args:
+        policy: chooses the actions.
+        environment: where; it must fit the policy.
+        key: of starts, goals and drawn actions; the same as for `run_episodes` gives the same starts and goals.
+        num_episodes: episodes, all side by side.
+        mode: how actions are chosen.
+        advance: called after every few steps with their number.
+
+    Raises:
+        ConfigurationError: if the task has no body that could be drawn.
+        TrainingError: if a pose is not finite.
+    """
+    model = scene_model(environment.task)
+    reset_key, act_key = jax.random.split(key)
+    carry = (environment.reset(reset_key, num_episodes), jnp.ones(num_episodes, bool))
+    chunks: list[Any] = []
+    for step in range(0, environment.episode_length, CHUNK):
+        keys = jax.random.split(jax.random.fold_in(act_key, step), CHUNK)
+        carry, frames = _run(policy.setup.agent, policy.agent_state, environment, carry, keys, mode)
+        chunks.append(jax.device_get(frames))
+        advance(min(CHUNK, environment.episode_length - step))
+        if not carry[1].any():
+            break
+    qpos, desired_goal, success, alive, reached = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+    motions = []
+    for episode in range(num_episodes):
+        length = int(alive[:, episode].sum())
+        if not np.isfinite(qpos[:length, episode]).all():
+            raise TrainingError(f"an episode in {environment.name} is not finite")
+        goal, radius = _marks(environment, desired_goal[:length, episode])
+        time_at_goal = int((reached & alive)[:, episode].sum())
+        motions.append(Motion(qpos[:length, episode], goal, radius, success[:length, episode], time_at_goal))
+    return _scene(environment, model, motions)
+
+
+def pose_at_start(environment: Environment, key: PRNGKeyArray) -> Scene:
+    """Return a scene of one frame: a start and a goal as the task draws them."""
+    state = environment.reset(key, 1)
+    goal, radius = _marks(environment, np.asarray(state.desired_goal))
+    motion = Motion(np.asarray(_qpos(environment, state)), goal, radius, np.zeros(1, bool), 0)
+    return _scene(environment, scene_model(environment.task), [motion])
+
+
+def _scene(environment: Environment, model: Any, motions: list[Motion]) -> Scene:
+    task: Any = environment.task
+    robot = isinstance(task, RobotTask)
+    return Scene(
+        name=environment.name,
+        model=model,
+        motions=motions,
+        control_step=float(task.control_step if robot else environment.engine.time_step),  # type: ignore[attr-defined]
+        flat_goal=environment.goal_size == 2,
+        maze=getattr(task, "maze", None),
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("agent", "environment", "mode"))
+def _run(
+    agent: Agent, agent_state: AgentState, environment: Environment, carry: Any, keys: PRNGKeyArray, mode: ActionMode
+) -> tuple[Any, Any]:
+    def step(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, tuple]:
+        state, alive = carry
+        action = agent.act(agent_state, state.observation, state.desired_goal, key, mode)
+        success = jax.vmap(environment.task.success)(state.achieved_goal, state.desired_goal)
+        next_state, result = environment.step(state, action)
+        frame = (_qpos(environment, state), state.desired_goal, success, alive, result.success)
+        return (next_state, alive & ~result.done), frame
+
+    return jax.lax.scan(step, carry, keys)
+
+
+def _qpos(environment: Environment, state: EnvironmentState) -> jax.Array:
+    """Return the joint positions that the model of the scene takes."""
+    return state.physics.qpos if isinstance(environment.task, RobotTask) else state.physics.position
+
+
+def _marks(environment: Environment, desired_goal: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return where the goal of each frame is marked, and the radius of the mark."""
+    task: Any = environment.task
+    if isinstance(task, RobotTask):
+        marks = [task.marker(goal) for goal in desired_goal]
+        return np.array([position for position, _ in marks], np.float64), float(marks[0][1])
+    ground = np.zeros(len(desired_goal))
+    return np.column_stack([desired_goal.astype(np.float64), ground]), float(task.success_distance)

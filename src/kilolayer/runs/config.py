@@ -1,0 +1,300 @@
+"""The configuration of a run: every setting, checked before anything is compiled."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import pydantic
+import tyro
+
+from kilolayer.agents import (
+    AGENTS,
+    AgentName,
+    BLOCKS,
+    CLearningConfig,
+    CRLConfig,
+    CRLDiscreteConfig,
+    GCBCConfig,
+    GCSLConfig,
+    HERConfig,
+    PPOConfig,
+    QRLConfig,
+    SACConfig,
+    TD3Config,
+    agent_spec,
+)
+from kilolayer.envs import EnvironmentSpec, Variant, registry
+from kilolayer.envs.engines import EngineName
+from kilolayer.errors import ConfigurationError
+from kilolayer.nn import Architecture, check_growable
+from kilolayer.runs.growth_schedule import GrowthSchedule
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a training run. The defaults are the paper's; `default_config` suits them to an environment."""
+
+    env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")] = ""
+    """Environment to train in; `kilolayer envs` lists them. In a run's config.json also a maze as text."""
+    eval_env: str | None = None
+    """Environment to evaluate in; None takes the one registered for env (far goals, for the mazes)."""
+    engine: EngineName = "auto"
+    """How the world moves; auto takes MuJoCo on a CPU, MJX on a GPU, and the paper's engine for the paper's variant."""
+    variant: Variant = "default"
+    """Form of the task: default is the sound one, paper all that the published numbers depend on."""
+    agent: AgentName = "crl"
+    """Learning method; it reads the blocks of settings that bear its name, and *_her those of `her` too."""
+    depth: int = 4
+    """Dense layers inside the residual blocks of every network; a multiple of the block size. With --grow it is that of
+    the last stage."""
+    grow: str | None = None
+    """Depths to grow through while training, each with the env step that it begins at, such as 4@0,16@2M,64@10M. New
+    blocks start as the identity, so that actions and values do not jump."""
+    collector_depth: int | None = None
+    """Depth of a second agent of the same kind that collects all data; the agent itself only learns from them. None:
+    the agent collects for itself."""
+    width: int = 256
+    """Units in a layer."""
+    batch_size: int = 512
+    """State-action pairs in a gradient step; each is a negative for all others."""
+    num_envs: int = 512
+    """Environments that collect side by side."""
+    total_env_steps: int = 100_000_000
+    """Steps to take in all environments together."""
+    episode_length: int = 1000
+    """Steps after which an episode is truncated."""
+    seed: int = 0
+    """Seed of all randomness."""
+    unroll_length: int = 62
+    """Steps that every environment takes between two rounds of gradient steps."""
+    gradient_steps_per_unroll: int = 800
+    """Gradient steps in a round."""
+    replay_capacity: int = 10_000
+    """Steps of each environment that the replay buffer holds."""
+    min_replay: int = 1_000
+    """Steps of each environment to collect before those that the first gradient step follows; with 0, the first unroll
+    is learnt from."""
+    num_evals: int = 100
+    """Evaluations during training, evenly spaced; one more is made before it."""
+    num_eval_envs: int = 128
+    """Episodes in an evaluation."""
+    checkpoint_minutes: float = 10.0
+    """A checkpoint is saved at every evaluation, and when this many minutes have passed since the last."""
+    checkpoints_to_keep: int = 3
+    """Latest checkpoints to keep; the best one by success_any, then time_at_goal, is kept besides."""
+    diagnostics: bool = False
+    """Look into the networks at every evaluation: norms and gradients by block, dead units, rank and spread of the
+    embeddings. In diagnostics.jsonl and in the report."""
+    tensorboard: bool = False
+    """Write metrics to TensorBoard files in the run directory too."""
+    wandb: bool = False
+    """Send metrics to Weights & Biases too."""
+    wandb_project: str = "kilolayer"
+    """Project at Weights & Biases."""
+    architecture: Architecture = Architecture()
+    crl: CRLConfig = CRLConfig()
+    crl_discrete: CRLDiscreteConfig = CRLDiscreteConfig()
+    sac: SACConfig = SACConfig()
+    td3: TD3Config = TD3Config()
+    her: HERConfig = HERConfig()
+    gcbc: GCBCConfig = GCBCConfig()
+    gcsl: GCSLConfig = GCSLConfig()
+    ppo: PPOConfig = PPOConfig()
+    c_learning: CLearningConfig = CLearningConfig()
+    qrl: QRLConfig = QRLConfig()
+
+    def __post_init__(self) -> None:
+        """Refuse values, and combinations of values, that cannot be.
+
+        Raises:
+            ConfigurationError: naming the field, its value and what would be valid.
+        """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            least = 0 if field.name in ("seed", "min_replay") else 1
+            if field.type is int and field.name != "depth" and value < least:
+                raise ConfigurationError(f"{field.name}={value} must be at least {least}")
+        if not self.checkpoint_minutes > 0.0:
+            raise ConfigurationError(f"checkpoint_minutes={self.checkpoint_minutes} must be above 0")
+        self._check_blocks()
+        if self.grow is not None:
+            self._check_growth(GrowthSchedule.parse(self.grow))
+        self.architecture.num_blocks(self.depth)
+        if self.collector_depth is not None:
+            self._check_collector(self.collector_depth)
+        for name in ("unroll_length", "min_replay"):
+            if getattr(self, name) > self.replay_capacity:
+                raise ConfigurationError(
+                    f"{name}={getattr(self, name)} does not fit replay_capacity={self.replay_capacity}"
+                )
+        most = min(self.replay_capacity * self.num_envs, self.total_env_steps)
+        if self.batch_size > most:
+            raise ConfigurationError(
+                f"batch_size={self.batch_size} is more than the replay buffer can ever hold: at most {most} steps "
+                f"(replay_capacity={self.replay_capacity} x num_envs={self.num_envs}, "
+                f"total_env_steps={self.total_env_steps})"
+            )
+        if self.prefill_env_steps >= self.total_env_steps:
+            raise ConfigurationError(
+                f"total_env_steps={self.total_env_steps} leaves nothing to train on: filling min_replay="
+                f"{self.min_replay} in num_envs={self.num_envs} takes {self.prefill_env_steps} steps"
+            )
+
+    def _check_blocks(self) -> None:
+        """Refuse settings of other agents: they would change nothing."""
+        reads = agent_spec(self.agent).reads
+        for block in BLOCKS:
+            if block in reads:
+                continue
+            settings = getattr(self, block)
+            for field in dataclasses.fields(settings):
+                value = getattr(settings, field.name)
+                if value != field.default:
+                    raise ConfigurationError(
+                        f"{block}.{field.name}={value} has no effect with agent={self.agent!r}, which reads "
+                        f"{' and '.join(reads)}; leave it out"
+                    )
+
+    def _check_growth(self, schedule: GrowthSchedule) -> None:
+        check_growable(self.architecture)
+        for stage in schedule.stages:
+            try:
+                self.architecture.num_blocks(stage.depth)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"grow: {error}") from None
+        if self.depth != schedule.final_depth:
+            raise ConfigurationError(
+                f"depth={self.depth} is not the depth that grow={self.grow!r} ends with; leave depth out, or make it "
+                f"{schedule.final_depth}"
+            )
+        self._check_no_part_has_a_depth_besides("grow", "grow sets the depth of every network")
+        schedule.check_steps(self.env_steps_per_unroll, self.num_unrolls)
+
+    def _check_collector(self, depth: int) -> None:
+        asked = f"collector_depth={depth}"
+        if agent_spec(self.agent).on_policy:
+            fitting = [name for name, spec in AGENTS.items() if not spec.on_policy]
+            raise ConfigurationError(
+                f"{asked} does not go with agent={self.agent!r}: it learns from actions of its own policy alone, and a "
+                f"collector's are not; take agent={' or '.join(fitting)}"
+            )
+        if self.grow is not None:
+            raise ConfigurationError(
+                f"{asked} and grow={self.grow!r} exclude each other: a collector does not grow; leave one of them out"
+            )
+        self._check_no_part_has_a_depth_besides("collector_depth", "it would be the collector's too")
+        try:
+            self.architecture.num_blocks(depth)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"collector_depth: {error}") from None
+
+    def _check_no_part_has_a_depth_besides(self, name: str, why: str) -> None:
+        for block, settings in self.agent_settings.items():
+            for field in dataclasses.fields(settings):
+                value = getattr(settings, field.name)
+                if field.name.endswith("_depth") and value is not None:
+                    raise ConfigurationError(
+                        f"{block}.{field.name}={value} and {name}={getattr(self, name)!r} exclude each other: {why}; "
+                        "leave one of them out"
+                    )
+
+    @property
+    def agent_settings(self) -> dict[str, Any]:
+        """The blocks of settings that the agent reads."""
+        return {block: getattr(self, block) for block in agent_spec(self.agent).reads}
+
+    @property
+    def env_steps_per_unroll(self) -> int:
+        """Steps of all environments in one unroll."""
+        return self.unroll_length * self.num_envs
+
+    @property
+    def prefill_env_steps(self) -> int:
+        """Steps of all environments before the first gradient step."""
+        return -(-self.min_replay // self.unroll_length) * self.env_steps_per_unroll
+
+    @property
+    def num_unrolls(self) -> int:
+        """Unrolls in the run: the fewest that reach `total_env_steps`."""
+        return -(-self.total_env_steps // self.env_steps_per_unroll)
+
+    def depth_at(self, env_steps: int) -> int:
+        """Return the depth of the networks after `env_steps` steps in all environments together."""
+        return self.depth if self.grow is None else GrowthSchedule.parse(self.grow).depth_at(env_steps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings as plain data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "TrainConfig":
+        """Build a configuration from plain data; what is missing takes its default.
+
+        Raises:
+            ConfigurationError: for an unknown setting, a value of the wrong type, or one that cannot be.
+        """
+        _refuse_unknown(cls, settings, "")
+        try:
+            return pydantic.TypeAdapter(cls).validate_python(dict(settings))
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            cause = first.get("ctx", {}).get("error")
+            if isinstance(cause, ConfigurationError):
+                raise cause from None
+            where = ".".join(str(part) for part in first["loc"])
+            raise ConfigurationError(f"{where}={first['input']!r}: {first['msg']}") from None
+
+
+def default_config(env: str, **settings: Any) -> TrainConfig:
+    """Return the settings that suit an environment, with `settings` on top.
+
+    Args:
+        env: a registered name, the path of a maze file (`*.txt`), or a maze as text.
+        settings: fields of `TrainConfig`; `architecture` and the agents' blocks also as dictionaries of
+            the fields to change.
+
+    Raises:
+        ConfigurationError: for an unknown environment or setting, or a value that cannot be.
+    """
+    env = registry.resolve(env)
+    spec = registry.spec(env)
+    variant = settings.get("variant", "default")
+    preset = _preset(spec, variant)
+    agent = agent_spec(settings.get("agent") or preset.get("agent", "crl"))
+    unread = set(BLOCKS) - set(agent.reads)
+    preset = {name: value for name, value in preset.items() if name not in unread}
+    merged: dict[str, Any] = {"env": env, "episode_length": spec.episode_length}
+    lay(preset, over=merged)
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    lay(agent.training(defaults | merged | settings), over=merged)
+    lay(settings, over=merged)
+    if isinstance(merged.get("grow"), str) and "depth" not in settings:
+        merged["depth"] = GrowthSchedule.parse(merged["grow"]).final_depth
+    eval_env = merged.get("eval_env")
+    merged["eval_env"] = registry.resolve(eval_env) if eval_env else spec.eval_env or env
+    # A run is tied to the engine that it began with: what `auto` means may differ on the next machine.
+    merged["engine"] = spec.engine_name(merged.get("engine", "auto"), variant)
+    return TrainConfig.from_dict(merged)
+
+
+def _preset(spec: EnvironmentSpec, variant: str) -> Mapping[str, Any]:
+    """Return the training settings of a variant."""
+    return spec.training if variant != "paper" or spec.paper_training is None else spec.paper_training
+
+
+def lay(settings: Mapping[str, Any], *, over: dict[str, Any]) -> None:
+    """Write settings over others, in place; of a block, only the fields that are given."""
+    for name, value in settings.items():
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value = dataclasses.asdict(value)
+        over[name] = over.get(name, {}) | value if isinstance(value, Mapping) else value
+
+
+def _refuse_unknown(cls: type, settings: Mapping[str, Any], prefix: str) -> None:
+    fields = {field.name: field.type for field in dataclasses.fields(cls)}
+    for name, value in settings.items():
+        if name not in fields:
+            raise ConfigurationError(f"setting {prefix + name!r} is unknown; there are {', '.join(fields)}")
+        nested = fields[name]
+        if isinstance(nested, type) and dataclasses.is_dataclass(nested) and isinstance(value, Mapping):
+            _refuse_unknown(nested, value, f"{prefix}{name}.")

@@ -1,0 +1,224 @@
+"""The run directory: everything that a run leaves behind, and all that is needed to go on.
+
+config.json     every setting; a run can be started again from this file alone
+system.json     versions and hardware, one entry for each time the run was started or resumed
+metrics.jsonl   one line for each evaluation
+metrics.csv     the same as a table
+diagnostics.jsonl   what was seen inside the networks at each evaluation, if that was asked for
+checkpoints/    one directory for each checkpoint, named by env steps
+figures/        pictures, and report.html beside it
+
+Seeds that were trained side by side are run directories seed-0, seed-1, ... in one that holds seeds.json besides.
+"""
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from kilolayer.errors import ConfigurationError, RunError
+from kilolayer.runs.config import TrainConfig
+
+CONFIG_FORMAT = 1
+"""Grows when a config.json of this version would be misread by the version before."""
+
+GROUP_FILE = "seeds.json"
+"""Beside the run directories of several seeds: which they are."""
+
+_RECORDED_PACKAGES = (
+    *("kilolayer", "jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "numpy"),
+    *("mujoco", "mujoco-mjx", "warp-lang", "brax"),
+)
+"""What a run's numbers depend on; those that are not installed are left out."""
+
+
+class RunDirectory:
+    """Paths and small files of one run."""
+
+    def __init__(self, path: str | os.PathLike):
+        """Name the directory; nothing is read or written."""
+        self.path = Path(path)
+        self.config_file = self.path / "config.json"
+        self.system_file = self.path / "system.json"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.csv_file = self.path / "metrics.csv"
+        self.diagnostics_file = self.path / "diagnostics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.figures = self.path / "figures"
+        self.report_file = self.path / "report.html"
+
+    @classmethod
+    def create(cls, path: str | os.PathLike, config: TrainConfig) -> "RunDirectory":
+        """Make the directory and write its configuration.
+
+        Raises:
+            RunError: if it holds a run already, or cannot be written.
+        """
+        run = cls(path)
+        if run.config_file.exists():
+            raise RunError(
+                f"{run.path} holds a run already; go on with `--resume {run.path}` or choose another --run-dir"
+            )
+        with write_errors(run.path):
+            run.path.mkdir(parents=True, exist_ok=True)
+        run.write_config(config)
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike) -> "RunDirectory":
+        """Find the run in an existing directory.
+
+        Raises:
+            RunError: if there is none.
+        """
+        run = cls(path)
+        if not run.path.is_dir():
+            raise RunError(f"{run.path} is not a run directory: there is no such directory")
+        if not run.config_file.is_file():
+            inside = sorted(str(file.parent) for file in run.path.glob("seed-*/config.json"))
+            hint = f"; it holds {len(inside)} of them, as {inside[0]}" if inside else ""
+            raise RunError(f"{run.path} is not a run directory: it has no config.json{hint}")
+        return run
+
+    def config(self) -> TrainConfig:
+        """Read the configuration.
+
+        Raises:
+            RunError: if the file cannot be read, or a newer version wrote it.
+            ConfigurationError: if a setting in it cannot be.
+        """
+        return read_config(self.config_file)
+
+    def write_config(self, config: TrainConfig) -> None:
+        """Write the configuration, whole or not at all.
+
+        Raises:
+            RunError: if the directory cannot be written.
+        """
+        with write_errors(self.path):
+            write_json(self.config_file, {"format": CONFIG_FORMAT, **config.to_dict()})
+
+    def record_system(self) -> None:
+        """Note on what the run is about to be started or resumed."""
+        try:
+            entries = json.loads(self.system_file.read_text())
+        except (OSError, ValueError):
+            entries = []
+        with write_errors(self.path):
+            write_json(self.system_file, [*entries, describe_system()])
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the rows of metrics.jsonl; a last line cut short by a crash is left out."""
+        return _read_rows(self.metrics_file)
+
+    def diagnostics(self) -> list[dict[str, Any]]:
+        """Return the rows of diagnostics.jsonl; none if they were not asked for."""
+        return _read_rows(self.diagnostics_file)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from training in this directory.
+
+        Raises:
+            RunError: if another does, or the directory cannot be written.
+        """
+        with write_errors(self.path):
+            file = open(self.path / ".lock", "w")  # noqa: SIM115 (held open for as long as the lock)
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"{self.path} is in use: another process is training in it") from None
+            yield
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+    return rows
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Read a config.json.
+
+    Raises:
+        RunError: if the file cannot be read, or a newer version wrote it.
+        ConfigurationError: if a setting in it cannot be.
+    """
+    try:
+        settings = json.loads(path.read_text())
+        found = settings.pop("format")
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise RunError(f"{path} is not a configuration of kilolayer: {type(error).__name__}: {error}") from error
+    if not isinstance(found, int) or found > CONFIG_FORMAT:
+        raise RunError(
+            f"{path} was written by a newer kilolayer (format {found}, this one reads up to {CONFIG_FORMAT}); update it"
+        )
+    try:
+        return TrainConfig.from_dict(settings)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def default_path(config: TrainConfig, seeds: str | None = None) -> Path:
+    """Return a fresh name under `runs/` in the working directory; `seeds` stands in it for the configuration's seed."""
+    env = "maze" if "\n" in config.env else config.env
+    return Path("runs") / f"{env}-d{config.depth}-{seeds or f's{config.seed}'}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def cpu_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_system() -> dict[str, Any]:
+    """Return versions and hardware as plain data."""
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_cores": cpu_cores(),
+        "devices": [device.device_kind for device in jax.devices()],
+        "versions": dict(_versions()),
+    }
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in _RECORDED_PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            yield name, importlib.metadata.version(name)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a file that is whole or absent, even if the power fails."""
+    partial = path.with_suffix(".partial")
+    with open(partial, "w") as file:
+        json.dump(data, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn a disk's refusal into one line that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,1 @@
+"""What all studies share: grids, execution, tables, figures."""

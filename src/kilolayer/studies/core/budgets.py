@@ -1,0 +1,49 @@
+"""What the sizes of studies come to, for studies that have no reason to differ."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kilolayer.studies.core.study import Case, Scope, Size
+
+METRICS = ("eval/success_any", "eval/time_at_goal")
+
+TASKS: Mapping[Size, tuple[str, ...]] = {
+    "cpu": ("reacher",),
+    "gpu": ("ant_big_maze",),
+    "paper": ("humanoid", "ant_big_maze", "arm_push_easy"),
+}
+
+SETTINGS: Mapping[Size, Mapping[str, Any]] = {
+    "cpu": {"total_env_steps": 800_000, "width": 64, "num_evals": 10},
+    "gpu": {"total_env_steps": 10_000_000, "num_evals": 20},
+    "paper": {"variant": "paper"},
+}
+
+DEPTHS: Mapping[Size, tuple[int, ...]] = {"cpu": (4, 8, 16, 32, 64), "gpu": (4, 16, 64), "paper": (4, 8, 16, 32, 64)}
+
+SHALLOW_AND_DEEP = (4, 16)
+
+LIMITS = (256, 1024)
+"""Depths beyond those of the figures."""
+
+
+def by_depth(scope: Scope, depths: Sequence[int] = ()) -> list[Case]:
+    """Return every task at every depth, or at some: the grid of several studies, which share its runs.
+
+    Raises:
+        ConfigurationError: if a user sets the depth, or lets it grow.
+    """
+    scope.refuse_changes("grow")
+    depths = depths or DEPTHS[scope.size] + (LIMITS if scope.limits else ())
+    return [
+        scope.case({"task": task, "depth": depth}, task, depth=depth, diagnostics=True)
+        for task in scope.tasks
+        for depth in depths
+    ]
+
+
+def shallow_and_deep(scope: Scope) -> list[Case]:
+    """Return every task at two depths, for studies that look into what training left: their runs are those of the
+    grid of depths. At the paper's size the depths are those that it sets beside each other.
+    """
+    return by_depth(scope, (4, 64) if scope.size == "paper" else SHALLOW_AND_DEEP)

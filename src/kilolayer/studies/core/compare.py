@@ -1,0 +1,208 @@
+"""Comparing any runs: those that differ by their seed alone are a case, and what else differs are its labels."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from kilolayer.errors import ConfigurationError, RunError, nearest_names
+from kilolayer.report.style import PALETTE, new_figure
+from kilolayer.runs import RunDirectory, TrainConfig, default_config
+from kilolayer.studies.core.budgets import METRICS
+from kilolayer.studies.core.figures import draw_curve, finish_curves
+from kilolayer.studies.core.results import by_case
+from kilolayer.studies.core.study import Case, Label, Outcome, Study, by_full_name, decisive_settings
+
+FIRST = ("agent", "env", "depth")
+"""Labels that come first, and that a lone case has."""
+
+BASIS = (*FIRST, "variant", "grow")
+"""What the defaults of all other settings follow from."""
+
+OF_THE_TASK = ("eval_env", "engine", "episode_length")
+"""Settings that an environment brings with it, also where it is not registered here, or on another machine."""
+
+
+def compare(
+    paths: Sequence[str | os.PathLike],
+    *,
+    metrics: Sequence[str] = METRICS,
+    tell: Callable[[str], object] = id,
+) -> tuple[Study, list[Outcome]]:
+    """Return runs as the outcomes of a study made for them, for `write_results`.
+
+    Args:
+        paths: run directories, or directories with runs anywhere below.
+        metrics: to show, by their names in metrics.jsonl, with or without `eval/`.
+        tell: called with what a reader of the figure should know.
+
+    Raises:
+        RunError: if there is no run, one has no evaluations or cannot be read, or a case has the same seed twice.
+        ConfigurationError: for a metric that no run has.
+    """
+    outcomes = group(find_runs(paths))
+    names = tuple(_known_metric(metric, outcomes) for metric in metrics)
+    cases = [own[0].case for own in by_case(outcomes)]
+    if len(cases) > len(PALETTE):
+        tell(f"{len(cases)} cases are more than the {len(PALETTE)} colours that are easy to tell apart")
+    study = Study(
+        name="compare",
+        question=f"{len(outcomes)} runs compared",
+        tasks={},
+        settings={},
+        cases=lambda scope: cases,
+        metrics=names,
+        draw=lambda found: draw(found, names),
+    )
+    return study, outcomes
+
+
+def find_runs(paths: Sequence[str | os.PathLike]) -> list[RunDirectory]:
+    """Return the runs at some paths and below them, each once.
+
+    Raises:
+        RunError: if there is no path, or one has none.
+    """
+    if not paths:
+        raise RunError("there is nothing to compare; name run directories, or directories with runs below")
+    found: dict[Path, RunDirectory] = {}
+    for path in map(Path, paths):
+        runs = list(_runs_below(path))
+        if not runs:
+            what = "there are no runs in it" if path.is_dir() else "there is no such directory"
+            raise RunError(f"{path} cannot be compared: {what}")
+        for run in runs:
+            found.setdefault(run.path.resolve(), run)
+    return list(found.values())
+
+
+def group(runs: Sequence[RunDirectory]) -> list[Outcome]:
+    """Return runs as outcomes, case by case, in the order of their labels, and of seeds in a case.
+
+    Raises:
+        RunError: if a run has no evaluations or cannot be read, or two with the same settings have the same seed.
+    """
+    groups: dict[str, dict[int, tuple[RunDirectory, TrainConfig]]] = {}
+    for run in runs:
+        config = run.config()
+        if not run.metrics():
+            raise RunError(f"{run.path} has no evaluations yet")
+        seeds = groups.setdefault(json.dumps(_settings(config), sort_keys=True), {})
+        if config.seed in seeds:
+            other = seeds[config.seed][0]
+            raise RunError(f"{other.path} and {run.path} have the same settings and seed {config.seed}; leave one out")
+        seeds[config.seed] = run, config
+    configs = [next(iter(seeds.values()))[1] for seeds in groups.values()]
+    cases = [Case(own, config) for own, config in zip(labels(configs), configs, strict=True)]
+    together = sorted(zip(cases, groups.values(), strict=True), key=lambda pair: _place(pair[0].labels.values()))
+    return [Outcome(case, seed, seeds[seed][0]) for case, seeds in together for seed in sorted(seeds)]
+
+
+def labels(configs: Sequence[TrainConfig]) -> list[Mapping[str, Label]]:
+    """Return for each configuration the settings that set it apart; `crl.energy` for one of a block.
+
+    What only follows is left out: what in all of them is the default of agent, environment, depth and variant, and what
+    differs with the environment alone.
+    """
+    flat = [by_full_name(_settings(config)) for config in configs]
+    differing = [name for name in flat[0] if any(one[name] != flat[0][name] for one in flat)]
+    usual = [_usual(config) for config in configs]
+    told = [
+        name
+        for name in differing
+        if name in BASIS
+        or (
+            any(one[name] != own.get(name) for one, own in zip(flat, usual, strict=True))
+            and not _is_by_task(name, flat)
+        )
+    ]
+    names = sorted(told or FIRST, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+    return [{name: _label(one[name]) for name in names} for one in flat]
+
+
+def draw(outcomes: Sequence[Outcome], metrics: Sequence[str] = METRICS) -> Figure:
+    """Draw a panel for each metric, a curve for each case."""
+    cases = by_case(outcomes)
+    longest = max(len(_title(own[0].case)) for own in cases)
+    figure = new_figure(4.2 * len(metrics) + 0.6 + 0.07 * longest, max(3.4, 0.6 + 0.19 * len(cases)))
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for axes, metric in zip(panels, metrics, strict=True):
+        for own, color in zip(cases, _colors(len(cases)), strict=True):
+            having = [one for one in own if one.curve(metric)[0].size]
+            draw_curve(axes, having, metric, label=_title(own[0].case), color=color)
+        finish_curves(axes, metric, metric)
+    lines = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(lines.values(), lines.keys(), loc="outside right center", fontsize=8, frameon=False)
+    figure.suptitle("Mean over seeds and its standard error; thin lines are seeds", fontsize=9)
+    return figure
+
+
+def _runs_below(path: Path) -> Iterator[RunDirectory]:
+    for directory, names, files in os.walk(path):
+        if "config.json" in files:
+            names.clear()
+            yield RunDirectory(directory)
+        names.sort()
+
+
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    """Return what the rows of metrics.jsonl depend on, but for the seed: diagnostics have a file of their own."""
+    return {name: value for name, value in decisive_settings(config).items() if name != "diagnostics"}
+
+
+def _usual(config: TrainConfig) -> dict[str, Any]:
+    """Return the defaults of a run's agent, environment, depth and variant; none for an unknown environment."""
+    basis = {name: getattr(config, name) for name in BASIS if name != "env"}
+    try:
+        return by_full_name(_settings(default_config(config.env, **basis)))
+    except ConfigurationError:
+        return {}
+
+
+def _is_by_task(name: str, flat: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether a setting is one that comes with the environment, and every environment has a single value of it."""
+    values = {(one["env"], one["variant"], one[name]) for one in flat} if name in OF_THE_TASK else ()
+    return 0 < len(values) == len({(one["env"], one["variant"]) for one in flat})
+
+
+def _label(value: Any) -> Label:
+    if isinstance(value, str) and "\n" in value:
+        return f"maze-{hashlib.sha256(value.encode()).hexdigest()[:6]}"
+    return value if isinstance(value, str | int | float) and not isinstance(value, bool) else str(value)
+
+
+def _title(case: Case) -> str:
+    return ", ".join(
+        str(value) if name in ("agent", "env") else f"{name} {value}" for name, value in case.labels.items()
+    )
+
+
+def _place(values: Any) -> list[tuple[bool, Any]]:
+    """Return what to sort labels by: numbers by size, before text."""
+    return [(isinstance(value, str), value) for value in values]
+
+
+def _colors(count: int) -> list[str]:
+    if count <= len(PALETTE):
+        return list(PALETTE[:count])
+    return [matplotlib.colors.to_hex(matplotlib.colormaps["turbo"](place / (count - 1))) for place in range(count)]
+
+
+def _known_metric(metric: str, outcomes: Sequence[Outcome]) -> str:
+    """Return a metric's full name.
+
+    Raises:
+        ConfigurationError: if no run has it.
+    """
+    known = dict.fromkeys(
+        name for one in outcomes for row in one.rows for name, value in row.items() if isinstance(value, int | float)
+    )
+    for name in (metric, f"eval/{metric}"):
+        if name in known:
+            return name
+    raise ConfigurationError(f"metrics={metric!r} is in none of the runs; {nearest_names(metric, known)}")

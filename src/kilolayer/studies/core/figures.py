@@ -1,0 +1,144 @@
+"""What the figures of studies are made of: curves over env steps, scores by a number, bars with every seed."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from kilolayer.report.style import BLUE, DARK, GREY, tidy
+from kilolayer.studies.core.results import by_case, short_name
+from kilolayer.studies.core.statistics import bootstrap_interval, interquartile_mean, mean_and_error
+from kilolayer.studies.core.study import Label, Outcome
+
+NAMES = {
+    "success_any": "episodes that reach their goal",
+    "success_final": "episodes at their goal at the end",
+    "time_at_goal": "steps at the goal",
+}
+"""Of metrics, for axes."""
+
+
+def metric_name(metric: str) -> str:
+    """Return what to write at an axis."""
+    return NAMES.get(short_name(metric), short_name(metric).replace("_", " "))
+
+
+def values_of(outcomes: Sequence[Outcome], label: str) -> list[Label]:
+    """Return the values of a label, in the order of the grid."""
+    return list(dict.fromkeys(outcome.case.labels[label] for outcome in outcomes if label in outcome.case.labels))
+
+
+def having(outcomes: Sequence[Outcome], **labels: Label) -> list[Outcome]:
+    """Return the outcomes of the cases with these labels."""
+    return [one for one in outcomes if all(one.case.labels.get(name) == value for name, value in labels.items())]
+
+
+def shades_of(values: Sequence[Label]) -> dict[Label, str]:
+    """Return a colour for each value, dark for the first and light for the last: of depths, light is deep."""
+    shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, len(values)))
+    return {value: matplotlib.colors.to_hex(shade) for value, shade in zip(values, shades, strict=True)}
+
+
+def draw_curve(
+    axes: Axes, outcomes: Sequence[Outcome], metric: str, *, label: str, color: str, band: bool = True
+) -> None:
+    """Draw a metric of one case over env steps: mean, one standard error as a band, and each seed as a thin line.
+
+    Where a seed has fewer evaluations than another, the curve is that of those they share.
+    """
+    steps, values = _shared_curve(outcomes, metric)
+    if not steps:
+        return
+    for seed in values if len(values) > 1 else ():
+        axes.plot(steps, seed, color=color, linewidth=0.5, alpha=0.45 if band else 0.3)
+    draw_mean(axes, steps, values, label=label, color=color, band=band)
+
+
+def draw_mean(
+    axes: Axes,
+    places: Sequence[float],
+    values: Float[np.ndarray, "seeds places"],
+    *,
+    label: str,
+    color: str,
+    band: bool = True,
+) -> None:
+    """Draw the mean over seeds as a line, and one standard error as a band."""
+    mean, error = np.transpose([mean_and_error(column) for column in values.T])
+    axes.plot(places, mean, color=color, linewidth=1.7, label=label)
+    if band:
+        low, high = mean - np.nan_to_num(error), mean + np.nan_to_num(error)
+        axes.fill_between(places, low, high, color=color, alpha=0.18, linewidth=0)
+
+
+def draw_reference(axes: Axes, outcomes: Sequence[Outcome], metric: str, *, label: str, color: str) -> None:
+    """Draw the mean of a metric of one case over env steps, dashed: what others are to be compared with."""
+    steps, values = _shared_curve(outcomes, metric)
+    if steps:
+        axes.plot(steps, values.mean(axis=0), color=color, linewidth=1.2, linestyle="--", label=label)
+
+
+def _shared_curve(
+    outcomes: Sequence[Outcome], metric: str
+) -> tuple[list[float], Float[np.ndarray, "seeds evaluations"]]:
+    """Return the env steps of the evaluations that all seeds share, and the values of each seed there."""
+    curves = [dict(zip(*outcome.curve(metric), strict=True)) for outcome in outcomes]
+    steps = sorted(set.intersection(*map(set, curves))) if curves else []
+    return steps, np.array([[curve[step] for step in steps] for curve in curves]).reshape(len(curves), len(steps))
+
+
+def finish_curves(axes: Axes, title: str, metric: str) -> None:
+    """Label axes with curves over env steps."""
+    if "success" in metric:
+        axes.set_ylim(-0.03, 1.03)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    tidy(axes, title, "env steps", metric_name(metric))
+
+
+def draw_scores_over(
+    axes: Axes, outcomes: Sequence[Outcome], label: str, metric: str, *, name: str = "", color: str = BLUE
+) -> None:
+    """Draw scores over a label that is a number, on a scale of powers of two: mean, its error, and every seed."""
+    cases = sorted(by_case(outcomes), key=lambda own: float(own[0].case.labels[label]))
+    places = [float(own[0].case.labels[label]) for own in cases]
+    scores = [[one.score(metric) for one in own] for own in cases]
+    mean, error = np.transpose([mean_and_error(values) for values in scores])
+    axes.errorbar(places, mean, np.nan_to_num(error), color=color, marker="o", markersize=4, capsize=3, label=name)
+    for place, values in zip(places, scores, strict=True):
+        axes.plot([place] * len(values), values, ".", color=color, alpha=0.4, markersize=5, zorder=1)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.minorticks_off()
+
+
+def draw_bars(
+    axes: Axes, groups: Mapping[str, Sequence[Outcome]], metric: str, *, colors: Mapping[str, str] | None = None
+) -> None:
+    """Draw a bar for each group, as long as its interquartile mean, with the 95 % interval and every seed."""
+    for place, (name, own) in enumerate(groups.items()):
+        scores = np.array([one.score(metric) for one in own])
+        middle = float(interquartile_mean(scores[:, None]))
+        low, high = bootstrap_interval(scores)
+        color = (colors or {}).get(name, BLUE)
+        axes.barh(place, middle, color=color, alpha=0.55, height=0.66)
+        axes.plot([low, high], [place, place], color=DARK, linewidth=1.6)
+        axes.plot(scores, np.full(scores.size, place), "o", color=DARK, markersize=3, alpha=0.6)
+    axes.set_yticks(range(len(groups)), list(groups), fontsize=8)
+    axes.invert_yaxis()
+    axes.axvline(0.0, color=GREY, linewidth=0.6)
+
+
+def with_caption(figure: Figure, outcomes: Sequence[Outcome], what: str) -> Figure:
+    """Write above a figure what it shows, and of how many seeds; returns it."""
+    count = len({outcome.seed for outcome in outcomes})
+    figure.suptitle(f"{what}; {count} seed{'s' if count > 1 else ''}", fontsize=9)
+    return figure
+
+
+def with_legend(figure: Figure, axes: Axes) -> None:
+    """Put the legend of some axes beside the figure."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)

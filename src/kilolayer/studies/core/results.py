@@ -1,0 +1,221 @@
+"""What a study leaves behind: its table, the data behind its figure, the figure, and a page with all of it."""
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kilolayer.report import page
+from kilolayer.report.style import save
+from kilolayer.runs.run_directory import write_errors
+from kilolayer.studies.core.statistics import bootstrap_interval, interquartile_mean, mean_and_error
+from kilolayer.studies.core.study import Outcome, Study
+
+CURVES, SCORES, MEASURED, DESCRIPTION, PAGE = "curves.csv", "scores.csv", "measured.csv", "study.json", "index.html"
+
+
+def write_results(
+    study: Study, outcomes: Sequence[Outcome], directory: str | os.PathLike, *, command: str = ""
+) -> Path:
+    """Write all that a study found; returns the figure's path.
+
+    `curves.csv` has every evaluation of every seed, `scores.csv` the score of every seed, `measured.csv` what the study
+    found in trained runs, if it looks there; `study.json` the table, the settings that all cases share and those that
+    set each apart, and the systems; `NAME.png` the figure, and `index.html` everything for people.
+
+    Args:
+        study: which.
+        outcomes: of all cases, in the order of the grid.
+        directory: where to.
+        command: what was typed, for the page.
+
+    Raises:
+        RunError: if the directory cannot be written.
+    """
+    directory = Path(directory)
+    description = describe(study, outcomes)
+    with write_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, rows in data_tables(study, outcomes).items():
+            _write_csv(directory / name, rows)
+        (directory / DESCRIPTION).write_text(as_json(description) + "\n")
+        figure = save(study.draw(outcomes), directory / f"{study.name}.png")
+        (directory / PAGE).write_text(_page(study, outcomes, description, figure, command), encoding="utf-8")
+    return figure
+
+
+def data_tables(study: Study, outcomes: Sequence[Outcome]) -> dict[str, list[dict[str, Any]]]:
+    """Return the data behind the figure: for each file its rows; those of a seed begin with its labels."""
+    tables: dict[str, list[dict[str, Any]]] = {CURVES: [], SCORES: [], MEASURED: []}
+    curves = [metric for metric in study.metrics if any(outcome.curve(metric)[0].size for outcome in outcomes)]
+    columns = ("env_steps", "gradient_steps", *curves, "perf/seconds")
+    for outcome in outcomes:
+        labels = {**outcome.case.labels, "seed": outcome.seed}
+        tables[CURVES] += [labels | {name: row.get(name) for name in columns} for row in outcome.rows]
+        scores = {metric: outcome.score(metric) for metric in study.metrics}
+        tables[SCORES].append(labels | scores | {"seconds": outcome.seconds})
+        tables[MEASURED] += [labels | dict(row) for row in outcome.measured.rows]
+    return {name: rows for name, rows in tables.items() if rows}
+
+
+def table(study: Study, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Return a row for each case: its labels, then for each metric what it is over seeds; then seconds, and seeds.
+
+    METRIC is the mean, METRIC_stderr its standard error, METRIC_iqm the interquartile mean, METRIC_low and METRIC_high
+    its 95 % interval by the bootstrap. Where seeds have no such score (it is not a number), mean and error are those of
+    the others, METRIC_seeds is how many these are, and there is no interval.
+    """
+    rows = []
+    for own in by_case(outcomes):
+        row: dict[str, Any] = dict(own[0].case.labels)
+        for metric in study.metrics:
+            scores = np.array([outcome.score(metric) for outcome in own])
+            known = scores[~np.isnan(scores)]
+            row[metric], row[f"{metric}_stderr"] = mean_and_error(known) if known.size else (np.nan, np.nan)
+            if known.size < scores.size:
+                row[f"{metric}_seeds"] = known.size
+            else:
+                row[f"{metric}_iqm"] = float(interquartile_mean(scores[:, None]))
+                row[f"{metric}_low"], row[f"{metric}_high"] = bootstrap_interval(scores)
+        rows.append(row | {"seconds": round(max(outcome.seconds for outcome in own), 1), "seeds": len(own)})
+    return rows
+
+
+def by_case(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
+    """Return the outcomes of each case."""
+    found: dict[tuple, list[Outcome]] = {}
+    for outcome in outcomes:
+        found.setdefault(tuple(outcome.case.labels.items()), []).append(outcome)
+    return list(found.values())
+
+
+def describe(study: Study, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return what a study found and how, as plain data."""
+    settings = {outcome.case.name: outcome.case.settings for outcome in outcomes}
+    common = _common(list(settings.values()))
+    return {
+        "study": study.name,
+        "question": study.question,
+        "seeds": sorted({outcome.seed for outcome in outcomes}),
+        "table": table(study, outcomes),
+        "settings": common,
+        "cases": {
+            case: {name: value for name, value in own.items() if name not in common} for case, own in settings.items()
+        },
+        "systems": _distinct(system for outcome in outcomes for system in outcome.systems),
+    }
+
+
+def as_json(data: Any) -> str:
+    """Return plain data as JSON, with null for what is not a number."""
+    return json.dumps(_without_nan(data), indent=1, allow_nan=False)
+
+
+def label_names(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the names of all labels; not every case need have them all."""
+    return list(dict.fromkeys(label for outcome in outcomes for label in outcome.case.labels))
+
+
+def score_text(row: Mapping[str, Any], metric: str) -> str:
+    """Return mean and standard error of a row of the table, for people, and of how many seeds if some have no score."""
+    value, error = row[metric], row[f"{metric}_stderr"]
+    missing = f" ({row[f'{metric}_seeds']} of {row['seeds']} seeds)" if row.get(f"{metric}_seeds") else ""
+    return number_text(value) + ("" if np.isnan(error) else f" ± {number_text(error, like=value)}") + missing
+
+
+def number_text(value: float, *, like: float | None = None) -> str:
+    """Return a number for people, with the digits of one that is `like` it in size; a dash if it is not a number."""
+    size = abs(value if like is None else like)
+    digits = 0 if size >= 1000.0 else 1 if size >= 10.0 else 2
+    return "-" if np.isnan(value) else f"{value:,.{digits}f}"
+
+
+def short_name(metric: str) -> str:
+    """Return a metric's name without where it comes from."""
+    return metric.split("/")[-1]
+
+
+def _page(study: Study, outcomes: Sequence[Outcome], description: Mapping[str, Any], figure: Path, command: str) -> str:
+    labels = label_names(outcomes)
+    metrics = [short_name(metric) for metric in study.metrics]
+    rows = [
+        [" ".join(str(row[label]) for label in labels if label in row)]
+        + [text for metric in study.metrics for text in (score_text(row, metric), _interval_text(row, metric))]
+        + [f"{row['seconds']:.0f}"]
+        for row in description["table"]
+    ]
+    header = [", ".join(labels), *(text for metric in metrics for text in (metric, "IQM, 95 % interval")), "seconds"]
+    seeds = [
+        [own[0].case.name, *("; ".join(number_text(one.score(metric)) for one in own) for metric in study.metrics)]
+        for own in by_case(outcomes)
+    ]
+    files = [f'<a href="{name}">{name}</a>' for name in (*data_tables(study, outcomes), DESCRIPTION, figure.name)]
+    counts = sorted({row["seeds"] for row in description["table"]})
+    asked = [page.folded("command", command)] if command else []
+    return page.page(
+        f"{study.name}: {study.question}",
+        f"{len(by_case(outcomes))} cases, {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} seeds each.",
+        [
+            page.section("Figure", page.picture(figure, study.question), *asked),
+            page.section(
+                "Scores",
+                page.paragraph(
+                    "Mean and standard error over seeds; interquartile mean and its interval by the stratified "
+                    "bootstrap. The score of a run is the mean of its last five evaluations, or what was measured "
+                    "at its end."
+                ),
+                page.table(header, rows),
+            ),
+            page.section("Every seed", page.table(["case", *metrics], seeds)),
+            page.section("Data", f"<p>{', '.join(files)}</p>"),
+            page.section(
+                "How it was made",
+                page.folded("settings of all cases", json.dumps(description["settings"], indent=1)),
+                page.folded("what sets each apart", json.dumps(description["cases"], indent=1)),
+                page.folded("versions, hardware", json.dumps(description["systems"], indent=1)),
+            ),
+        ],
+    )
+
+
+def _interval_text(row: Mapping[str, Any], metric: str) -> str:
+    if f"{metric}_iqm" not in row:
+        return ""
+    middle, low, high = (number_text(row[f"{metric}_{name}"], like=row[metric]) for name in ("iqm", "low", "high"))
+    return f"{middle} [{low}, {high}]"
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _without_nan(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {name: _without_nan(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_without_nan(value) for value in data]
+    return None if isinstance(data, float) and not np.isfinite(data) else data
+
+
+def _common(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what all have, with the same value."""
+    first, *others = settings
+    return {name: value for name, value in first.items() if all(other[name] == value for other in others)}
+
+
+def _distinct(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return systems without their starting times, each once."""
+    found: list[dict[str, Any]] = []
+    for item in items:
+        system = {name: value for name, value in item.items() if name != "started"}
+        if system not in found:
+            found.append(system)
+    return found

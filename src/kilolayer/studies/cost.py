@@ -1,0 +1,176 @@
+"""The price of depth: time, memory and operations (the paper's Tables 3 and 4), and what they buy."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from itertools import pairwise, takewhile
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+from kilolayer.bench.flops import gradient_step_flops
+from kilolayer.bench.memory import learn_memory
+from kilolayer.compilation_cache import enable_compilation_cache
+from kilolayer.report.style import GREY, new_figure, tidy
+from kilolayer.runs import TrainConfig
+from kilolayer.studies.core.budgets import METRICS, SETTINGS, TASKS, by_depth
+from kilolayer.studies.core.figures import (
+    draw_mean,
+    draw_scores_over,
+    having,
+    metric_name,
+    shades_of,
+    values_of,
+    with_caption,
+    with_legend,
+)
+from kilolayer.studies.core.results import by_case
+from kilolayer.studies.core.statistics import mean_and_error
+from kilolayer.studies.core.study import Measured, Outcome, Row, Study
+from kilolayer.training import SeedGroup, Setup
+
+SUCCESS = METRICS[0]
+MOST = 0.9
+"""Share of episodes that reach their goal whose time is told."""
+
+MIB = 2.0**20
+
+PANELS: Mapping[str, tuple[str, str]] = {
+    "seconds_per_million": ("time", "seconds per million env steps"),
+    "memory_mib": ("memory", "MiB for a round of gradient steps"),
+    "gflops": ("operations", "GFLOP per gradient step"),
+}
+"""What is drawn over depth: title, and what stands at the axis."""
+
+
+def measure(outcome: Outcome) -> Measured:
+    """Return what a run took: by its own clock, and by its program as this machine compiles it."""
+    costs, counts = _program(outcome.case.config)
+    group = SeedGroup.open(outcome.run.path.parent)
+    # Seeds take turns to be evaluated and looked into: the last one's rows have the time of all.
+    ms_per_step, env_steps_per_second = pace(group.runs[-1].metrics())
+    scores = {
+        "parameters": float(sum(counts.values())),
+        **costs,
+        "ms_per_gradient_step": ms_per_step,
+        "env_steps_per_second": env_steps_per_second,
+        "seconds_per_million": 1e6 / env_steps_per_second,
+        "seconds_to_90": seconds_to(MOST, outcome.rows),
+    }
+    row: Row = {
+        **{f"{name}_parameters": count for name, count in counts.items()},
+        **scores,
+        "seconds": outcome.seconds,
+        "seeds_side_by_side": outcome.seeds_side_by_side,
+    }
+    return Measured(scores, [row])
+
+
+@functools.lru_cache(maxsize=64)
+def _program(config: TrainConfig) -> tuple[dict[str, float], dict[str, int]]:
+    """Return operations and memory of the gradient steps, and the parameters of each network; alike for all seeds."""
+    enable_compilation_cache()
+    setup = Setup.build(config)
+    memory = learn_memory(setup)
+    costs = {
+        "gflops": gradient_step_flops(setup) / 1e9,
+        "memory_mib": memory.peak / MIB,
+        "scratch_mib": memory.scratch / MIB,
+    }
+    return costs, setup.agent.parameter_counts()
+
+
+def pace(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Return milliseconds of training for each gradient step, and env steps per second, from the rows of a run.
+
+    Both are medians over the stretches between evaluations in which there were gradient steps, the evaluations' own
+    time left out; compiling falls into the first stretch. Not numbers if there is no such stretch.
+    """
+    step_times, speeds = [], []
+    for before, after in pairwise(rows):
+        seconds = after["perf/seconds"] - before["perf/seconds"] - before["perf/eval_seconds"]
+        steps = after["gradient_steps"] - before["gradient_steps"]
+        if steps > 0 and seconds > 0.0:
+            step_times.append(1e3 * seconds / steps)
+            speeds.append((after["env_steps"] - before["env_steps"]) / seconds)
+    return (float(np.median(step_times)), float(np.median(speeds))) if speeds else (np.nan, np.nan)
+
+
+def seconds_to(success: float, rows: Sequence[Mapping[str, Any]]) -> float:
+    """Return the seconds of training after which success_any stayed so high to the end; not a number if it did not.
+
+    Not the first time: on some tasks a policy that has learnt nothing may happen on most goals once.
+    """
+    lasting = list(takewhile(lambda row: row[SUCCESS] >= success, reversed(rows)))
+    return float(lasting[-1]["perf/seconds"]) if lasting else np.nan
+
+
+def draw(outcomes: Sequence[Outcome]) -> Figure:
+    """Draw for each task time, memory and operations over depth, and success over seconds of training."""
+    tasks = values_of(outcomes, "task")
+    colors = shades_of(values_of(outcomes, "depth"))
+    figure = new_figure(3.4 * (len(PANELS) + 1) + 1.1, 3.2 * len(tasks))
+    grid = figure.subplots(len(tasks), len(PANELS) + 1, squeeze=False)
+    for line, task in zip(grid, tasks, strict=True):
+        own = having(outcomes, task=task)
+        for axes, (metric, (title, y_label)) in zip(line, PANELS.items(), strict=False):
+            draw_scores_over(axes, own, "depth", metric)
+            _draw_proportion(axes, own, metric)
+            _finish_powers_of_two(axes)
+            tidy(axes, f"{task}: {title}", "depth", y_label)
+        for depth, color in colors.items():
+            _draw_over_seconds(line[-1], having(own, depth=depth), label=f"depth {depth}", color=color)
+        line[-1].axhline(MOST, color=GREY, linewidth=0.8, linestyle=":")
+        line[-1].set_ylim(-0.03, 1.03)
+        tidy(line[-1], f"{task}: what the time buys", "seconds of training", metric_name(SUCCESS))
+    grid[0, 0].legend(fontsize=8, frameon=False)
+    with_legend(figure, grid[0, -1])
+    return with_caption(figure, outcomes, "The price of depth; mean over seeds and its standard error, dots are seeds")
+
+
+def _draw_proportion(axes: Axes, outcomes: Sequence[Outcome], metric: str) -> None:
+    """Draw what it would be if it were in proportion to depth, through the deepest case."""
+    cases = sorted(by_case(outcomes), key=lambda own: float(own[0].case.labels["depth"]))
+    depths = np.array([float(own[0].case.labels["depth"]) for own in cases])
+    deepest = mean_and_error([one.score(metric) for one in cases[-1]])[0]
+    line = deepest * depths / depths[-1]
+    axes.plot(depths, line, color=GREY, linewidth=1.0, linestyle="--", zorder=0, label="in proportion to depth")
+
+
+def _finish_powers_of_two(axes: Axes) -> None:
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _draw_over_seconds(axes: Axes, outcomes: Sequence[Outcome], *, label: str, color: str) -> None:
+    """Draw success over seconds of training: the means over seeds at each evaluation, and one standard error."""
+    if not outcomes:
+        return
+    count = min(len(outcome.rows) for outcome in outcomes)
+    rows = [outcome.rows[:count] for outcome in outcomes]
+    seconds = np.mean([[row["perf/seconds"] for row in own] for own in rows], axis=0)
+    draw_mean(axes, seconds, np.array([[row[SUCCESS] for row in own] for own in rows]), label=label, color=color)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+COST = Study(
+    name="cost",
+    question="What does depth cost in time, memory and operations, and what does the time buy?",
+    tasks=TASKS,
+    settings=SETTINGS,
+    cases=by_depth,
+    metrics=(
+        "parameters",
+        "gflops",
+        "memory_mib",
+        "ms_per_gradient_step",
+        "env_steps_per_second",
+        "seconds_to_90",
+        SUCCESS,
+    ),
+    draw=draw,
+    measure=measure,
+)

@@ -1,0 +1,268 @@
+"""Where do deep encoders put the states on the way to a goal (the paper's pictures of embeddings)?"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from scipy.spatial import KDTree
+
+from kilolayer.agents.core.contrastive_critic import ContrastiveAgent
+from kilolayer.envs import MazeTask
+from kilolayer.envs.environment import Task
+from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
+from kilolayer.errors import ConfigurationError
+from kilolayer.nn import effective_rank
+from kilolayer.report.style import DARK, new_figure, tidy
+from kilolayer.studies.core.budgets import SETTINGS, TASKS, shallow_and_deep
+from kilolayer.studies.core.figures import draw_scores_over, having, values_of, with_caption
+from kilolayer.studies.core.study import Case, Measured, Outcome, Row, Scope, Study
+from kilolayer.training import Episodes, Policy, Setup, load, run_episodes
+
+METRICS = ("spread_near_goal", "effective_rank", "variance_in_plane")
+
+NUM_EPISODES = 32
+"""All agents of a task have the same starts and goals in them."""
+
+NEAR = 0.25
+"""Near the goal are the steps in the nearest quarter of the distances on the way."""
+
+SCORES = {
+    "spread_near_goal": "spread near the goal, of the whole",
+    "effective_rank": "effective rank of the embeddings",
+}
+"""Panels beside the pictures, and their names at the axis."""
+
+
+def cases(scope: Scope) -> list[Case]:
+    """Return every task at a small and a great depth.
+
+    Raises:
+        ConfigurationError: if the agent has no critic of two encoders, or one that takes several actions at once.
+    """
+    grid = shallow_and_deep(scope)
+    for case in grid:
+        agent = Setup.build(case.config).agent
+        if not isinstance(agent, ContrastiveAgent):
+            raise ConfigurationError(
+                f"agent={case.config.agent!r} has no embeddings of states and goals; take agent=crl or crl_discrete"
+            )
+        if agent.config.action_chunk > 1:
+            raise ConfigurationError(
+                f"crl.action_chunk={agent.config.action_chunk} embeds several actions at once, and episodes are looked "
+                "at step by step; take 1"
+            )
+    return grid
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """The steps of an episode up to its goal, or all of them if it did not get there."""
+
+    observation: Float[np.ndarray, "steps observation"]
+    action: Float[np.ndarray, "steps action"]
+    goal: Float[np.ndarray, " goal"]
+    """In the last step."""
+    distance: Float[np.ndarray, " steps"]
+    """To the goal, along the shortest path in mazes."""
+    reached: bool
+
+
+def distances(
+    task: Task, achieved: Float[np.ndarray, "steps goal"], desired: Float[np.ndarray, "steps goal"]
+) -> Float[np.ndarray, " steps"]:
+    """Return how far each step is from its goal: in a maze along the shortest path (m), else straight (goal's unit)."""
+    if not isinstance(task, MazeTask):
+        return np.linalg.norm(achieved - desired, axis=-1)
+    lengths = shortest_paths(task.maze, task.clearance, desired[0, :2])
+    _, nearest = KDTree(free_points(task.maze, task.clearance)).query(achieved[:, :2])
+    return lengths[nearest]
+
+
+def ways(task: Task, episodes: Episodes) -> list[Way]:
+    """Return the way of each episode."""
+    assert episodes.steps is not None
+    seen: Any = jax.tree.map(np.asarray, episodes.steps)
+    achieved, length = np.asarray(episodes.achieved_goal), np.asarray(episodes.alive).sum(axis=0)
+    success = np.asarray(episodes.success) & np.asarray(episodes.alive)
+    reached: np.ndarray = success.any(axis=0)
+    ends = np.where(reached, success.argmax(axis=0) + 1, length)
+    return [
+        Way(
+            observation=seen.observation[:end, index],
+            action=seen.action[:end, index],
+            goal=seen.desired_goal[end - 1, index],
+            distance=distances(task, achieved[:end, index], seen.desired_goal[:end, index]),
+            reached=bool(reached[index]),
+        )
+        for index, end in enumerate(ends)
+    ]
+
+
+def chosen_way(found: Sequence[Way]) -> Way:
+    """Return the way that began farthest from its goal among those that reached it, or came nearest if none did."""
+    return max(found, key=lambda way: (way.reached, way.distance[0] if way.reached else -way.distance.min()))
+
+
+def principal_plane(
+    points: Float[np.ndarray, "points size"], *others: Float[np.ndarray, "others size"]
+) -> tuple[list[Float[np.ndarray, "points 2"]], float]:
+    """Return points, and others beside them, in the plane that holds most of the variance of `points`; and its share.
+
+    Coordinates are about the mean of `points`; the last of all points given has none below 0.
+    """
+    mean = points.mean(axis=0)
+    _, lengths, directions = np.linalg.svd(points - mean, full_matrices=False)
+    plane = np.zeros((2, points.shape[1]))
+    plane[: min(2, len(directions))] = directions[:2]
+    projected = [(each - mean) @ plane.T for each in (points, *others)]
+    signs = np.where(projected[-1][-1] < 0.0, -1.0, 1.0)
+    variance = float(np.sum(lengths**2))
+    share = float(np.sum(lengths[:2] ** 2)) / variance if variance > 0.0 else 1.0
+    return [each * signs for each in projected], share
+
+
+def near_goal(distance: Float[np.ndarray, " steps"]) -> Bool[np.ndarray, " steps"]:
+    """Say which steps lie in the nearest share `NEAR` of the distances on the way."""
+    return distance <= distance.min() + NEAR * np.ptp(distance)
+
+
+def spread_near_goal(embeddings: Float[np.ndarray, "steps size"], distance: Float[np.ndarray, " steps"]) -> float:
+    """Return the mean distance of the embeddings near the goal from their mean, over that of all: the unit drops out.
+
+    It is 0 if all embeddings are one, and not a number if a single step is near.
+    """
+
+    def spread(points: np.ndarray) -> float:
+        return float(np.linalg.norm(points - points.mean(axis=0), axis=-1).mean())
+
+    near, whole = near_goal(distance), spread(embeddings)
+    if near.sum() < 2:
+        return np.nan
+    return spread(embeddings[near]) / whole if whole > 0.0 else 0.0
+
+
+def walk(policy: Policy) -> list[Way]:
+    """Run evaluation episodes with the deterministic policy, and return the way of each."""
+    environment = policy.setup.eval_environment
+    episodes = run_episodes(
+        policy.setup.agent,
+        policy.agent_state,
+        environment,
+        jax.random.key(0),
+        num_episodes=NUM_EPISODES,
+        keep_steps=True,
+    )
+    return ways(environment.task, episodes)
+
+
+def measure(outcome: Outcome) -> Measured:
+    """Embed the ways to goals: how they spread in the mean, and of one where its steps and the goal lie."""
+    policy = load(outcome.run.path)
+    agent, found = policy.setup.agent, walk(policy)
+    assert isinstance(agent, ContrastiveAgent)  # `cases` has refused
+    way = chosen_way(found)
+    to_goals = [way, *(one for one in found if one.reached and one is not way)]
+    critic = policy.agent_state.critic
+    observation, action = (
+        jnp.concatenate([getattr(one, name) for one in to_goals]) for name in ("observation", "action")
+    )
+    phi = critic.encode_state_action(observation, action)
+    parts = np.split(np.asarray(phi, float), np.cumsum([len(one.distance) for one in to_goals])[:-1])
+    psi = critic.encode_goal(jnp.asarray(way.goal))
+    own = phi[: len(way.distance)]
+    value = np.asarray(agent.energy.pairs(own, jnp.broadcast_to(psi, own.shape)))
+    (steps, goal), share = principal_plane(parts[0], np.asarray(psi, float)[None])
+    scores = {
+        "spread_near_goal": _mean(
+            [spread_near_goal(part, one.distance) for part, one in zip(parts, to_goals, strict=True)]
+        ),
+        "effective_rank": _mean([float(effective_rank(jnp.asarray(part))) for part in parts]),
+        "variance_in_plane": share,
+    }
+    reached = "yes" if way.reached else "no"
+    rows: list[Row] = [
+        {
+            "embedding": "phi",
+            "step": step,
+            "pc1": float(place[0]),
+            "pc2": float(place[1]),
+            "distance": float(way.distance[step]),
+            "value": float(value[step]),
+            "reached": reached,
+        }
+        for step, place in enumerate(steps)
+    ]
+    star: Row = {"embedding": "psi", "pc1": float(goal[0, 0]), "pc2": float(goal[0, 1]), "reached": reached}
+    return Measured(scores, [*rows, star])
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean of those that are numbers."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else np.nan
+
+
+def draw(outcomes: Sequence[Outcome]) -> Figure:
+    """Draw a row for each task: a picture of the first seed for each depth, then the scores of every seed."""
+    tasks, depths = values_of(outcomes, "task"), values_of(outcomes, "depth")
+    figure = new_figure(3.7 * (len(depths) + len(SCORES)) + 0.4, 3.6 * len(tasks) + 0.2)
+    grid = figure.subplots(len(tasks), len(depths) + len(SCORES), squeeze=False)
+    for line, task in zip(grid, tasks, strict=True):
+        own = having(outcomes, task=task)
+        pictures = [(axes, having(own, depth=depth)) for axes, depth in zip(line, depths, strict=False)]
+        farthest = max(row["distance"] for _, found in pictures for row in _steps(found))
+        for axes, found in pictures:
+            if not found:
+                axes.axis("off")
+                continue
+            _draw_plane(axes, found[0], Normalize(0.0, farthest))
+        scale = matplotlib.cm.ScalarMappable(Normalize(0.0, farthest), "viridis_r")
+        figure.colorbar(scale, ax=list(line[: len(depths)]), shrink=0.8, label="distance to the goal")
+        for axes, (metric, name) in zip(line[len(depths) :], SCORES.items(), strict=True):
+            draw_scores_over(axes, own, "depth", metric)
+            axes.set_ylim(bottom=0.0)
+            tidy(axes, str(task), "depth", name)
+    return with_caption(
+        figure,
+        outcomes,
+        "Embeddings along the way to a goal in their principal plane, first seed; the star is the goal's embedding",
+    )
+
+
+def _steps(outcomes: Sequence[Outcome]) -> list[Any]:
+    """Return the rows of the first seed that are steps."""
+    return [row for one in outcomes[:1] for row in one.measured.rows if row["embedding"] == "phi"]
+
+
+def _draw_plane(axes: Axes, outcome: Outcome, scale: Normalize) -> None:
+    """Draw the steps as dots, coloured by distance, in the order they were taken, and the goal as a star."""
+    steps, star = _steps([outcome]), outcome.measured.rows[-1]
+    x, y, distance = (np.array([row[name] for row in steps], float) for name in ("pc1", "pc2", "distance"))
+    axes.plot(x, y, color=DARK, linewidth=0.5, alpha=0.4, zorder=1)
+    axes.scatter(x, y, c=distance, norm=scale, cmap="viridis_r", s=14, zorder=2)
+    axes.plot(star["pc1"], star["pc2"], "*", color="#f0c000", markeredgecolor=DARK, markersize=13, zorder=3)
+    axes.set_aspect("equal", "datalim")
+    share = outcome.score("variance_in_plane")
+    missed = "" if star["reached"] == "yes" else ", goal missed"
+    title = f"{outcome.case.labels['task']}, depth {outcome.case.labels['depth']}{missed}"
+    tidy(axes, title, f"first component ({share:.0%} in this plane)", "second component")
+
+
+REPRESENTATION = Study(
+    name="representation",
+    question="How do the embeddings of states spread on the way to a goal, and near it?",
+    tasks=TASKS,
+    settings=SETTINGS,
+    cases=cases,
+    metrics=METRICS,
+    draw=draw,
+    measure=measure,
+)

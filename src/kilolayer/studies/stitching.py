@@ -1,0 +1,196 @@
+"""The paper's study of stitching: trained on short ways along a corridor, what does an agent reach on long ones?"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kilolayer.envs import Environment, make, registry
+from kilolayer.envs.mazes.corridor import Corridor
+from kilolayer.errors import ConfigurationError
+from kilolayer.report.style import DARK, GREY, new_figure, tidy
+from kilolayer.runs import TrainConfig
+from kilolayer.studies.core.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, by_depth
+from kilolayer.studies.core.figures import having, metric_name, shades_of, values_of, with_caption, with_legend
+from kilolayer.studies.core.statistics import bootstrap_interval, interquartile_mean
+from kilolayer.studies.core.study import Case, Label, Measured, Outcome, Row, Scope, Size, Study
+from kilolayer.training import Episodes, load, run_episodes
+
+DEPTHS: dict[Size, tuple[int, ...]] = {"cpu": SHALLOW_AND_DEEP, "gpu": (4, 16, 64), "paper": (4, 16, 64)}
+
+EPISODES = 100
+"""For each distance, in the mean: distances are drawn."""
+
+METRIC = "success_any"
+
+
+def cases(scope: Scope) -> list[Case]:
+    """Return every corridor at every depth.
+
+    Raises:
+        ConfigurationError: for a task that is no corridor, or that leaves no longer pairs to test.
+    """
+    for task in scope.tasks:
+        corridor = _corridor(task)
+        if max(corridor.distances) == corridor.length:
+            raise ConfigurationError(
+                f"task {task!r} trains on pairs {corridor.length} cells apart already, as far as its corridor goes; "
+                "the study stitching needs longer ones to test"
+            )
+    return by_depth(scope, DEPTHS[scope.size])
+
+
+@functools.lru_cache(maxsize=8)
+def _corridor(task: str) -> Corridor:
+    """Return the corridor of a task.
+
+    Raises:
+        ConfigurationError: if it is none.
+    """
+    corridor = getattr(registry.spec(registry.resolve(task)).make_task(), "corridor", None)
+    if corridor is None or "_gen_" not in task:
+        raise ConfigurationError(
+            f"task {task!r} is no corridor of short pairs, which the study stitching needs; take one like "
+            "point_u_maze_gen_1f2f3f or ant_u_maze_gen_1f2f3f"
+        )
+    return corridor
+
+
+def measure(outcome: Outcome) -> Measured:
+    """Let the trained policy go every distance of its corridor, and count where it arrives."""
+    policy = load(outcome.run.path)
+    trained = _corridor(outcome.case.config.env)
+    environment = _all_distances(outcome.case.config)
+    key = jax.random.fold_in(jax.random.key(outcome.seed), policy.env_steps)
+    number = EPISODES * trained.length
+    episodes = run_episodes(policy.setup.agent, policy.agent_state, environment, key, num_episodes=number)
+    rows = by_distance(trained, episodes)
+    return Measured(scores_of(rows), rows)
+
+
+@functools.lru_cache(maxsize=8)
+def _all_distances(config: TrainConfig) -> Environment:
+    """Return the corridor of a case with pairs of all distances; one object, so that seeds share a program."""
+    stem = config.env.partition("_gen_")[0]
+    distances = "".join(f"{distance}f" for distance in range(1, _corridor(config.env).length + 1))
+    return make(
+        f"{stem}_gen_{distances}",
+        episode_length=config.episode_length,
+        engine=config.engine,
+        variant=config.variant,
+    )
+
+
+def by_distance(trained: Corridor, episodes: Episodes) -> list[Row]:
+    """Return for each distance from 1 to the longest what its episodes came to.
+
+    Args:
+        trained: the corridor, with the distances trained on.
+        episodes: with pairs from it, of any distances.
+    """
+    starts, goals = np.asarray(episodes.achieved_goal)[0, :, :2], np.asarray(episodes.desired_goal)[:, :2]
+    distances = trained.distances_between(starts, goals)
+    values = episodes.metrics()
+    rows: list[Row] = []
+    for distance in range(1, trained.length + 1):
+        own = distances == distance
+        if own.any():
+            row: dict[str, Label] = {
+                "distance": distance,
+                "trained_on": "yes" if distance in trained.distances else "no",
+                METRIC: float(values[METRIC][own].mean()),
+                "time_at_goal": float(values["time_at_goal"][own].mean()),
+                "episodes": int(own.sum()),
+            }
+            rows.append(row)
+    return rows
+
+
+def scores_of(rows: Sequence[Row]) -> dict[str, float]:
+    """Return success over the distances trained on, and success and steps at the goal over the longer ones.
+
+    Every distance counts alike, however many its episodes.
+    """
+    trained = [row for row in rows if row["trained_on"] == "yes"]
+    longest = max(float(row["distance"]) for row in trained)
+    longer = [row for row in rows if float(row["distance"]) > longest]
+    return {
+        "success_short": float(np.mean([row[METRIC] for row in trained])),
+        "success_long": float(np.mean([row[METRIC] for row in longer])),
+        "time_at_goal_long": float(np.mean([row["time_at_goal"] for row in longer])),
+    }
+
+
+def draw(outcomes: Sequence[Outcome]) -> Figure:
+    """Draw for each task a group of bars for each distance, one bar for each depth."""
+    tasks, depths = values_of(outcomes, "task"), values_of(outcomes, "depth")
+    spans = {task: len(having(outcomes, task=task)[0].measured.rows) for task in tasks}
+    figure = new_figure(0.62 * sum(spans.values()) + 2.8, 3.5)
+    grid = figure.subplots(
+        1, len(tasks), squeeze=False, sharey=True, width_ratios=[span + 1 for span in spans.values()]
+    )
+    for axes, task in zip(grid[0], tasks, strict=True):
+        own = having(outcomes, task=task)
+        _shade(axes, own)
+        for number, (depth, color) in enumerate(shades_of(depths).items()):
+            _draw_bars(axes, having(own, depth=depth), number, len(depths), label=f"depth {depth}", color=color)
+        axes.set_xticks(range(1, spans[task] + 1))
+        axes.set_xlim(0.4, spans[task] + 0.6)
+        axes.set_ylim(0.0, 1.08)
+        tidy(axes, str(task), "cells from start to goal", metric_name(METRIC) if axes is grid[0, 0] else "")
+    with_legend(figure, grid[0, 0])
+    return with_caption(figure, outcomes, "Trained on short ways, tested on long ones; IQM, 95 % interval, seeds")
+
+
+def _shade(axes: Axes, outcomes: Sequence[Outcome]) -> None:
+    """Shade the distances trained on."""
+    label = "trained on"
+    for row in outcomes[0].measured.rows:
+        if row["trained_on"] == "yes":
+            place = float(row["distance"])
+            axes.axvspan(place - 0.5, place + 0.5, color=GREY, alpha=0.16, lw=0, label=label)
+            label = ""
+
+
+def _draw_bars(axes: Axes, outcomes: Sequence[Outcome], number: int, count: int, *, label: str, color: str) -> None:
+    """Draw the bars of one depth, the `number`th of `count`: interquartile mean, its interval, and every seed."""
+    if not outcomes:
+        return
+    width = 0.8 / count
+    scores = np.array([[float(row[METRIC]) for row in one.measured.rows] for one in outcomes])
+    places = np.array([float(row["distance"]) for row in outcomes[0].measured.rows]) + width * (
+        number - 0.5 * (count - 1)
+    )
+    axes.bar(
+        places, [interquartile_mean(column[:, None]) for column in scores.T], 0.92 * width, color=color, label=label
+    )
+    for place, column in zip(places, scores.T, strict=True):
+        axes.plot([place, place], bootstrap_interval(column), color=DARK, linewidth=1.4)
+        axes.plot(
+            np.full(column.size, place),
+            column,
+            "o",
+            color="white",
+            markeredgecolor=DARK,
+            markersize=3,
+            markeredgewidth=0.6,
+        )
+
+
+STITCHING = Study(
+    name="stitching",
+    question="Trained on short ways alone, how long a way does an agent put together from them?",
+    tasks={
+        "cpu": ("point_u_maze_gen_1f2f3f", "point_u4_maze_gen_1f2f3f"),
+        "gpu": ("ant_u_maze_gen_1f2f3f",),
+        "paper": ("ant_u_maze_gen_1f2f3f",),
+    },
+    settings=SETTINGS,
+    cases=cases,
+    metrics=("success_short", "success_long", "time_at_goal_long", *METRICS),
+    draw=draw,
+    measure=measure,
+)

@@ -1,0 +1,110 @@
+"""`Policy.compile`: the policy's own deterministic actions, from networks of fewer bytes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kilolayer.agents import CRL
+from kilolayer.errors import ConfigurationError
+from kilolayer.nn import ResidualMLP
+from kilolayer.objectives import tanh_gaussian
+from kilolayer.policies import CompiledPolicy
+from kilolayer.training import Policy, Setup, init_state
+from small_runs import small_config
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.fixture(scope="module")
+def policy():
+    setup = Setup.build(small_config(depth=8))
+    return Policy(setup, init_state(setup).agent, 0)
+
+
+@pytest.fixture(scope="module")
+def pairs(policy):
+    """Seven observations and goals."""
+    environment, rng = policy.setup.environment, np.random.default_rng(0)
+    return tuple(rng.standard_normal((7, size)) for size in (environment.observation_size, environment.goal_size))
+
+
+def test_float32_acts_as_the_policy_does(policy, pairs):
+    fast = policy.compile()
+    expected = policy(*pairs)
+    for observation, goal, action in zip(*pairs, expected, strict=True):
+        np.testing.assert_allclose(fast(observation, goal), action, atol=1e-5)
+        np.testing.assert_allclose(fast(observation[None], goal[None]), action[None], atol=1e-5)
+    assert np.ptp(expected, axis=0).min() > 1e-3
+
+
+def test_a_batch_is_compiled_for_its_size(policy, pairs):
+    observation, goal = pairs[0][:3], pairs[1][:3]
+    fast = policy.compile(batch=3)
+    action = fast(observation, goal)
+    assert action.dtype == np.float32
+    np.testing.assert_allclose(action, policy(observation, goal), atol=1e-5)
+    action *= 0.5  # the caller's own
+
+
+def test_fewer_bytes_cost_exactness_and_the_error_says_how_much(policy, pairs):
+    expected = policy(*pairs)
+    largest = {}
+    for precision in ("float32", "int8"):
+        fast = policy.compile(batch=2, precision=precision)
+        calls = [fast(pairs[0][i : i + 2], pairs[1][i : i + 2]) for i in (0, 2, 4, 5)]
+        difference = np.abs(np.concatenate([*calls[:3], calls[3][1:]]) - expected)
+        error = fast.error(*pairs)
+        np.testing.assert_allclose([error.largest, error.mean], [difference.max(), difference.mean()], atol=1e-5)
+        assert error.largest >= error.mean
+        largest[precision] = error.largest
+    assert largest["float32"] < 1e-5
+    assert 1e-4 < largest["int8"] < 0.1
+    assert policy.compile(precision="int8").weight_bytes < policy.compile().weight_bytes
+
+
+@pytest.mark.parametrize("outputs", [3, 6], ids=["mean", "mean_and_log_std"])
+def test_any_actor_whose_first_outputs_are_the_action_before_the_tanh(outputs):
+    actor = ResidualMLP(7, outputs, depth=4, width=8, key=jax.random.key(0))
+    fast = CompiledPolicy(actor, observation_size=5, goal_size=2, action_size=3)
+    x = np.random.default_rng(0).standard_normal(7).astype(np.float32)
+    expected = tanh_gaussian.mode(actor(jnp.asarray(x)))[:3]
+    np.testing.assert_allclose(fast(x[:5], x[5:]), expected, atol=1e-5)
+
+
+def test_the_actor_is_the_policys_network(policy, pairs):
+    agent, state = policy.setup.agent, policy.agent_state
+    assert isinstance(agent, CRL)
+    mean = agent.actor(state)(jnp.concatenate(pairs, axis=-1))[:, : agent.action_size]
+    np.testing.assert_allclose(np.tanh(mean), policy(*pairs), atol=1e-5)
+
+
+def test_what_cannot_be_is_refused(policy, pairs):
+    observation, goal = pairs
+    with pytest.raises(ConfigurationError, match=r"^batch=0 must be at least 1$"):
+        policy.compile(batch=0)
+    with pytest.raises(ConfigurationError, match="precision='int4' is unknown"):
+        policy.compile(precision="int4")
+    one, three = policy.compile(), policy.compile(batch=3)
+    size = observation.shape[1]
+    with pytest.raises(ConfigurationError, match=rf"observation has shape \({size - 1},\); its last axis"):
+        one(observation[0, 1:], goal[0])
+    with pytest.raises(ConfigurationError, match=r"desired_goal has shape \(\); its last axis must be"):
+        one(observation[0], 0.0)
+    with pytest.raises(ConfigurationError, match="must agree in their leading axes"):
+        three(observation[:3], goal[:2])
+    with pytest.raises(ConfigurationError, match=rf"observation has shape \(2, {size}\); .*must be \(3, {size}\)"):
+        three(observation[:2], goal[:2])
+    with pytest.raises(ConfigurationError, match=rf"observation has shape \({size},\)"):
+        three(observation[0], goal[0])
+    with pytest.raises(ConfigurationError, match="observations are none"):
+        one.error(observation[:0], goal[:0])
+
+
+def test_a_jax_that_is_kept_from_the_cpu_is_told_in_one_line(policy, monkeypatch):
+    def no_cpu(backend):
+        raise RuntimeError(f"Unknown backend {backend}")
+
+    monkeypatch.setattr(jax, "local_devices", no_cpu)
+    with pytest.raises(ConfigurationError, match=r"runs on the CPU.* JAX_PLATFORMS too, as in cuda,cpu$"):
+        policy.compile()
