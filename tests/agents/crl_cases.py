@@ -8,7 +8,7 @@ import numpy as np
 
 from kilolayer.agents import CRL, CRLConfig
 from kilolayer.data import Batch, Trajectory, empty_buffer, insert
-from kilolayer.nn import Architecture
+from kilolayer.nn import ResidualArchitecture
 
 OBSERVATION, GOAL, ACTION, BATCH = 4, 2, 3, 8
 
@@ -21,7 +21,7 @@ def agent_with(batch_size=BATCH, depth=2, width=8, **config):
         batch_size=batch_size,
         depth=depth,
         width=width,
-        architecture=Architecture(block_size=2),
+        architecture=ResidualArchitecture(block_size=2),
         config=CRLConfig(**config),
     )
 

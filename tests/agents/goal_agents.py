@@ -8,7 +8,7 @@ import numpy as np
 
 from kilolayer.agents import QRL, CLearning, CLearningConfig, QRLConfig
 from kilolayer.data import Trajectory, Transitions, empty_buffer, insert
-from kilolayer.nn import Architecture
+from kilolayer.nn import ResidualArchitecture
 
 OBSERVATION, GOAL, ACTION, BATCH = 4, 2, 3, 8
 
@@ -31,7 +31,7 @@ def _small(kind, config, batch_size, depth, width):
         batch_size=batch_size,
         depth=depth,
         width=width,
-        architecture=Architecture(block_size=2),
+        architecture=ResidualArchitecture(block_size=2),
         config=config,
     )
 
@@ -92,7 +92,7 @@ def small_buffer():
 def on_the_line(kind, world, config, batch_size=64, width=32):
     """Return an agent for a line of states."""
     n = world.num_states
-    architecture = Architecture(block_size=2)
+    architecture = ResidualArchitecture(block_size=2)
     return kind(n, n, 1, batch_size=batch_size, depth=2, width=width, architecture=architecture, config=config)
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from kilolayer.agents import CRL, SAC, TD3, CRLConfig, grow
 from kilolayer.data import Batch, Transitions
-from kilolayer.nn import Architecture, ResidualMLP
+from kilolayer.nn import ResidualArchitecture, ResidualMLP
 
-SCALED = Architecture(residual_scaling="inverse_sqrt", scaled_for_depth=16)
+SCALED = ResidualArchitecture(residual_scaling="inverse_sqrt", scaled_for_depth=16)
 SHALLOW = CRL(observation_size=4, goal_size=2, action_size=3, batch_size=32, depth=4, width=16)
 
 act = jax.jit(CRL.act, static_argnums=0, static_argnames="mode")
@@ -46,7 +46,10 @@ def random_state(agent):
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(Architecture(), id="plain", marks=pytest.mark.slow), pytest.param(SCALED, id="inverse_sqrt")],
+    params=[
+        pytest.param(ResidualArchitecture(), id="plain", marks=pytest.mark.slow),
+        pytest.param(SCALED, id="inverse_sqrt"),
+    ],
 )
 def grown(request):
     """A shallow agent and its state, and both after growth."""

@@ -13,7 +13,7 @@ from kilolayer.agents import Agent, NetworkSettings, Problem, grow, make_agent
 from kilolayer.agents.core.any_goal import random_goals
 from kilolayer.data import sample_transitions
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Architecture
+from kilolayer.nn import ResidualArchitecture
 from kilolayer.runs import TrainConfig
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -193,7 +193,7 @@ def test_every_network_is_described_by_block(agent):
 
 def test_the_catalog_builds_it_with_its_block(name):
     problem = Problem("a world", OBSERVATION, GOAL, ACTION, episode_length=20, unroll_length=10)
-    networks = NetworkSettings(batch_size=BATCH, depth=2, width=8, architecture=Architecture(block_size=2))
+    networks = NetworkSettings(batch_size=BATCH, depth=2, width=8, architecture=ResidualArchitecture(block_size=2))
     block = type(MAKERS[name]().config)(actor_learning_rate=0.123)
     agent = make_agent(name, problem, {name: block}, networks)
     assert isinstance(agent, Agent)

@@ -13,7 +13,7 @@ from kilolayer.agents import CRL, CRLConfig, CRLDiscrete, CRLDiscreteConfig
 from kilolayer.agents.crl_discrete import ACTOR_SETTINGS
 from kilolayer.data import Batch, Trajectory, empty_buffer, insert
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Architecture
+from kilolayer.nn import ResidualArchitecture
 from kilolayer.objectives import Energy
 from kilolayer.training import Setup
 from small_runs import small_config
@@ -32,7 +32,7 @@ def agent_with(*, batch_size=8, depth=2, temperature=1.0, kind=CRLDiscrete, **cr
         batch_size=batch_size,
         depth=depth,
         width=8,
-        architecture=Architecture(block_size=2),
+        architecture=ResidualArchitecture(block_size=2),
         config=CRLConfig(**crl),
         **others,
     )

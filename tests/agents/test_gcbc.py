@@ -16,7 +16,7 @@ from kilolayer.agents.core import gaussian_policy
 from kilolayer.agents.gcsl import reflect
 from kilolayer.data import empty_buffer, insert, sample_hindsight
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Architecture
+from kilolayer.nn import ResidualArchitecture
 from kilolayer.objectives import tanh_gaussian
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -34,7 +34,7 @@ def agent_with(kind, batch_size=8, depth=2, width=8, sizes=(OBSERVATION, GOAL, A
         batch_size=batch_size,
         depth=depth,
         width=width,
-        architecture=Architecture(block_size=2),
+        architecture=ResidualArchitecture(block_size=2),
         config=CONFIGS[kind](**config),
     )
 

@@ -14,7 +14,7 @@ from tiny_worlds import Line, same_state
 from kilolayer.agents import PPO, PPOConfig
 from kilolayer.data import empty_buffer, insert
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Architecture
+from kilolayer.nn import ResidualArchitecture
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -36,7 +36,7 @@ def agent_with(
         batch_size=batch_size,
         depth=depth,
         width=width,
-        architecture=Architecture(block_size=2),
+        architecture=ResidualArchitecture(block_size=2),
         config=PPOConfig(**config),
         success=success,
         unroll_length=unroll_length,

@@ -11,7 +11,7 @@ from tiny_worlds import Line, same_state
 
 from kilolayer.agents import SAC, TD3, SACConfig, TD3Config
 from kilolayer.data import ReplayBuffer, empty_buffer, insert
-from kilolayer.nn import Architecture
+from kilolayer.nn import ResidualArchitecture
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -83,7 +83,7 @@ def test_q_and_actions_become_the_optimal_ones(kind, relabeled, slip, tolerance)
         batch_size=128,
         depth=2,
         width=32,
-        architecture=Architecture(block_size=2),
+        architecture=ResidualArchitecture(block_size=2),
         config=AGENTS[kind],
         success=same_state,
         relabeled=relabeled,

@@ -8,7 +8,7 @@ import numpy as np
 
 from kilolayer.agents import SAC, TD3, SACConfig, TD3Config
 from kilolayer.data import ReplayBuffer, Trajectory, Transitions, empty_buffer, insert
-from kilolayer.nn import Architecture
+from kilolayer.nn import ResidualArchitecture
 
 OBSERVATION, GOAL, ACTION, BATCH = 4, 2, 3, 16
 MODES = ("deterministic", "stochastic", "best_of")
@@ -35,7 +35,7 @@ def agent_with(kind, batch_size=BATCH, depth=2, width=8, relabeled=0.5, **config
         batch_size=batch_size,
         depth=depth,
         width=width,
-        architecture=Architecture(block_size=2),
+        architecture=ResidualArchitecture(block_size=2),
         config=CONFIGS[kind](**config),
         success=close,
         relabeled=relabeled,

@@ -16,7 +16,7 @@ from kilolayer.bench.step import matrix_operations
 from kilolayer.cli.main import main
 from kilolayer.data import Batch
 from kilolayer.errors import ConfigurationError, KilolayerError
-from kilolayer.nn import Architecture
+from kilolayer.nn import ResidualArchitecture
 
 AGENT = CRL(5, 2, 3, batch_size=8, depth=8, width=16)
 
@@ -29,7 +29,7 @@ def a_batch(agent=AGENT):
 
 @pytest.mark.parametrize("checkpoint", ["none", "layer", "block"])
 def test_the_naive_step_is_the_agents_step(quick_compilation, checkpoint):
-    agent = dataclasses.replace(AGENT, architecture=Architecture(checkpoint=checkpoint))
+    agent = dataclasses.replace(AGENT, architecture=ResidualArchitecture(checkpoint=checkpoint))
     state, key = agent.init(jax.random.key(0)), jax.random.key(2)
     plain = naive.from_crl(agent, state)
     ours, metrics = jax.jit(agent.learn)(state, a_batch(), key)
@@ -51,7 +51,7 @@ def test_the_naive_step_is_the_agents_step(quick_compilation, checkpoint):
 def test_the_naive_step_refuses_what_it_does_not_know():
     for agent in (
         dataclasses.replace(AGENT, config=CRLConfig(energy="dot")),
-        dataclasses.replace(AGENT, architecture=Architecture(activation="relu")),
+        dataclasses.replace(AGENT, architecture=ResidualArchitecture(activation="relu")),
     ):
         with pytest.raises(ConfigurationError, match="default architecture and settings alone"):
             naive.from_crl(agent, AGENT.init(jax.random.key(0)))
@@ -67,7 +67,9 @@ def test_the_naive_step_refuses_what_it_does_not_know():
     ids=lambda options: next(iter(options), "plain"),
 )
 def test_the_floor_counts_the_products_that_the_step_takes(options):
-    agent = dataclasses.replace(AGENT, architecture=Architecture(checkpoint="layer"), config=CRLConfig(**options))
+    agent = dataclasses.replace(
+        AGENT, architecture=ResidualArchitecture(checkpoint="layer"), config=CRLConfig(**options)
+    )
     state = jax.eval_shape(agent.init, jax.random.key(0))
     taken = matrix_products(jax.make_jaxpr(agent.learn)(state, a_batch(agent), jax.random.key(0)).jaxpr)
     assert 0.97 * taken <= matrix_operations(agent) <= taken

@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ActingMLP, Architecture, Dense, QuantizedDense, ResidualMLP
+from kilolayer.nn import ActingMLP, Dense, QuantizedDense, ResidualArchitecture, ResidualMLP
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 ARCHITECTURES = [
-    Architecture(),
-    Architecture(activation="relu", block_size=2),
-    Architecture(activation="gelu", block_size=1),
-    Architecture(normalization="rms"),
-    Architecture(normalization="none"),
-    Architecture(residual=False),
-    Architecture(residual_scaling="inverse_sqrt"),
-    Architecture(checkpoint="block"),
-    Architecture(checkpoint="2", block_size=2),
+    ResidualArchitecture(),
+    ResidualArchitecture(activation="relu", block_size=2),
+    ResidualArchitecture(activation="gelu", block_size=1),
+    ResidualArchitecture(normalization="rms"),
+    ResidualArchitecture(normalization="none"),
+    ResidualArchitecture(residual=False),
+    ResidualArchitecture(residual_scaling="inverse_sqrt"),
+    ResidualArchitecture(checkpoint="block"),
+    ResidualArchitecture(checkpoint="2", block_size=2),
 ]
 
 

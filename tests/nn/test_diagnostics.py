@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kilolayer.nn import Architecture, ResidualMLP, block_statistics, effective_rank, gradient_norms, spread
+from kilolayer.nn import ResidualArchitecture, ResidualMLP, block_statistics, effective_rank, gradient_norms, spread
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def network(depth=8, **options):
-    architecture = Architecture(block_size=2, **options)
+    architecture = ResidualArchitecture(block_size=2, **options)
     return ResidualMLP(3, 2, depth=depth, width=16, architecture=architecture, key=jax.random.key(0))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Architecture, ResidualMLP, check_growable, graft, grow
+from kilolayer.nn import ResidualArchitecture, ResidualMLP, grow
 from kilolayer.nn.layers import ACTIVATIONS
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -17,7 +17,7 @@ SCALED = {"residual_scaling": "inverse_sqrt", "scaled_for_depth": 16}
 
 def network(depth=4, **options):
     """Return a network whose every parameter, scales and offsets too, is random."""
-    architecture = Architecture(**({"block_size": 2} | options))
+    architecture = ResidualArchitecture(**({"block_size": 2} | options))
     fresh = ResidualMLP(5, 3, depth=depth, width=8, architecture=architecture, key=jax.random.key(0))
     rng = np.random.default_rng(1)
     return jax.tree.map(lambda p: jnp.asarray(p + 0.3 * rng.standard_normal(p.shape), jnp.float32), fresh)
@@ -117,7 +117,7 @@ def test_a_network_without_blocks_grows_its_first():
 def test_moments_of_new_blocks_are_those_of_a_new_network():
     mlp = network()
     deep = grow(mlp, 12, key=jax.random.key(3))
-    moments = graft(mlp, jax.tree.map(jnp.zeros_like, deep))
+    moments = jax.tree.map(jnp.zeros_like, deep).graft(mlp)
     assert eqx.tree_equal(jax.tree.map(lambda p: p[:2], moments.blocks), mlp.blocks)
     assert not any(np.any(leaf[2:]) for leaf in jax.tree.leaves(moments.blocks))
 
@@ -126,10 +126,10 @@ def test_moments_of_new_blocks_are_those_of_a_new_network():
 def test_activations_can_grow_if_and_only_if_zero_stays_zero_with_a_slope(activation):
     function = ACTIVATIONS[activation]
     if float(function(jnp.zeros(()))) == 0.0 and float(jax.grad(function)(0.0)) != 0.0:
-        check_growable(Architecture(activation=activation))
+        ResidualArchitecture(activation=activation).check_growable()
     else:
         with pytest.raises(ConfigurationError, match=f"activation={activation!r} cannot grow.*swish, gelu"):
-            check_growable(Architecture(activation=activation))
+            ResidualArchitecture(activation=activation).check_growable()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Architecture, ResidualMLP
+from kilolayer.nn import ResidualArchitecture, ResidualMLP
 from kilolayer.nn.remat import choose_checkpoint, device_memory
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -23,7 +23,7 @@ ACTIVATIONS = {
 
 
 def shapes(in_size=5, out_size=3, depth=8, width=8, **options):
-    architecture = Architecture(**options)
+    architecture = ResidualArchitecture(**options)
     return jax.eval_shape(
         lambda key: ResidualMLP(in_size, out_size, depth=depth, width=width, architecture=architecture, key=key),
         jax.random.key(0),
@@ -252,11 +252,11 @@ def test_memory_is_what_the_host_or_its_container_has():
 
 
 def test_auto_is_resolved_for_the_sizes_at_hand(monkeypatch):
-    monkeypatch.setattr("kilolayer.nn.architecture.device_memory", lambda: 5 * (48 * 64 * 16 * 19 + 320_000))
+    monkeypatch.setattr("kilolayer.nn.residual_mlp.device_memory", lambda: 5 * (48 * 64 * 16 * 19 + 320_000))
     sizes = {"batch_size": 64, "depth": 64, "width": 16}
-    assert Architecture().resolve(**sizes).checkpoint == "2"
-    assert Architecture().resolve(**sizes | {"batch_size": 2}).checkpoint == "layer"
-    assert Architecture(checkpoint="none").resolve(**sizes) == Architecture(checkpoint="none")
+    assert ResidualArchitecture().resolve(**sizes).checkpoint == "2"
+    assert ResidualArchitecture().resolve(**sizes | {"batch_size": 2}).checkpoint == "layer"
+    assert ResidualArchitecture(checkpoint="none").resolve(**sizes) == ResidualArchitecture(checkpoint="none")
 
 
 # ---- Precision and unrolling -----------------------------------------------------------------------------------
@@ -415,7 +415,7 @@ def test_impossible_settings_are_refused_by_name(no_type_checks, options, messag
 @settings(deadline=None, derandomize=True, max_examples=50)
 @given(depth=st.integers(-5, 200), block_size=st.integers(1, 9))
 def test_a_depth_is_accepted_if_and_only_if_blocks_fill_it(depth, block_size):
-    architecture = Architecture(block_size=block_size)
+    architecture = ResidualArchitecture(block_size=block_size)
     if depth >= 0 and depth % block_size == 0:
         assert architecture.num_blocks(depth) * block_size == depth
     else:

@@ -24,7 +24,7 @@ from kilolayer.agents.core.gaussian_policy import policy
 from kilolayer.agents.core.interface import Metrics
 from kilolayer.agents.core.twin_critic import follow
 from kilolayer.data import ReplayBuffer, Transitions
-from kilolayer.nn import ResidualMLP
+from kilolayer.nn import Torso
 from kilolayer.objectives import tanh_gaussian
 from kilolayer.objectives.sparse_reward import mean_where
 
@@ -84,9 +84,9 @@ class CLearningConfig:
 class CLearningState(eqx.Module):
     """Everything that a C-learning agent has learnt; its critic is the classifier."""
 
-    actor: ResidualMLP
-    critic: ResidualMLP
-    target_critic: ResidualMLP
+    actor: Torso
+    critic: Torso
+    target_critic: Torso
     log_alpha: Scalar
     actor_optimizer: optax.OptState
     critic_optimizer: optax.OptState
@@ -117,7 +117,7 @@ class CLearning(AnyGoalAgent):
             critic_optimizer=optax.adam(self.config.critic_learning_rate).init(critic),
         )
 
-    def networks(self, state: CLearningState) -> dict[str, ResidualMLP]:
+    def networks(self, state: CLearningState) -> dict[str, Torso]:
         """Return the actor and the classifier."""
         return {"actor": state.actor, "classifier": state.critic}
 
@@ -125,7 +125,7 @@ class CLearning(AnyGoalAgent):
 
     def score(
         self,
-        critic: ResidualMLP,
+        critic: Torso,
         observation: Float[Array, "*batch observation"],
         action: Float[Array, "*batch action"],
         desired_goal: Float[Array, "*batch goal"],
@@ -161,9 +161,7 @@ class CLearning(AnyGoalAgent):
         odds = jnp.exp(self.score(state.target_critic, batch.next_observation, action, goal))
         return jnp.where(batch.terminated, 0.0, jnp.minimum(odds, self.config.max_weight))
 
-    def critic_loss(
-        self, critic: ResidualMLP, batch: Transitions, weights: Float[Array, " batch"]
-    ) -> tuple[Scalar, Metrics]:
+    def critic_loss(self, critic: Torso, batch: Transitions, weights: Float[Array, " batch"]) -> tuple[Scalar, Metrics]:
         """Return minus the off-policy objective of the paper.
 
         (1 - discount) log C(s, a, s') + discount * w log C(s, a, g) + log(1 - C(s, a, g)), where s' stands for what the

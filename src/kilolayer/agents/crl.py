@@ -26,7 +26,7 @@ from kilolayer.agents.core.contrastive_critic import ContrastiveAgent, Critic, E
 from kilolayer.agents.core.gaussian_policy import alpha_loss, choose, policy
 from kilolayer.agents.core.interface import ActionMode, Metrics
 from kilolayer.data import Batch, ReplayBuffer
-from kilolayer.nn import ResidualMLP
+from kilolayer.nn import Torso
 from kilolayer.objectives import Energy, EnergyName, LossName, loss_function, tanh_gaussian
 
 ActorGoals = Literal["hindsight", "resampled"]
@@ -100,7 +100,7 @@ class CRLConfig:
 class CRLState(eqx.Module):
     """Everything that a CRL agent has learnt."""
 
-    actor: ResidualMLP
+    actor: Torso
     critic: Critic
     log_alpha: Scalar
     actor_optimizer: optax.OptState
@@ -144,13 +144,13 @@ class CRL(ContrastiveAgent):
             alpha_optimizer=optax.adam(config.alpha_learning_rate).init(log_alpha),
         )
 
-    def networks(self, state: CRLState) -> dict[str, ResidualMLP]:
+    def networks(self, state: CRLState) -> dict[str, Torso]:
         """Return actor, phi and psi."""
         return {"actor": state.actor, "phi": state.critic.phi, "psi": state.critic.psi}
 
     # ---- Acting --------------------------------------------------------------------------------------------------
 
-    def actor(self, state: CRLState) -> ResidualMLP:
+    def actor(self, state: CRLState) -> Torso:
         """Return the policy's network; it puts out the means first, then the raw log standard deviations.
 
         With action chunks, the means of the first action, which is the one that is executed, are the very first.
@@ -206,7 +206,7 @@ class CRL(ContrastiveAgent):
         return batch.desired_goal[order], psi[order]
 
     def actor_loss(
-        self, actor: ResidualMLP, critic: Critic, psi: Embeddings, alpha: Scalar, batch: Batch, key: PRNGKeyArray
+        self, actor: Torso, critic: Critic, psi: Embeddings, alpha: Scalar, batch: Batch, key: PRNGKeyArray
     ) -> tuple[Scalar, Metrics]:
         """Reach the goal, and stay random: mean of alpha log pi(a | s, g) - f(s, a, g) (method 1.3)."""
         desired_goal, psi = self.goals_to_reach(batch, psi, key)

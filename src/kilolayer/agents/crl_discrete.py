@@ -18,7 +18,7 @@ from kilolayer.agents.core.interface import ActionMode, Metrics, check_action_mo
 from kilolayer.agents.crl import CRLConfig
 from kilolayer.data import Batch, ReplayBuffer
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ResidualMLP
+from kilolayer.nn import Torso
 
 ACTOR_SETTINGS = (
     "actor_depth",
@@ -86,7 +86,7 @@ class CRLDiscrete(ContrastiveAgent):
         critic = self.new_critic(*jax.random.split(key))
         return CRLDiscreteState(critic, optax.adam(self.config.critic_learning_rate).init(critic))
 
-    def networks(self, state: CRLDiscreteState) -> dict[str, ResidualMLP]:
+    def networks(self, state: CRLDiscreteState) -> dict[str, Torso]:
         """Return phi and psi."""
         return {"phi": state.critic.phi, "psi": state.critic.psi}
 

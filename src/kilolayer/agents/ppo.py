@@ -21,7 +21,7 @@ from kilolayer.agents.core.gaussian_policy import choose, policy
 from kilolayer.agents.core.interface import ActionMode, Metrics
 from kilolayer.data import ReplayBuffer
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ResidualMLP
+from kilolayer.nn import Torso
 from kilolayer.objectives import tanh_gaussian
 from kilolayer.objectives.sparse_reward import Success, mean_where, sparse_reward
 
@@ -81,8 +81,8 @@ class PPOConfig:
 class PPOState(eqx.Module):
     """Everything that a PPO agent has learnt, and what its minibatches are drawn by."""
 
-    actor: ResidualMLP
-    critic: ResidualMLP
+    actor: Torso
+    critic: Torso
     actor_optimizer: optax.OptState
     critic_optimizer: optax.OptState
     order_seed: UInt32[Array, ""]
@@ -154,13 +154,13 @@ class PPO(DeepAgent):
             gradient_steps=jnp.zeros((), jnp.int32),
         )
 
-    def networks(self, state: PPOState) -> dict[str, ResidualMLP]:
+    def networks(self, state: PPOState) -> dict[str, Torso]:
         """Return actor and critic."""
         return {"actor": state.actor, "critic": state.critic}
 
     # ---- Acting --------------------------------------------------------------------------------------------------
 
-    def actor(self, state: PPOState) -> ResidualMLP:
+    def actor(self, state: PPOState) -> Torso:
         """Return the policy's network; it puts out the means first, then the raw log standard deviations."""
         return state.actor
 
@@ -242,7 +242,7 @@ class PPO(DeepAgent):
 
     # ---- Learning ------------------------------------------------------------------------------------------------
 
-    def actor_loss(self, actor: ResidualMLP, batch: Experience, key: PRNGKeyArray) -> tuple[Scalar, Metrics]:
+    def actor_loss(self, actor: Torso, batch: Experience, key: PRNGKeyArray) -> tuple[Scalar, Metrics]:
         """Return minus the clipped surrogate objective, less the entropy that a draw from the policy shows."""
         config = self.config
         mean, log_std = policy(actor, batch.observation, batch.desired_goal)
@@ -260,7 +260,7 @@ class PPO(DeepAgent):
             "clipped": mean_where(batch.known, (ratio != clipped).astype(ratio.dtype)),
         }
 
-    def critic_loss(self, critic: ResidualMLP, batch: Experience) -> tuple[Scalar, Metrics]:
+    def critic_loss(self, critic: Torso, batch: Experience) -> tuple[Scalar, Metrics]:
         """Return half the mean squared error of the value."""
         value = critic_value(critic, batch.observation, batch.desired_goal)
         loss = 0.5 * mean_where(batch.known, jnp.square(value - batch.value_target))
@@ -310,7 +310,7 @@ class PPO(DeepAgent):
 
 
 def critic_value(
-    critic: ResidualMLP, observation: Float[Array, "*batch observation"], desired_goal: Float[Array, "*batch goal"]
+    critic: Torso, observation: Float[Array, "*batch observation"], desired_goal: Float[Array, "*batch goal"]
 ) -> Float[Array, "*batch"]:
     """Return V(s, g)."""
     return critic(jnp.concatenate([observation, desired_goal], axis=-1))[..., 0]

@@ -24,7 +24,7 @@ from kilolayer.agents.core.base import Probe, adam
 from kilolayer.agents.core.checks import check_counts, check_finite, check_not_negative, check_positive, check_share
 from kilolayer.agents.core.interface import Metrics
 from kilolayer.data import ReplayBuffer, Transitions
-from kilolayer.nn import ResidualMLP
+from kilolayer.nn import Torso
 from kilolayer.objectives import check_components, interval_quasimetric
 from kilolayer.objectives.sparse_reward import mean_where
 
@@ -103,9 +103,9 @@ class QRLConfig:
 class QuasimetricCritic(eqx.Module):
     """Embeddings of states and of goals, and a model of what an action does to the embedding of a state."""
 
-    state_encoder: ResidualMLP
-    goal_encoder: ResidualMLP
-    dynamics: ResidualMLP
+    state_encoder: Torso
+    goal_encoder: Torso
+    dynamics: Torso
     component_size: int = eqx.field(static=True)
 
     def predict(
@@ -125,7 +125,7 @@ class QuasimetricCritic(eqx.Module):
 class QRLState(eqx.Module):
     """Everything that a QRL agent has learnt."""
 
-    actor: ResidualMLP
+    actor: Torso
     critic: QuasimetricCritic
     log_multipliers: Float[Array, " constraints"]
     """Logarithms of the weights of the constraints: on transitions, then on goals."""
@@ -165,7 +165,7 @@ class QRL(AnyGoalAgent):
             multiplier_optimizer=optax.adam(config.multiplier_learning_rate).init(log_multipliers),
         )
 
-    def networks(self, state: QRLState) -> dict[str, ResidualMLP]:
+    def networks(self, state: QRLState) -> dict[str, Torso]:
         """Return actor, both encoders and the transition model."""
         critic = state.critic
         return {

@@ -17,7 +17,7 @@ from kilolayer.agents.core.gaussian_policy import alpha_loss, choose, policy, sc
 from kilolayer.agents.core.interface import ActionMode, Metrics
 from kilolayer.agents.core.twin_critic import TwinCritic, TwinCriticAgent, TwinCriticConfig, follow
 from kilolayer.data import ReplayBuffer, Transitions
-from kilolayer.nn import ResidualMLP
+from kilolayer.nn import Torso
 from kilolayer.objectives import tanh_gaussian
 
 Scalar = Float[Array, ""]
@@ -48,7 +48,7 @@ class SACConfig(TwinCriticConfig):
 class SACState(eqx.Module):
     """Everything that a SAC agent has learnt."""
 
-    actor: ResidualMLP
+    actor: Torso
     critic: TwinCritic
     target_critic: TwinCritic
     log_alpha: Scalar
@@ -116,7 +116,7 @@ class SAC(TwinCriticAgent):
         return self.backup(batch, q - jnp.exp(state.log_alpha) * log_density)
 
     def actor_loss(
-        self, actor: ResidualMLP, critic: TwinCritic, alpha: Scalar, batch: Transitions, key: PRNGKeyArray
+        self, actor: Torso, critic: TwinCritic, alpha: Scalar, batch: Transitions, key: PRNGKeyArray
     ) -> tuple[Scalar, Metrics]:
         """Return the mean of alpha log pi(a | s, g) - min Q(s, a, g), a drawn from the policy."""
         mean, log_std = policy(actor, batch.observation, batch.desired_goal)

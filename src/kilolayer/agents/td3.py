@@ -16,7 +16,7 @@ from kilolayer.agents.core.gaussian_policy import best_of, scored_by
 from kilolayer.agents.core.interface import ActionMode, Metrics, check_action_mode
 from kilolayer.agents.core.twin_critic import TwinCritic, TwinCriticAgent, TwinCriticConfig, critic_input, follow
 from kilolayer.data import ReplayBuffer, Transitions
-from kilolayer.nn import ResidualMLP
+from kilolayer.nn import Torso
 
 Scalar = Float[Array, ""]
 
@@ -49,9 +49,9 @@ class TD3Config(TwinCriticConfig):
 class TD3State(eqx.Module):
     """Everything that a TD3 agent has learnt."""
 
-    actor: ResidualMLP
+    actor: Torso
     critic: TwinCritic
-    target_actor: ResidualMLP
+    target_actor: Torso
     target_critic: TwinCritic
     actor_optimizer: optax.OptState
     critic_optimizer: optax.OptState
@@ -124,7 +124,7 @@ class TD3(TwinCriticAgent):
         action = jnp.clip(action + jnp.clip(noise, -clip, clip), -1.0, 1.0)
         return self.backup(batch, state.target_critic.least(batch.next_observation, action, batch.next_desired_goal))
 
-    def actor_loss(self, actor: ResidualMLP, critic: TwinCritic, batch: Transitions) -> Scalar:
+    def actor_loss(self, actor: Torso, critic: TwinCritic, batch: Transitions) -> Scalar:
         """Return the mean of -Q(s, pi(s, g), g) by the first critic."""
         action = self.deterministic_action(actor, batch.observation, batch.desired_goal)
         return -jnp.mean(critic.first(critic_input(batch.observation, action, batch.desired_goal)))

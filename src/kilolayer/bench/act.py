@@ -11,7 +11,7 @@ import numpy as np
 
 from kilolayer.bench.process import cores, run_apart
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ActingPrecision, Architecture, ResidualMLP, check_acting_precision
+from kilolayer.nn import ActingPrecision, ResidualArchitecture, ResidualMLP, check_acting_precision
 from kilolayer.policies import CompiledPolicy
 
 DEPTHS = (64, 1024)
@@ -77,7 +77,7 @@ def bench_act(
         KilolayerError: if the process ended early, for want of memory perhaps.
     """
     for depth in depths:
-        Architecture().num_blocks(depth)
+        ResidualArchitecture().num_blocks(depth)
     for precision in precisions:
         check_acting_precision(precision)
     for name, value in (("width", width), ("batch", batch), ("calls", calls)):

@@ -15,7 +15,7 @@ from jaxtyping import Array, PRNGKeyArray
 from kilolayer.agents import CRL, CRLConfig, CRLState
 from kilolayer.data import Batch
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Architecture, ResidualMLP
+from kilolayer.nn import ResidualArchitecture, ResidualMLP, Torso
 
 Network = dict[str, Any]
 
@@ -35,8 +35,11 @@ def from_crl(agent: CRL, state: CRLState) -> NaiveState:
     Raises:
         ConfigurationError: if the agent is not of the default architecture and settings.
     """
-    plain = Architecture(checkpoint=agent.architecture.checkpoint)
-    if agent.architecture != plain or agent.config != CRLConfig():
+    architecture = agent.architecture
+    plain = isinstance(architecture, ResidualArchitecture) and architecture == ResidualArchitecture(
+        checkpoint=architecture.checkpoint
+    )
+    if not plain or agent.config != CRLConfig():
         raise ConfigurationError("the naive step knows the default architecture and settings alone")
     actor, critic = _layers(state.actor), {"phi": _layers(state.critic.phi), "psi": _layers(state.critic.psi)}
     parameters = {"actor": actor, "critic": critic, "alpha": state.log_alpha}
@@ -44,7 +47,9 @@ def from_crl(agent: CRL, state: CRLState) -> NaiveState:
     return NaiveState(actor, critic, state.log_alpha, optimizers)
 
 
-def _layers(network: ResidualMLP) -> Network:
+def _layers(network: Torso) -> Network:
+    assert isinstance(network, ResidualMLP)
+
     def layer(hidden: Any) -> dict[str, Array]:
         norm = hidden.norm
         return {"w": hidden.dense.weight, "b": hidden.dense.bias, "scale": norm.scale, "offset": norm.offset}

@@ -15,7 +15,7 @@ from kilolayer.bench.floor import matrix_rate
 from kilolayer.bench.process import device_name, peak_bytes, run_apart
 from kilolayer.data import Batch
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Architecture
+from kilolayer.nn import ResidualArchitecture
 
 DEPTHS = (4, 64, 1024)
 FORMS = ("kilolayer", "naive")
@@ -55,7 +55,7 @@ def bench_step(
     *,
     width: int = 256,
     batch_size: int = 512,
-    architecture: Architecture = Architecture(),
+    architecture: ResidualArchitecture = ResidualArchitecture(),
     naive_depths: Sequence[int] = (),
     steps: int = 5,
     rounds: int = 5,
@@ -82,7 +82,7 @@ def bench_step(
     cases = [("kilolayer", depth) for depth in depths] + [("naive", depth) for depth in naive_depths]
     for form, depth in cases:  # refused before anything is measured
         agent = _agent(depth, width, batch_size, architecture)
-        if form == "naive" and depth < agent.architecture.block_size:
+        if form == "naive" and not agent.architecture.num_blocks(depth):
             raise ConfigurationError(f"depth={depth}: the naive step needs at least one block")
     for form, depth in cases:
         tell(f"{form} at depth {depth}, batch {batch_size}")
@@ -98,7 +98,7 @@ def bench_step(
         yield StepCost(**run_apart(f"{__name__}:measure", arguments))
 
 
-def _agent(depth: int, width: int, batch_size: int, architecture: Architecture) -> CRL:
+def _agent(depth: int, width: int, batch_size: int, architecture: ResidualArchitecture) -> CRL:
     sizes = (OBSERVATION_SIZE, GOAL_SIZE, ACTION_SIZE)
     return CRL(*sizes, batch_size=batch_size, depth=depth, width=width, architecture=architecture)
 
@@ -107,7 +107,7 @@ def measure(
     form: str, depth: int, width: int, batch_size: int, architecture: dict[str, Any], steps: int, rounds: int
 ) -> dict[str, Any]:
     """Measure one case in this process; returns the fields of `StepCost`."""
-    agent = _agent(depth, width, batch_size, Architecture(**architecture))
+    agent = _agent(depth, width, batch_size, ResidualArchitecture(**architecture))
     keys = jax.random.split(jax.random.key(1), 3)
     sizes = (OBSERVATION_SIZE, ACTION_SIZE, GOAL_SIZE)
     batch = Batch(*(jax.random.normal(key, (batch_size, size)) for key, size in zip(keys, sizes, strict=True)))
@@ -141,8 +141,8 @@ def measure(
         "depth": depth,
         "width": width,
         "batch_size": batch_size,
-        "checkpoint": agent.architecture_in_force.checkpoint if form == "kilolayer" else "none",
-        "precision": agent.architecture.precision if form == "kilolayer" else "tf32",
+        "checkpoint": getattr(agent.architecture_in_force, "checkpoint", "none") if form == "kilolayer" else "none",
+        "precision": getattr(agent.architecture, "precision", "tf32") if form == "kilolayer" else "tf32",
         "trace_seconds": traced - began,
         "compile_seconds": done - traced,
         "step_seconds": min(seconds, default=None),

@@ -13,7 +13,7 @@ from kilolayer.bench import bench_act, bench_env, bench_replay, bench_step
 from kilolayer.bench.env import TASKS
 from kilolayer.cli.options import parse
 from kilolayer.errors import ConfigurationError, nearest_names
-from kilolayer.nn import Architecture
+from kilolayer.nn import ResidualArchitecture
 
 Tell = Callable[[str], object]
 Columns = dict[str, Callable[[Any], str]]
@@ -91,7 +91,7 @@ class CompileBench(BenchOptions):
     """naive: measure a straightforward, unrolled implementation of the same step too."""
     naive_depths: str | None = None
     """Depths of the naive form; None takes those of --depths up to 64: beyond, it needs minutes and gigabytes."""
-    architecture: Architecture = Architecture()
+    architecture: ResidualArchitecture = ResidualArchitecture()
 
     def rows(self, tell: Tell, **settings: Any) -> Iterable[Any]:
         """Measure."""

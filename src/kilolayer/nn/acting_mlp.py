@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8
 
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn.architecture import Architecture
 from kilolayer.nn.layers import ACTIVATIONS, Dense, HiddenLayer, LayerNorm, RMSNorm
-from kilolayer.nn.residual_mlp import ResidualMLP
+from kilolayer.nn.residual_mlp import ResidualArchitecture, ResidualMLP
 
 ActingPrecision = Literal["float32", "int8"]
 """Numbers that hold the weights of an acting network."""
@@ -64,14 +63,15 @@ class ActingMLP(eqx.Module):
     """A residual MLP with weights in another precision: made from a trained one, to act, never to learn.
 
     Inside the blocks the weights are what `ActingPrecision` says; the input layer and the head, a thousandth of a deep
-    network, and all normalisations stay float32. `Architecture.checkpoint` is about learning and changes nothing here.
+    network, and all normalisations stay float32. `checkpoint` is about learning and changes
+    nothing here.
     """
 
     input_layer: HiddenLayer
     layers: tuple[Dense | QuantizedDense, LayerNorm | RMSNorm | None] | None
     """Dense layers and normalisations of all blocks, stacked on two leading axes: blocks, layers of a block."""
     head: Dense
-    architecture: Architecture = eqx.field(static=True)
+    architecture: ResidualArchitecture = eqx.field(static=True)
 
     @classmethod
     def of(cls, network: ResidualMLP, precision: ActingPrecision = "float32") -> "ActingMLP":

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kilolayer.nn.layers import HiddenLayer
-from kilolayer.nn.residual_mlp import ResidualMLP
+from kilolayer.nn.torso import Torso
 
 DEAD_BELOW = 0.025
 """A unit is dead if its mean size is below this share of its layer's (the dormant neurons of Sokar et al., 2023)."""
@@ -13,7 +12,7 @@ DEAD_BELOW = 0.025
 ByBlock = Float[Array, " blocks"]
 
 
-def block_statistics(mlp: ResidualMLP, x: Float[Array, "batch in"]) -> dict[str, ByBlock]:
+def block_statistics(torso: Torso, x: Float[Array, "batch in"]) -> dict[str, ByBlock]:
     """Describe every block of a network on a batch.
 
     Returns:
@@ -21,28 +20,26 @@ def block_statistics(mlp: ResidualMLP, x: Float[Array, "batch in"]) -> dict[str,
         `dead_units` (share of its units that hardly react to any input).
     """
 
-    def block_of(x: Array, block: HiddenLayer) -> tuple[Array, dict[str, Array]]:
-        activations = mlp.branch_activations(x, block)
-        added = mlp.branch_factor * activations[-1]
-        size = jnp.mean(jnp.abs(activations), axis=1)
+    def describe(stream: Array, added: Array, units: Array) -> dict[str, Array]:
+        size = jnp.mean(jnp.abs(units), axis=1)
         dead = size <= DEAD_BELOW * jnp.mean(size, axis=-1, keepdims=True)
-        statistics = {
-            "stream_norm": _mean_length(x),
+        return {
+            "stream_norm": _mean_length(stream),
             "residual_norm": _mean_length(added),
             "dead_units": jnp.mean(dead.astype(x.dtype)),
         }
-        return x + added if mlp.architecture.residual else added, statistics
 
-    if mlp.blocks is None:
+    if not torso.num_blocks:
         return dict.fromkeys(("stream_norm", "residual_norm", "dead_units"), jnp.zeros(0))
-    return jax.lax.scan(block_of, mlp.input_layer(x), mlp.blocks)[1]
+    return torso.observe_blocks(x, describe)
 
 
-def gradient_norms(gradient: ResidualMLP) -> ByBlock:
+def gradient_norms(gradient: Torso) -> ByBlock:
     """Return by block the length of a gradient with respect to all parameters of the block."""
-    if gradient.blocks is None:
+    if not gradient.num_blocks:
         return jnp.zeros(0)
-    squares = [jnp.sum(jnp.square(leaf), axis=range(1, leaf.ndim)) for leaf in jax.tree.leaves(gradient.blocks)]
+    leaves = jax.tree.leaves(gradient.block_parameters())
+    squares = [jnp.sum(jnp.square(leaf), axis=range(1, leaf.ndim)) for leaf in leaves]
     return jnp.sqrt(jnp.sum(jnp.stack(squares), axis=0))
 
 

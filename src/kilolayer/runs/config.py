@@ -26,7 +26,7 @@ from kilolayer.agents import (
 from kilolayer.envs import EnvironmentSpec, Variant, registry
 from kilolayer.envs.engines import EngineName
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Architecture, check_growable
+from kilolayer.nn import ResidualArchitecture
 from kilolayer.runs.growth_schedule import GrowthSchedule
 
 
@@ -91,7 +91,7 @@ class TrainConfig:
     """Send metrics to Weights & Biases too."""
     wandb_project: str = "kilolayer"
     """Project at Weights & Biases."""
-    architecture: Architecture = Architecture()
+    architecture: ResidualArchitecture = ResidualArchitecture()
     crl: CRLConfig = CRLConfig()
     crl_discrete: CRLDiscreteConfig = CRLDiscreteConfig()
     sac: SACConfig = SACConfig()
@@ -156,7 +156,7 @@ class TrainConfig:
                     )
 
     def _check_growth(self, schedule: GrowthSchedule) -> None:
-        check_growable(self.architecture)
+        self.architecture.check_growable()
         for stage in schedule.stages:
             try:
                 self.architecture.num_blocks(stage.depth)

@@ -15,7 +15,7 @@ from kilolayer.agents.core.gaussian_policy import alpha_loss, choose, policy, sc
 from kilolayer.agents.core.interface import ActionMode, AgentState, Metrics
 from kilolayer.data import ReplayBuffer, Transitions, sample_transitions
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ResidualMLP
+from kilolayer.nn import Torso
 from kilolayer.objectives import tanh_gaussian
 
 Scalar = Float[Array, ""]
@@ -24,7 +24,7 @@ Scalar = Float[Array, ""]
 class Actor(NamedTuple):
     """The policy, its entropy coefficient, and their optimisers; field names are those of the agents' states."""
 
-    actor: ResidualMLP
+    actor: Torso
     log_alpha: Scalar
     actor_optimizer: optax.OptState
     alpha_optimizer: optax.OptState
@@ -88,7 +88,7 @@ class AnyGoalAgent(DeepAgent):
             alpha_optimizer=optax.adam(config.alpha_learning_rate).init(log_alpha),
         )
 
-    def actor(self, state: AgentState) -> ResidualMLP:
+    def actor(self, state: AgentState) -> Torso:
         """Return the policy's network; it puts out the means first, then the raw log standard deviations."""
         return state.actor
 
@@ -110,7 +110,7 @@ class AnyGoalAgent(DeepAgent):
         return choose(mean, log_std, key, mode, candidates=self.config.candidates, score=score)
 
     def actor_loss(
-        self, actor: ResidualMLP, critic: Any, alpha: Scalar, batch: Transitions, key: PRNGKeyArray
+        self, actor: Torso, critic: Any, alpha: Scalar, batch: Transitions, key: PRNGKeyArray
     ) -> tuple[Scalar, Metrics]:
         """Return the mean of alpha log pi(a | s, g) - score(s, a, g), a drawn from the policy."""
         goal = self.actor_goals(batch)

@@ -10,7 +10,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from kilolayer.agents.core.interface import ActionMode, AgentState, Diagnostics, count_parameters
 from kilolayer.data import ReplayBuffer
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Architecture, ResidualMLP, block_statistics, effective_rank, gradient_norms, spread
+from kilolayer.nn import (
+    Architecture,
+    ResidualArchitecture,
+    Torso,
+    block_statistics,
+    effective_rank,
+    gradient_norms,
+    spread,
+)
 
 Parameters = TypeVar("Parameters")
 
@@ -18,8 +26,8 @@ Parameters = TypeVar("Parameters")
 class Probe(NamedTuple):
     """A network, the gradient of its loss, and inputs to look at it with."""
 
-    network: ResidualMLP
-    gradient: ResidualMLP
+    network: Torso
+    gradient: Torso
     inputs: Float[Array, "batch in"]
 
 
@@ -44,7 +52,7 @@ class DeepAgent:
     batch_size: int = 512
     depth: int = 4
     width: int = 256
-    architecture: Architecture = Architecture()
+    architecture: Architecture = ResidualArchitecture()
     config: Any = None
 
     def __post_init__(self) -> None:
@@ -81,22 +89,17 @@ class DeepAgent:
             width=max(map(self.width_of, self.PARTS)),
         )
 
-    def network(self, part: str, in_size: int, out_size: int, key: PRNGKeyArray) -> ResidualMLP:
+    def network(self, part: str, in_size: int, out_size: int, key: PRNGKeyArray) -> Torso:
         """Draw the network of a part."""
-        return ResidualMLP(
-            in_size,
-            out_size,
-            depth=self.depth_of(part),
-            width=self.width_of(part),
-            architecture=self.architecture_in_force,
-            key=key,
+        return self.architecture_in_force.build(
+            in_size, out_size, depth=self.depth_of(part), width=self.width_of(part), key=key
         )
 
     def init(self, key: PRNGKeyArray) -> AgentState:
         """Draw a new agent."""
         raise NotImplementedError
 
-    def networks(self, state: AgentState) -> dict[str, ResidualMLP]:
+    def networks(self, state: AgentState) -> dict[str, Torso]:
         """Return the networks that learn, by name."""
         raise NotImplementedError
 

@@ -10,7 +10,7 @@ from kilolayer.agents.core.base import DeepAgent, Probe
 from kilolayer.agents.core.interface import Metrics
 from kilolayer.data import Batch, ReplayBuffer, sample_hindsight
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ResidualMLP
+from kilolayer.nn import Torso
 from kilolayer.objectives import Energy, contrastive_metrics, logsumexp_penalty, loss_function
 
 Scalar = Float[Array, ""]
@@ -20,8 +20,8 @@ Embeddings = Float[Array, "batch representation"]
 class Critic(eqx.Module):
     """The two encoders: f(s, a, g) is the energy of phi(s, a) and psi(g)."""
 
-    phi: ResidualMLP
-    psi: ResidualMLP
+    phi: Torso
+    psi: Torso
 
     def encode_state_action(
         self, observation: Float[Array, "*batch observation"], action: Float[Array, "*batch action"]

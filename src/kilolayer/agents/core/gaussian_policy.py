@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents.core.interface import ActionMode, check_action_mode
-from kilolayer.nn import ResidualMLP
+from kilolayer.nn import Torso
 from kilolayer.objectives import tanh_gaussian
 
 Scalar = Float[Array, ""]
@@ -17,7 +17,7 @@ Score = Callable[[Float[Array, "*candidates action"]], Float[Array, "*candidates
 
 
 def policy(
-    actor: ResidualMLP, observation: Float[Array, "*batch observation"], desired_goal: Float[Array, "*batch goal"]
+    actor: Torso, observation: Float[Array, "*batch observation"], desired_goal: Float[Array, "*batch goal"]
 ) -> tuple[Float[Array, "*batch action"], Float[Array, "*batch action"]]:
     """Return mean and log standard deviation of pi(. | s, g), before the tanh."""
     mean, log_std = jnp.split(actor(jnp.concatenate([observation, desired_goal], axis=-1)), 2, axis=-1)

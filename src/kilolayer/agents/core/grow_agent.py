@@ -4,7 +4,7 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from kilolayer.agents.core.interface import Agent, AgentState
-from kilolayer.nn import ResidualMLP, graft
+from kilolayer.nn import Torso
 
 
 def grow(agent: Agent, state: AgentState, key: PRNGKeyArray) -> AgentState:
@@ -23,6 +23,6 @@ def grow(agent: Agent, state: AgentState, key: PRNGKeyArray) -> AgentState:
     """
 
     def grown(old: object, new: object) -> object:
-        return graft(old, new) if isinstance(old, ResidualMLP) and isinstance(new, ResidualMLP) else old
+        return new.graft(old) if isinstance(old, Torso) and isinstance(new, Torso) else old
 
-    return jax.tree.map(grown, state, agent.init(key), is_leaf=lambda node: isinstance(node, ResidualMLP))
+    return jax.tree.map(grown, state, agent.init(key), is_leaf=lambda node: isinstance(node, Torso))

@@ -14,7 +14,7 @@ from kilolayer.agents.core.gaussian_policy import choose, policy
 from kilolayer.agents.core.interface import ActionMode, Metrics
 from kilolayer.data import Batch, ReplayBuffer, sample_hindsight
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ResidualMLP
+from kilolayer.nn import Torso
 from kilolayer.objectives import tanh_gaussian
 
 Scalar = Float[Array, ""]
@@ -23,7 +23,7 @@ Scalar = Float[Array, ""]
 class ImitationState(eqx.Module):
     """Everything that an imitating agent has learnt."""
 
-    actor: ResidualMLP
+    actor: Torso
     actor_optimizer: optax.OptState
 
 
@@ -44,13 +44,13 @@ class ImitationAgent(DeepAgent):
         actor = self.network("actor", self.observation_size + self.goal_size, 2 * self.action_size, key)
         return ImitationState(actor, optax.adam(self.config.actor_learning_rate).init(actor))
 
-    def networks(self, state: ImitationState) -> dict[str, ResidualMLP]:
+    def networks(self, state: ImitationState) -> dict[str, Torso]:
         """Return the actor."""
         return {"actor": state.actor}
 
     # ---- Acting --------------------------------------------------------------------------------------------------
 
-    def actor(self, state: ImitationState) -> ResidualMLP:
+    def actor(self, state: ImitationState) -> Torso:
         """Return the policy's network; it puts out the means first, then the raw log standard deviations."""
         return state.actor
 
@@ -100,7 +100,7 @@ class ImitationAgent(DeepAgent):
         """A goal k steps ahead is drawn with weight goal_discount^k."""
         raise NotImplementedError
 
-    def actor_loss(self, actor: ResidualMLP, batch: Batch, key: PRNGKeyArray) -> tuple[Scalar, Metrics]:
+    def actor_loss(self, actor: Torso, batch: Batch, key: PRNGKeyArray) -> tuple[Scalar, Metrics]:
         """Return minus the mean of log pi(a | s, g). The key is for metrics alone."""
         mean, log_std = policy(actor, batch.observation, batch.desired_goal)
         loss = -jnp.mean(tanh_gaussian.log_density(mean, log_std, batch.action))

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.data import ReplayBuffer
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ResidualMLP
+from kilolayer.nn import Torso
 
 AgentState = Any
 """Pytree of everything that an agent learns or remembers; all leaves are arrays."""
@@ -57,7 +57,7 @@ class Agent(Protocol):
         """Choose the actions that data to learn from are collected with, exploration included."""
         ...
 
-    def actor(self, state: AgentState) -> ResidualMLP | None:
+    def actor(self, state: AgentState) -> Torso | None:
         """Return the policy's network: tanh of its first outputs, one for each action dimension, is the action.
 
         It takes observation and desired goal, one behind the other; the action is the one of `deterministic`. None if

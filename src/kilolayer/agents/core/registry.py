@@ -16,7 +16,7 @@ from kilolayer.agents.qrl import QRL
 from kilolayer.agents.sac import SAC
 from kilolayer.agents.td3 import TD3
 from kilolayer.errors import ConfigurationError, nearest_names
-from kilolayer.nn import Architecture
+from kilolayer.nn import Architecture, ResidualArchitecture
 from kilolayer.objectives.sparse_reward import Success
 
 AgentName = Literal[
@@ -48,7 +48,7 @@ class NetworkSettings:
     batch_size: int = 512
     depth: int = 4
     width: int = 256
-    architecture: Architecture = Architecture()
+    architecture: Architecture = ResidualArchitecture()
 
 
 Settings = Mapping[str, Any]

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents.core.interface import ActionMode, Agent, AgentState, Diagnostics, Metrics
 from kilolayer.data import ReplayBuffer
-from kilolayer.nn import ResidualMLP
+from kilolayer.nn import Torso
 
 LEARNER = 2**32 - 1
 """Folded into a key for the learner's own draws; the collector takes the key as it is."""
@@ -72,7 +72,7 @@ class Onlooker:
         """Choose the collector's actions."""
         return self.collector.collect(state.collector, observation, desired_goal, key)
 
-    def actor(self, state: OnlookerState) -> ResidualMLP | None:
+    def actor(self, state: OnlookerState) -> Torso | None:
         """Return the learner's policy network."""
         return self.learner.actor(state.learner)
 

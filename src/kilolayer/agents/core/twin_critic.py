@@ -13,7 +13,7 @@ from kilolayer.agents.core.base import DeepAgent, Probe, adam
 from kilolayer.agents.core.checks import check_counts, check_discount, check_finite, check_positive, check_share
 from kilolayer.agents.core.interface import AgentState, Metrics
 from kilolayer.data import ReplayBuffer, Transitions, sample_transitions
-from kilolayer.nn import ResidualMLP
+from kilolayer.nn import Torso
 from kilolayer.objectives.sparse_reward import Success, mean_where, sparse_reward
 
 Scalar = Float[Array, ""]
@@ -75,8 +75,8 @@ class HERConfig:
 class TwinCritic(eqx.Module):
     """Two estimates of Q(s, a, g), the discounted number of steps at the goal (Fujimoto et al., 2018)."""
 
-    first: ResidualMLP
-    second: ResidualMLP
+    first: Torso
+    second: Torso
 
     def __call__(
         self,
@@ -134,11 +134,11 @@ class TwinCriticAgent(DeepAgent):
         first_key, second_key = jax.random.split(key)
         return TwinCritic(self.network("critic", in_size, 1, first_key), self.network("critic", in_size, 1, second_key))
 
-    def networks(self, state: AgentState) -> dict[str, ResidualMLP]:
+    def networks(self, state: AgentState) -> dict[str, Torso]:
         """Return the actor and both critics."""
         return {"actor": state.actor, "critic_1": state.critic.first, "critic_2": state.critic.second}
 
-    def actor(self, state: AgentState) -> ResidualMLP:
+    def actor(self, state: AgentState) -> Torso:
         """Return the policy's network."""
         return state.actor
 
@@ -146,7 +146,7 @@ class TwinCriticAgent(DeepAgent):
 
     def deterministic_action(
         self,
-        actor: ResidualMLP,
+        actor: Torso,
         observation: Float[Array, "*batch observation"],
         desired_goal: Float[Array, "*batch goal"],
     ) -> Float[Array, "*batch action"]:
@@ -210,7 +210,7 @@ class TwinCriticAgent(DeepAgent):
     # ---- Looking inside ------------------------------------------------------------------------------------------
 
     def probes_on(
-        self, state: AgentState, batch: Transitions, actor_gradient: ResidualMLP, target: Float[Array, " batch"]
+        self, state: AgentState, batch: Transitions, actor_gradient: Torso, target: Float[Array, " batch"]
     ) -> dict[str, Probe]:
         """Return actor and critics with the gradients of their losses on a batch."""
         critic_gradient, _ = jax.grad(self.critic_loss, has_aux=True)(state.critic, batch, target)

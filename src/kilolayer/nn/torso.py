@@ -1,0 +1,183 @@
+"""The torso: what an agent asks of a deep network, and the registry of its kinds.
+
+An agent never names a kind of network. It asks the torso's settings to `build` one, calls it, and differentiates
+through it. A file of one's own can register another kind:
+
+    register_torso(TorsoSpec("my_torso", "what it is, in one line", MyArchitecture))
+
+Then `--torso my_torso` trains any agent with it, and `--architecture.FIELD` sets the fields of `MyArchitecture`.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from kilolayer.errors import ConfigurationError, nearest_names
+
+Tree = TypeVar("Tree")
+
+
+Observe = Callable[[Float[Array, "batch width"], Float[Array, "batch width"], Float[Array, "layers batch width"]], Tree]
+"""Takes what goes into a block, what the block adds to it, and the activations of the block's layers."""
+
+
+class Torso(eqx.Module):
+    """A deep network from `in` numbers to `out` numbers. All kinds of torso derive from it."""
+
+    @property
+    @abc.abstractmethod
+    def num_blocks(self) -> int:
+        """The number of blocks, 0 or more."""
+
+    @property
+    @abc.abstractmethod
+    def depth(self) -> int:
+        """The depth, as `--depth` counts it for this kind of torso."""
+
+    @abc.abstractmethod
+    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        """Map the last axis of `x`; any number of leading batch axes."""
+
+    @abc.abstractmethod
+    def observe_blocks(self, x: Float[Array, "batch in"], observe: "Observe[Tree]") -> Tree:
+        """Walk the blocks on a batch, and return what `observe` returns of each, stacked on a leading axis."""
+
+    @abc.abstractmethod
+    def block_parameters(self) -> Any:
+        """Return the parameters of all blocks: a pytree whose leaves have a leading axis over blocks, or None."""
+
+    def project(self) -> "Torso":
+        """Return the torso with its parameters back where they must be, after an update; unchanged by default."""
+        return self
+
+    def graft(self, shallow: "Torso") -> "Torso":
+        """Return this torso with everything that `shallow` has learnt, computing what `shallow` computes.
+
+        Args:
+            shallow: a torso of the same kind and sizes with at most as many blocks.
+
+        Raises:
+            ConfigurationError: if this kind of torso cannot grow.
+        """
+        raise ConfigurationError(f"{type(self).__name__} cannot grow; leave grow out, or take another torso")
+
+    def quantize(self) -> "Torso":
+        """Return the torso with the weights of its blocks as 8 bit integers, to act and never to learn.
+
+        Raises:
+            ConfigurationError: if this kind of torso has no int8 form.
+        """
+        raise ConfigurationError(f"{type(self).__name__} has no int8 form; take precision='float32'")
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture(abc.ABC):
+    """Settings of a kind of torso, which all networks of an agent share; depth and width are set for each network."""
+
+    @abc.abstractmethod
+    def num_blocks(self, depth: int) -> int:
+        """Return the number of blocks in a network of this depth.
+
+        Raises:
+            ConfigurationError: if no network has this depth; the line names the nearest depths that are valid.
+        """
+
+    @abc.abstractmethod
+    def build(self, in_size: int, out_size: int, *, depth: int, width: int, key: PRNGKeyArray) -> Torso:
+        """Return a new network.
+
+        Args:
+            in_size: numbers that it takes.
+            out_size: numbers that it returns.
+            depth: as `num_blocks` takes it.
+            width: units in a layer.
+            key: randomness of the parameters.
+
+        Raises:
+            ConfigurationError: if a size is not valid.
+        """
+
+    def resolve(self, *, batch_size: int, depth: int, width: int) -> "Architecture":
+        """Return these settings with a choice in place of every `auto`, for networks of at most these sizes."""
+        del batch_size, depth, width
+        return self
+
+    def check_growable(self) -> None:
+        """Check that networks with these settings can grow.
+
+        Raises:
+            ConfigurationError: naming the field, its value and what would be valid.
+        """
+        raise ConfigurationError(f"{type(self).__name__} describes networks that cannot grow; leave grow out")
+
+    def growing_to(self, depth: int) -> "Architecture":
+        """Return the settings of networks that grow to `depth`, and compute the same before and after a growth."""
+        del depth
+        return self
+
+
+@dataclasses.dataclass(frozen=True)
+class TorsoSpec:
+    """An entry of the registry of torsos."""
+
+    name: str
+    """What `--torso` takes."""
+    summary: str
+    """One line for lists."""
+    settings: type[Architecture]
+    """Class of the settings, whose fields `--architecture.FIELD` sets; every field has a default."""
+
+
+_TORSOS: dict[str, TorsoSpec] = {}
+
+
+def register_torso(spec: TorsoSpec) -> None:
+    """Add a kind of torso under its name.
+
+    Raises:
+        ConfigurationError: if the name is taken.
+    """
+    if spec.name in _TORSOS:
+        raise ConfigurationError(f"a torso named {spec.name!r} is registered already")
+    _TORSOS[spec.name] = spec
+
+
+def unregister_torso(name: str) -> None:
+    """Remove a kind of torso from the registry."""
+    _TORSOS.pop(name, None)
+
+
+def torso_spec(name: str) -> TorsoSpec:
+    """Return the entry called `name`.
+
+    Raises:
+        ConfigurationError: if there is none; the line names the nearest.
+    """
+    if name not in _TORSOS:
+        raise ConfigurationError(f"torso={name!r} is unknown; {nearest_names(name, _TORSOS)}")
+    return _TORSOS[name]
+
+
+def torso_names() -> list[str]:
+    """Return the names of all registered torsos."""
+    return list(_TORSOS)
+
+
+def project(tree: Tree) -> Tree:
+    """Return a tree of parameters with every torso in it projected; see `Torso.project`."""
+    return jax.tree.map(lambda node: node.project() if is_torso(node) else node, tree, is_leaf=is_torso)
+
+
+def is_torso(node: Any) -> bool:
+    """Return whether a node of a pytree is a torso."""
+    return isinstance(node, Torso)
+
+
+def torsos_in(tree: Any) -> Iterator[Torso]:
+    """Yield every torso in a tree."""
+    return filter(is_torso, jax.tree.leaves(tree, is_leaf=is_torso))
