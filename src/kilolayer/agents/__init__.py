@@ -1,33 +1,36 @@
-"""Agents: each is `init`, `act`, `value` and `update` on explicit state, in a file that reads like its paper."""
+"""Agents: each is `init`, `act`, `value` and `update` on explicit state, in a file that reads like its paper.
+
+Importing this room registers the methods that come with the library.
+"""
 
 from kilolayer.agents.c_learning import CLearning, CLearningConfig
+from kilolayer.agents.core.base import DeepAgent, Optimizers, Probe
 from kilolayer.agents.core.contrastive_critic import Critic
-from kilolayer.agents.core.grow_agent import grow
+from kilolayer.agents.core.grow_agent import grow_agent
 from kilolayer.agents.core.interface import ActionMode, Agent, AgentState, Diagnostics, Metrics
+from kilolayer.agents.core.optimizers import OptimizerSettings
 from kilolayer.agents.core.registry import (
-    AGENTS,
-    BLOCKS,
-    AgentName,
     AgentSpec,
     NetworkSettings,
     Problem,
+    agent_names,
     agent_spec,
+    agent_specs,
     make_agent,
+    register_agent,
+    unregister_agent,
 )
-from kilolayer.agents.core.tandem import Onlooker, OnlookerState
-from kilolayer.agents.core.twin_critic import HERConfig
+from kilolayer.agents.core.tandem import Tandem, TandemState
 from kilolayer.agents.crl import CRL, CRLConfig, CRLState
 from kilolayer.agents.crl_discrete import CRLDiscrete, CRLDiscreteConfig
 from kilolayer.agents.gcbc import GCBC, GCBCConfig
 from kilolayer.agents.gcsl import GCSL, GCSLConfig
 from kilolayer.agents.ppo import PPO, PPOConfig
 from kilolayer.agents.qrl import QRL, QRLConfig
-from kilolayer.agents.sac import SAC, SACConfig
-from kilolayer.agents.td3 import TD3, TD3Config
+from kilolayer.agents.sac import SAC, SACConfig, SACHERConfig
+from kilolayer.agents.td3 import TD3, TD3Config, TD3HERConfig
 
 __all__ = [
-    "AGENTS",
-    "BLOCKS",
     "CRL",
     "GCBC",
     "GCSL",
@@ -37,7 +40,6 @@ __all__ = [
     "TD3",
     "ActionMode",
     "Agent",
-    "AgentName",
     "AgentSpec",
     "AgentState",
     "CLearning",
@@ -47,20 +49,29 @@ __all__ = [
     "CRLDiscreteConfig",
     "CRLState",
     "Critic",
+    "DeepAgent",
     "Diagnostics",
     "GCBCConfig",
     "GCSLConfig",
-    "HERConfig",
     "Metrics",
     "NetworkSettings",
-    "Onlooker",
-    "OnlookerState",
+    "OptimizerSettings",
+    "Optimizers",
     "PPOConfig",
+    "Probe",
     "Problem",
     "QRLConfig",
     "SACConfig",
+    "SACHERConfig",
     "TD3Config",
+    "TD3HERConfig",
+    "Tandem",
+    "TandemState",
+    "agent_names",
     "agent_spec",
-    "grow",
+    "agent_specs",
+    "grow_agent",
     "make_agent",
+    "register_agent",
+    "unregister_agent",
 ]

@@ -7,11 +7,10 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.core.any_goal import AnyGoalAgent, goes_on, random_goals
-from kilolayer.agents.core.base import Probe, adam
+from kilolayer.agents.core.any_goal import AnyGoalAgent, has_next, random_goals
+from kilolayer.agents.core.base import Optimizers, Probe
 from kilolayer.agents.core.checks import (
     check_counts,
     check_discount,
@@ -22,11 +21,11 @@ from kilolayer.agents.core.checks import (
 )
 from kilolayer.agents.core.gaussian_policy import policy
 from kilolayer.agents.core.interface import Metrics
-from kilolayer.agents.core.twin_critic import follow
+from kilolayer.agents.core.registry import AgentSpec, register_agent
+from kilolayer.agents.core.twin_critic import polyak_update
 from kilolayer.data import ReplayBuffer, Transitions
 from kilolayer.nn import Torso
-from kilolayer.objectives import tanh_gaussian
-from kilolayer.objectives.sparse_reward import mean_where
+from kilolayer.objectives import mean_where, tanh_gaussian
 
 Scalar = Float[Array, ""]
 
@@ -45,17 +44,17 @@ class CLearningConfig:
     hindsight: float = 0.5
     """Share of the actor's goals that its own episode achieves later; the others are random achieved goals."""
     actor_depth: int | None = None
-    """Depth of the actor; None takes --depth."""
+    """Depth of the actor; None takes the depth of all networks."""
     critic_depth: int | None = None
-    """Depth of the classifier; None takes --depth."""
+    """Depth of the classifier; None takes the depth of all networks."""
     actor_width: int | None = None
-    """Width of the actor; None takes --width."""
+    """Width of the actor; None takes the width of all networks."""
     critic_width: int | None = None
-    """Width of the classifier; None takes --width."""
+    """Width of the classifier; None takes the width of all networks."""
     actor_learning_rate: float = 3e-4
-    """Adam step size of the actor."""
+    """Learning rate of the actor."""
     critic_learning_rate: float = 3e-4
-    """Adam step size of the classifier."""
+    """Learning rate of the classifier."""
     alpha_learning_rate: float = 3e-4
     """Adam step size of the entropy coefficient's logarithm; 0 keeps it where it begins."""
     initial_alpha: float = 1.0
@@ -63,10 +62,10 @@ class CLearningConfig:
     target_entropy: float = -0.5
     """Entropy that the policy is held at, for each action dimension."""
     candidates: int = 16
-    """Draws that best_of action selection chooses among."""
+    """Samples that best_of action selection chooses among."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be.
+        """Validate settings.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
@@ -88,9 +87,7 @@ class CLearningState(eqx.Module):
     critic: Torso
     target_critic: Torso
     log_alpha: Scalar
-    actor_optimizer: optax.OptState
-    critic_optimizer: optax.OptState
-    alpha_optimizer: optax.OptState
+    optimizers: Optimizers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,11 +107,13 @@ class CLearning(AnyGoalAgent):
         """Draw a new agent; the target classifier begins as the classifier."""
         actor_key, critic_key = jax.random.split(key)
         critic = self.network("critic", self.observation_size + self.action_size + self.goal_size, 1, critic_key)
+        actor, log_alpha = self.new_actor(actor_key)
         return CLearningState(
-            **self.new_actor(actor_key)._asdict(),
+            actor=actor,
             critic=critic,
             target_critic=jax.tree.map(jnp.copy, critic),
-            critic_optimizer=optax.adam(self.config.critic_learning_rate).init(critic),
+            log_alpha=log_alpha,
+            optimizers=self.init_optimizers(actor=actor, critic=critic, alpha=log_alpha),
         )
 
     def networks(self, state: CLearningState) -> dict[str, Torso]:
@@ -178,25 +177,25 @@ class CLearning(AnyGoalAgent):
         loss = -mean_where(batch.known, objective)
         return loss, {
             "critic_loss": loss,
-            "logits_next": mean_where(goes_on(batch), at_next),
+            "logits_next": mean_where(has_next(batch), at_next),
             "logits_random": mean_where(batch.known, at_random),
-            "importance_weight": mean_where(goes_on(batch), weights),
+            "importance_weight": mean_where(has_next(batch), weights),
         }
 
     def learn(self, state: CLearningState, batch: Transitions, key: PRNGKeyArray) -> tuple[CLearningState, Metrics]:
         """Take one gradient step on `batch`: classifier, actor and alpha with the old one, target classifier."""
-        config = self.config
         weight_key, actor_key = jax.random.split(key)
         gradient, critic_metrics = jax.grad(self.critic_loss, has_aux=True)(
             state.critic, batch, self.weights(state, batch, weight_key)
         )
-        critic, critic_optimizer = adam(config.critic_learning_rate, state.critic, gradient, state.critic_optimizer)
-        actor, actor_metrics = self.learn_actor(state, batch, actor_key)
+        critic, optimizers = self.descend("critic", state.critic, gradient, state.optimizers)
+        actor, log_alpha, optimizers, actor_metrics = self.learn_actor(state, batch, optimizers, actor_key)
         new_state = CLearningState(
-            **actor._asdict(),
+            actor=actor,
             critic=critic,
-            target_critic=follow(state.target_critic, critic, config.target_rate),
-            critic_optimizer=critic_optimizer,
+            target_critic=polyak_update(state.target_critic, critic, self.config.target_rate),
+            log_alpha=log_alpha,
+            optimizers=optimizers,
         )
         return new_state, actor_metrics | critic_metrics
 
@@ -218,3 +217,8 @@ class CLearning(AnyGoalAgent):
             "actor": Probe(state.actor, actor_gradient, actor_input),
             "classifier": Probe(state.critic, critic_gradient, critic_input),
         }
+
+
+register_agent(
+    AgentSpec("c_learning", "C-learning: classify future states, by temporal differences", CLearningConfig, CLearning)
+)

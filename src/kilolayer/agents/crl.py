@@ -10,91 +10,57 @@ from typing import Literal, get_args
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.core.base import Probe, adam
-from kilolayer.agents.core.checks import (
-    check_choice,
-    check_counts,
-    check_discount,
-    check_finite,
-    check_not_negative,
-    check_positive,
-)
-from kilolayer.agents.core.contrastive_critic import ContrastiveAgent, Critic, Embeddings, Scalar
+from kilolayer.agents.core.base import Optimizers, Probe
+from kilolayer.agents.core.checks import check_choice, check_counts, check_positive
+from kilolayer.agents.core.contrastive_critic import ContrastiveAgent, ContrastiveConfig, Critic, Embeddings, Scalar
 from kilolayer.agents.core.gaussian_policy import alpha_loss, choose, policy
 from kilolayer.agents.core.interface import ActionMode, Metrics
+from kilolayer.agents.core.registry import AgentSpec, NetworkSettings, Problem, register_agent
 from kilolayer.data import Batch, ReplayBuffer
+from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Torso
-from kilolayer.objectives import Energy, EnergyName, LossName, loss_function, tanh_gaussian
+from kilolayer.objectives import tanh_gaussian
 
 ActorGoals = Literal["hindsight", "resampled"]
 
-DEAL = 2**32 - 1
-"""Folded into the key of the actor's loss to deal out goals: the noise of its actions does not come that far."""
+SHUFFLE = 2**32 - 1
+"""Folded into the key of the actor's loss for the order of resampled goals."""
 
 
 @dataclasses.dataclass(frozen=True)
-class CRLConfig:
+class CRLConfig(ContrastiveConfig):
     """Settings of contrastive RL; the defaults are the paper's."""
 
-    energy: EnergyName = "l2"
-    """Similarity of two embeddings: l2 (minus the distance), squared_l2, dot or cosine."""
-    temperature: float | None = None
-    """Divisor of the energy; None takes 1, and 0.1 for cosine."""
-    loss: LossName = "infonce_forward"
-    """Contrastive loss of the critic."""
-    logsumexp_penalty: float = 0.1
-    """Weight of the mean squared logsumexp of the logits."""
-    discount: float = 0.99
-    """A goal k steps ahead is drawn with weight discount^k."""
-    trajectory_repeats: int = 1
-    """State-actions of the same episode in a batch, each a negative for the others (Contrastive Representations for
-    Temporal Reasoning, 2025); it divides the batch size. 1 draws every one for itself."""
-    representation_size: int = 64
-    """Numbers in an embedding."""
     actor_depth: int | None = None
-    """Depth of the actor; None takes --depth."""
-    critic_depth: int | None = None
-    """Depth of the encoders of the critic; None takes --depth."""
-    goal_encoder_depth: int | None = None
-    """Depth of the goal encoder psi; None takes the critic's."""
+    """Depth of the actor; None takes the depth of all networks."""
     actor_width: int | None = None
-    """Width of the actor; None takes --width."""
-    critic_width: int | None = None
-    """Width of both encoders of the critic; None takes --width."""
+    """Width of the actor; None takes the width of all networks."""
     actor_learning_rate: float = 3e-4
-    """Adam step size of the actor."""
-    critic_learning_rate: float = 3e-4
-    """Adam step size of the critic."""
+    """Learning rate of the actor."""
     alpha_learning_rate: float = 3e-4
-    """Adam step size of the entropy coefficient's logarithm."""
+    """Adam step size of the logarithm of the entropy coefficient."""
     target_entropy: float = -0.5
     """Entropy that the policy is held at, for each action dimension; with a chunk, of each of its actions."""
     actor_goals: ActorGoals = "hindsight"
-    """Goals of the actor's loss: each state's own hindsight goal, or those of the batch dealt out anew."""
+    """Goals of the actor's loss: each state's own hindsight goal, or the goals of the batch in a random order."""
     action_chunk: int = 1
-    """Actions that actor and critic see at once, of which the first is executed (action-chunked CRL, 2026); at most the
-    episode's length."""
+    """Actions that actor and critic take at once, of which the first is executed (action-chunked CRL, 2026); at most
+    the episode's length."""
     candidates: int = 16
-    """Draws that best_of action selection chooses among."""
+    """Samples that best_of action selection chooses among."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be.
+        """Validate settings.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
         """
-        check_finite(self)
-        Energy(self.energy, self.temperature)
-        loss_function(self.loss)
-        check_discount(self, one_is_valid=True)
-        check_not_negative(self, "logsumexp_penalty")
-        check_positive(self, "actor_learning_rate", "critic_learning_rate", "alpha_learning_rate")
+        super().__post_init__()
+        check_positive(self, "actor_learning_rate", "alpha_learning_rate")
         check_choice(self, "actor_goals", get_args(ActorGoals))
-        check_counts(self, "representation_size", "candidates", "actor_width", "critic_width")
-        check_counts(self, "action_chunk", "trajectory_repeats")
+        check_counts(self, "actor_width", "action_chunk", "candidates")
 
 
 class CRLState(eqx.Module):
@@ -103,16 +69,14 @@ class CRLState(eqx.Module):
     actor: Torso
     critic: Critic
     log_alpha: Scalar
-    actor_optimizer: optax.OptState
-    critic_optimizer: optax.OptState
-    alpha_optimizer: optax.OptState
+    optimizers: Optimizers
 
 
 @dataclasses.dataclass(frozen=True)
 class CRL(ContrastiveAgent):
     """Contrastive RL for continuous actions.
 
-    The critic learns, from what happened alone, which goals follow which actions; the actor learns to act so that its
+    The critic learns from the data alone which goals follow which actions; the actor learns to act so that its
     hindsight goals follow. No reward is used.
     """
 
@@ -120,7 +84,26 @@ class CRL(ContrastiveAgent):
 
     config: CRLConfig = CRLConfig()
 
+    @classmethod
+    def build(cls, problem: Problem, config: CRLConfig, networks: NetworkSettings) -> "CRL":
+        """Return the agent for a problem.
+
+        Raises:
+            ConfigurationError: if a chunk of actions is longer than an episode.
+        """
+        if config.action_chunk > problem.episode_length:
+            raise ConfigurationError(
+                f"crl.action_chunk={config.action_chunk} is longer than an episode of env {problem.name!r}; it must be "
+                f"at most episode_length={problem.episode_length}"
+            )
+        return super().build(problem, config, networks)
+
     # ---- Networks and optimisers ---------------------------------------------------------------------------------
+
+    @property
+    def action_chunk(self) -> int:
+        """Actions that actor and critic take at once."""
+        return self.config.action_chunk
 
     @property
     def target_entropy(self) -> float:
@@ -130,7 +113,6 @@ class CRL(ContrastiveAgent):
     def init(self, key: PRNGKeyArray) -> CRLState:
         """Draw a new agent: pi(s, g), phi(s, a), psi(g), and alpha = 1."""
         actor_key, phi_key, psi_key = jax.random.split(key, 3)
-        config = self.config
         critic = self.new_critic(phi_key, psi_key)
         # One head of twice the action size is the paper's two heads, mean and log_std, side by side.
         actor = self.network("actor", self.observation_size + self.goal_size, 2 * self.chunk_size, actor_key)
@@ -139,9 +121,7 @@ class CRL(ContrastiveAgent):
             actor=actor,
             critic=critic,
             log_alpha=log_alpha,
-            actor_optimizer=optax.adam(config.actor_learning_rate).init(actor),
-            critic_optimizer=optax.adam(config.critic_learning_rate).init(critic),
-            alpha_optimizer=optax.adam(config.alpha_learning_rate).init(log_alpha),
+            optimizers=self.init_optimizers(actor=actor, critic=critic, alpha=log_alpha),
         )
 
     def networks(self, state: CRLState) -> dict[str, Torso]:
@@ -151,9 +131,9 @@ class CRL(ContrastiveAgent):
     # ---- Acting --------------------------------------------------------------------------------------------------
 
     def actor(self, state: CRLState) -> Torso:
-        """Return the policy's network; it puts out the means first, then the raw log standard deviations.
+        """Return the network of the policy: it returns the means first, then the raw log standard deviations.
 
-        With action chunks, the means of the first action, which is the one that is executed, are the very first.
+        With action chunks, the means of the first action, the one that is executed, come first.
         """
         return state.actor
 
@@ -202,13 +182,13 @@ class CRL(ContrastiveAgent):
         """Return the goals of the actor's loss, and psi(g) of each."""
         if self.config.actor_goals == "hindsight":
             return batch.desired_goal, psi
-        order = jax.random.permutation(jax.random.fold_in(key, DEAL), psi.shape[0])
+        order = jax.random.permutation(jax.random.fold_in(key, SHUFFLE), psi.shape[0])
         return batch.desired_goal[order], psi[order]
 
     def actor_loss(
         self, actor: Torso, critic: Critic, psi: Embeddings, alpha: Scalar, batch: Batch, key: PRNGKeyArray
     ) -> tuple[Scalar, Metrics]:
-        """Reach the goal, and stay random: mean of alpha log pi(a | s, g) - f(s, a, g) (method 1.3)."""
+        """Return the mean of alpha log pi(a | s, g) - f(s, a, g) (Wang et al., 2025, section 3)."""
         desired_goal, psi = self.goals_to_reach(batch, psi, key)
         mean, log_std = policy(actor, batch.observation, desired_goal)
         action, log_density = tanh_gaussian.sample(mean, log_std, key)
@@ -219,35 +199,22 @@ class CRL(ContrastiveAgent):
 
     def learn(self, state: CRLState, batch: Batch, key: PRNGKeyArray) -> tuple[CRLState, Metrics]:
         """Take one gradient step on `batch`, all losses with the old critic; its psi(g) serves critic and actor."""
-        config = self.config
-
         critic_gradient, (psi, critic_metrics) = jax.grad(self.critic_loss, has_aux=True)(state.critic, batch)
-        critic, critic_optimizer = adam(
-            config.critic_learning_rate, state.critic, critic_gradient, state.critic_optimizer
-        )
+        critic, optimizers = self.descend("critic", state.critic, critic_gradient, state.optimizers)
 
         alpha = jnp.exp(state.log_alpha)
         actor_gradient, actor_metrics = jax.grad(self.actor_loss, has_aux=True)(
             state.actor, state.critic, psi, alpha, batch, key
         )
-        actor, actor_optimizer = adam(config.actor_learning_rate, state.actor, actor_gradient, state.actor_optimizer)
+        actor, optimizers = self.descend("actor", state.actor, actor_gradient, optimizers)
 
         # Raise alpha where the entropy is below its target, lower it where it is above.
         loss, alpha_gradient = jax.value_and_grad(alpha_loss)(
             state.log_alpha, actor_metrics["entropy"], self.target_entropy
         )
-        log_alpha, alpha_optimizer = adam(
-            config.alpha_learning_rate, state.log_alpha, alpha_gradient, state.alpha_optimizer
-        )
+        log_alpha, optimizers = self.descend("alpha", state.log_alpha, alpha_gradient, optimizers)
 
-        new_state = CRLState(
-            actor=actor,
-            critic=critic,
-            log_alpha=log_alpha,
-            actor_optimizer=actor_optimizer,
-            critic_optimizer=critic_optimizer,
-            alpha_optimizer=alpha_optimizer,
-        )
+        new_state = CRLState(actor=actor, critic=critic, log_alpha=log_alpha, optimizers=optimizers)
         return new_state, actor_metrics | critic_metrics | {"alpha_loss": loss, "alpha": alpha}
 
     def update(self, state: CRLState, data: ReplayBuffer, key: PRNGKeyArray) -> tuple[CRLState, Metrics]:
@@ -269,3 +236,6 @@ class CRL(ContrastiveAgent):
         actor_input = jnp.concatenate([batch.observation, desired_goal], axis=-1)
         actor_probe = Probe(state.actor, actor_gradient, actor_input)
         return {"actor": actor_probe, **self.critic_probes(critic, critic_gradient, batch)}
+
+
+register_agent(AgentSpec("crl", "contrastive RL, the paper's method", CRLConfig, CRL))

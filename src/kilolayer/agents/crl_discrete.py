@@ -1,6 +1,6 @@
 """Contrastive RL for discrete actions (Eysenbach et al., 2022): the critic alone learns, and the policy is its softmax.
 
-The critic and its loss are those of `kilolayer.agents.crl`.
+The critic and its loss are in `kilolayer.agents.core.contrastive_critic`.
 """
 
 import dataclasses
@@ -8,53 +8,39 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.core.base import Probe, adam
-from kilolayer.agents.core.checks import check_finite, check_positive
-from kilolayer.agents.core.contrastive_critic import ContrastiveAgent, Critic
+from kilolayer.agents.core.base import Optimizers, Probe
+from kilolayer.agents.core.checks import check_positive
+from kilolayer.agents.core.contrastive_critic import ContrastiveAgent, ContrastiveConfig, Critic
 from kilolayer.agents.core.interface import ActionMode, Metrics, check_action_mode
-from kilolayer.agents.crl import CRLConfig
+from kilolayer.agents.core.registry import AgentSpec, register_agent
 from kilolayer.data import Batch, ReplayBuffer
-from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Torso
-
-ACTOR_SETTINGS = (
-    "actor_depth",
-    "actor_width",
-    "actor_learning_rate",
-    "alpha_learning_rate",
-    "target_entropy",
-    "actor_goals",
-    "action_chunk",
-    "candidates",
-)
-"""Settings of `CRLConfig` that none but an actor reads."""
 
 
 @dataclasses.dataclass(frozen=True)
-class CRLDiscreteConfig:
-    """Settings of contrastive RL with discrete actions; those of its critic are in the block `crl`."""
+class CRLDiscreteConfig(ContrastiveConfig):
+    """Settings of contrastive RL with discrete actions."""
 
-    temperature: float = 1.0
-    """Divisor of f(s, a, g) in the policy's softmax over actions: the lower, the surer the policy."""
+    policy_temperature: float = 1.0
+    """Divisor of f(s, a, g) in the policy's softmax over actions: the lower, the more deterministic the policy."""
 
     def __post_init__(self) -> None:
-        """Refuse a temperature that is none.
+        """Validate settings.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
         """
-        check_finite(self)
-        check_positive(self, "temperature")
+        super().__post_init__()
+        check_positive(self, "policy_temperature")
 
 
 class CRLDiscreteState(eqx.Module):
     """Everything that the agent has learnt."""
 
     critic: Critic
-    critic_optimizer: optax.OptState
+    optimizers: Optimizers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,28 +49,14 @@ class CRLDiscrete(ContrastiveAgent):
 
     PARTS = ("critic", "goal_encoder")
 
-    config: CRLConfig = CRLConfig()
-    policy: CRLDiscreteConfig = CRLDiscreteConfig()
+    ACTS_WITH = ("critic",)
 
-    def __post_init__(self) -> None:
-        """Refuse sizes that cannot be, and settings that would change nothing.
-
-        Raises:
-            ConfigurationError: naming the field, its value and what would be valid.
-        """
-        super().__post_init__()
-        for field in dataclasses.fields(self.config):
-            value = getattr(self.config, field.name)
-            if field.name in ACTOR_SETTINGS and value != field.default:
-                raise ConfigurationError(
-                    f"crl.{field.name}={value} has no effect with agent='crl_discrete', which has no actor; leave it "
-                    f"at {field.default}"
-                )
+    config: CRLDiscreteConfig = CRLDiscreteConfig()
 
     def init(self, key: PRNGKeyArray) -> CRLDiscreteState:
         """Draw a new agent: phi(s, a) and psi(g)."""
         critic = self.new_critic(*jax.random.split(key))
-        return CRLDiscreteState(critic, optax.adam(self.config.critic_learning_rate).init(critic))
+        return CRLDiscreteState(critic, self.init_optimizers(critic=critic))
 
     def networks(self, state: CRLDiscreteState) -> dict[str, Torso]:
         """Return phi and psi."""
@@ -126,7 +98,7 @@ class CRLDiscrete(ContrastiveAgent):
         check_action_mode(mode)
         energies = self.energies(state, observation, desired_goal)
         if mode == "stochastic":
-            choice = jax.random.categorical(key, energies / self.policy.temperature)
+            choice = jax.random.categorical(key, energies / self.config.policy_temperature)
         else:
             choice = jnp.argmax(energies, axis=-1)
         return jax.nn.one_hot(choice, self.action_size)
@@ -145,8 +117,8 @@ class CRLDiscrete(ContrastiveAgent):
     def learn(self, state: CRLDiscreteState, batch: Batch) -> tuple[CRLDiscreteState, Metrics]:
         """Take one gradient step on `batch`."""
         gradient, (_, metrics) = jax.grad(self.critic_loss, has_aux=True)(state.critic, batch)
-        critic, optimizer = adam(self.config.critic_learning_rate, state.critic, gradient, state.critic_optimizer)
-        return CRLDiscreteState(critic, optimizer), metrics
+        critic, optimizers = self.descend("critic", state.critic, gradient, state.optimizers)
+        return CRLDiscreteState(critic, optimizers), metrics
 
     def update(
         self, state: CRLDiscreteState, data: ReplayBuffer, key: PRNGKeyArray
@@ -161,3 +133,14 @@ class CRLDiscrete(ContrastiveAgent):
         batch = self.draw(data, key)
         gradient, _ = jax.grad(self.critic_loss, has_aux=True)(state.critic, batch)
         return self.critic_probes(state.critic, gradient, batch)
+
+
+register_agent(
+    AgentSpec(
+        "crl_discrete",
+        "contrastive RL for discrete actions: the policy is the critic's softmax",
+        CRLDiscreteConfig,
+        CRLDiscrete,
+        discrete=True,
+    )
+)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents.core.checks import check_choice, check_discount, check_finite, check_positive
 from kilolayer.agents.core.imitation import ImitationAgent
+from kilolayer.agents.core.registry import AgentSpec, register_agent
 from kilolayer.objectives import tanh_gaussian
 
 Exploration = Literal["policy", "random"]
@@ -22,13 +23,13 @@ class GCBCConfig:
     discount: float = 0.99
     """A goal k steps ahead is drawn with weight discount^k."""
     actor_learning_rate: float = 3e-4
-    """Adam step size of the actor."""
+    """Learning rate of the actor."""
     exploration: Exploration = "policy"
     """What collects the data to clone: policy (its own draws, as in the paper's comparison) or random (uniform actions,
     a behaviour that stays as it is)."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be.
+        """Validate settings.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
@@ -57,3 +58,6 @@ class GCBC(ImitationAgent):
         if self.config.exploration == "random":
             return jax.random.uniform(key, mean.shape, mean.dtype, -1.0, 1.0)
         return tanh_gaussian.sample(mean, log_std, key)[0]
+
+
+register_agent(AgentSpec("gcbc", "goal-conditioned behavioural cloning", GCBCConfig, GCBC))

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents.core.checks import check_finite, check_not_negative, check_positive, check_share
 from kilolayer.agents.core.imitation import ImitationAgent
+from kilolayer.agents.core.registry import AgentSpec, register_agent
 from kilolayer.objectives import tanh_gaussian
 
 
@@ -18,14 +19,14 @@ class GCSLConfig:
     """Settings of goal-conditioned supervised learning."""
 
     actor_learning_rate: float = 3e-4
-    """Adam step size of the actor."""
+    """Learning rate of the actor."""
     exploration_noise: float = 0.1
     """Standard deviation of the Gaussian noise on the actions that data are collected with."""
     random_action: float = 0.1
     """Share of the steps in which data are collected with a uniform action instead."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be.
+        """Validate settings.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
@@ -65,3 +66,6 @@ def reflect(action: Float[Array, "*batch action"]) -> Float[Array, "*batch actio
     Clipped actions would pile up at the walls, and a tanh-Gaussian that is to explain them goes there as a whole.
     """
     return 1.0 - jnp.abs(jnp.mod(action + 1.0, 4.0) - 2.0)
+
+
+register_agent(AgentSpec("gcsl", "goal-conditioned supervised learning, iterated with exploration", GCSLConfig, GCSL))

@@ -1,6 +1,8 @@
 """Goal-conditioned proximal policy optimisation (Schulman et al., 2017) with GAE (Schulman et al., 2016)."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -8,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
-from kilolayer.agents.core.base import DeepAgent, Probe, adam, clip_norm
+from kilolayer.agents.core.base import DeepAgent, Optimizers, Probe, sizes_of
 from kilolayer.agents.core.checks import (
     check_counts,
     check_discount,
@@ -19,11 +21,18 @@ from kilolayer.agents.core.checks import (
 )
 from kilolayer.agents.core.gaussian_policy import choose, policy
 from kilolayer.agents.core.interface import ActionMode, Metrics
+from kilolayer.agents.core.registry import AgentSpec, NetworkSettings, Problem, register_agent
 from kilolayer.data import ReplayBuffer
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Torso
-from kilolayer.objectives import tanh_gaussian
-from kilolayer.objectives.sparse_reward import Success, mean_where, sparse_reward
+from kilolayer.objectives import (
+    Success,
+    generalized_advantages,
+    mean_where,
+    normalized,
+    sparse_reward,
+    tanh_gaussian,
+)
 
 Scalar = Float[Array, ""]
 
@@ -52,20 +61,20 @@ class PPOConfig:
     max_gradient_norm: float = 0.5
     """Longer gradients, of the actor and of the critic each, are scaled down to this length."""
     actor_depth: int | None = None
-    """Depth of the actor; None takes --depth."""
+    """Depth of the actor; None takes the depth of all networks."""
     critic_depth: int | None = None
-    """Depth of the critic; None takes --depth."""
+    """Depth of the critic; None takes the depth of all networks."""
     actor_width: int | None = None
-    """Width of the actor; None takes --width."""
+    """Width of the actor; None takes the width of all networks."""
     critic_width: int | None = None
-    """Width of the critic; None takes --width."""
+    """Width of the critic; None takes the width of all networks."""
     actor_learning_rate: float = 3e-4
-    """Adam step size of the actor."""
+    """Learning rate of the actor."""
     critic_learning_rate: float = 3e-4
-    """Adam step size of the critic."""
+    """Learning rate of the critic."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be.
+        """Validate settings.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
@@ -83,8 +92,7 @@ class PPOState(eqx.Module):
 
     actor: Torso
     critic: Torso
-    actor_optimizer: optax.OptState
-    critic_optimizer: optax.OptState
+    optimizers: Optimizers
     order_seed: UInt32[Array, ""]
     """Seed of the order of steps in all epochs."""
     gradient_steps: Int[Array, ""]
@@ -124,11 +132,13 @@ class PPO(DeepAgent):
     """
 
     config: PPOConfig = PPOConfig()
-    success: Success = dataclasses.field(kw_only=True)
+    success: Success | None = dataclasses.field(default=None, kw_only=True)
+    """Returns whether an achieved goal is at a desired goal; None for an agent that only acts."""
     unroll_length: int = dataclasses.field(kw_only=True)
+    """Steps of each environment in a round."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes that cannot be.
+        """Validate sizes.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
@@ -137,7 +147,21 @@ class PPO(DeepAgent):
         if self.unroll_length < 2:
             raise ConfigurationError(f"unroll_length={self.unroll_length} must be at least 2")
 
+    @classmethod
+    def build(cls, problem: Problem, config: PPOConfig, networks: NetworkSettings) -> "PPO":
+        """Return the agent for a problem."""
+        return cls(
+            **sizes_of(problem, networks),
+            config=config,
+            success=problem.success,
+            unroll_length=problem.unroll_length,
+        )
+
     # ---- Networks and optimisers ---------------------------------------------------------------------------------
+
+    def network_optimizer(self, learning_rate: float) -> optax.GradientTransformation:
+        """Return an optimiser of networks, which clips gradients."""
+        return self.optimizer.build(learning_rate, max_gradient_norm=self.config.max_gradient_norm)
 
     def init(self, key: PRNGKeyArray) -> PPOState:
         """Draw a new agent: pi(s, g) and V(s, g)."""
@@ -148,8 +172,7 @@ class PPO(DeepAgent):
         return PPOState(
             actor=actor,
             critic=critic,
-            actor_optimizer=optax.adam(self.config.actor_learning_rate).init(actor),
-            critic_optimizer=optax.adam(self.config.critic_learning_rate).init(critic),
+            optimizers=self.init_optimizers(actor=actor, critic=critic),
             order_seed=jax.random.bits(order_key, dtype=jnp.uint32),
             gradient_steps=jnp.zeros((), jnp.int32),
         )
@@ -159,10 +182,6 @@ class PPO(DeepAgent):
         return {"actor": state.actor, "critic": state.critic}
 
     # ---- Acting --------------------------------------------------------------------------------------------------
-
-    def actor(self, state: PPOState) -> Torso:
-        """Return the policy's network; it puts out the means first, then the raw log standard deviations."""
-        return state.actor
 
     def act(
         self,
@@ -208,6 +227,7 @@ class PPO(DeepAgent):
         observation, desired_goal, action = buffer.observation[rows], buffer.desired_goal[rows], buffer.action[rows]
         terminated, episode = buffer.terminated[rows], buffer.episode[rows]
         goes_on = jnp.zeros_like(terminated).at[:-1].set(episode[1:] == episode[:-1])
+        assert self.success is not None
         reward = sparse_reward(
             self.success, jnp.roll(buffer.achieved_goal[rows], -1, axis=0), jnp.roll(desired_goal, -1, axis=0), goes_on
         )
@@ -272,20 +292,14 @@ class PPO(DeepAgent):
 
     def learn(self, state: PPOState, batch: Experience, key: PRNGKeyArray) -> tuple[PPOState, Metrics]:
         """Take one gradient step on `batch`, with actor and critic each."""
-        config = self.config
         actor_gradient, actor_metrics = jax.grad(self.actor_loss, has_aux=True)(state.actor, batch, key)
         critic_gradient, critic_metrics = jax.grad(self.critic_loss, has_aux=True)(state.critic, batch)
-        actor_gradient = clip_norm(actor_gradient, config.max_gradient_norm)
-        critic_gradient = clip_norm(critic_gradient, config.max_gradient_norm)
-        actor, actor_optimizer = adam(config.actor_learning_rate, state.actor, actor_gradient, state.actor_optimizer)
-        critic, critic_optimizer = adam(
-            config.critic_learning_rate, state.critic, critic_gradient, state.critic_optimizer
-        )
+        actor, optimizers = self.descend("actor", state.actor, actor_gradient, state.optimizers)
+        critic, optimizers = self.descend("critic", state.critic, critic_gradient, optimizers)
         new_state = PPOState(
             actor=actor,
             critic=critic,
-            actor_optimizer=actor_optimizer,
-            critic_optimizer=critic_optimizer,
+            optimizers=optimizers,
             order_seed=state.order_seed,
             gradient_steps=state.gradient_steps + 1,
         )
@@ -316,40 +330,33 @@ def critic_value(
     return critic(jnp.concatenate([observation, desired_goal], axis=-1))[..., 0]
 
 
-def generalized_advantages(
-    reward: Float[Array, "time num_envs"],
-    value: Float[Array, "time num_envs"],
-    goes_on: Bool[Array, "time num_envs"],
-    terminated: Bool[Array, "time num_envs"],
-    discount: float,
-    gae_lambda: float,
-) -> Float[Array, "time num_envs"]:
-    """Return the sum of the temporal differences to come, the one l steps later with weight (discount gae_lambda)^l.
+def preset(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return training settings for PPO: keep one unroll, learn from each unroll once, in `EPOCHS` epochs.
 
     Args:
-        reward: of each step.
-        value: of the state before each step.
-        goes_on: the next row is the next step of the same episode.
-        terminated: nothing follows this step.
-        discount: weight of what follows one step later.
-        gae_lambda: weight of a temporal difference one step later, besides the discount.
-
-    Returns:
-        The advantages (Schulman et al., 2016, equation 16); 0 for a step that neither goes on nor is terminated.
+        settings: the training settings so far, not validated yet.
     """
-    following = discount * jnp.where(goes_on, jnp.roll(value, -1, axis=0), 0.0)
-    difference = jnp.where(goes_on | terminated, reward + following - value, 0.0)
-    weight = discount * gae_lambda * goes_on.astype(value.dtype)
+    unroll_length, num_envs, batch_size = (settings[name] for name in ("unroll_length", "num_envs", "batch_size"))
+    if not all(isinstance(size, int) and size > 0 for size in (unroll_length, num_envs, batch_size)):
+        return {}  # the configuration refuses them, by name
+    steps = unroll_length * num_envs
+    batch_size = min(batch_size, steps)
+    return {
+        "replay_capacity": unroll_length,
+        "min_replay": 0,
+        "batch_size": batch_size,
+        "gradient_steps_per_unroll": EPOCHS * (steps // batch_size),
+    }
 
-    def back(later: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
-        difference, weight = row
-        advantage = difference + weight * later
-        return advantage, advantage
 
-    return jax.lax.scan(back, jnp.zeros_like(value[0]), (difference, weight), reverse=True)[1]
-
-
-def normalized(values: Float[Array, " steps"], where: Bool[Array, " steps"]) -> Float[Array, " steps"]:
-    """Return the values less their mean, over their standard deviation, both over those that `where` names."""
-    centred = values - mean_where(where, values)
-    return centred / (jnp.sqrt(mean_where(where, jnp.square(centred))) + 1e-8)
+register_agent(
+    AgentSpec(
+        "ppo",
+        "proximal policy optimisation with a sparse reward",
+        PPOConfig,
+        PPO,
+        needs_success=True,
+        on_policy=True,
+        preset=preset,
+    )
+)

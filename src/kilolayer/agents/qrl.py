@@ -16,17 +16,16 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.core.any_goal import AnyGoalAgent, goes_on
-from kilolayer.agents.core.base import Probe, adam
+from kilolayer.agents.core.any_goal import AnyGoalAgent, has_next
+from kilolayer.agents.core.base import Optimizers, Probe
 from kilolayer.agents.core.checks import check_counts, check_finite, check_not_negative, check_positive, check_share
 from kilolayer.agents.core.interface import Metrics
+from kilolayer.agents.core.registry import AgentSpec, register_agent
 from kilolayer.data import ReplayBuffer, Transitions
 from kilolayer.nn import Torso
-from kilolayer.objectives import check_components, interval_quasimetric
-from kilolayer.objectives.sparse_reward import mean_where
+from kilolayer.objectives import check_components, interval_quasimetric, mean_where
 
 Scalar = Float[Array, ""]
 Embedding = Float[Array, "*batch representation"]
@@ -55,17 +54,17 @@ class QRLConfig:
     hindsight: float = 0.5
     """Share of the actor's goals that its own episode achieves later; the others are random achieved goals."""
     actor_depth: int | None = None
-    """Depth of the actor; None takes --depth."""
+    """Depth of the actor; None takes the depth of all networks."""
     critic_depth: int | None = None
-    """Depth of both encoders and of the transition model; None takes --depth."""
+    """Depth of both encoders and of the transition model; None takes the depth of all networks."""
     actor_width: int | None = None
-    """Width of the actor; None takes --width."""
+    """Width of the actor; None takes the width of all networks."""
     critic_width: int | None = None
-    """Width of both encoders and of the transition model; None takes --width."""
+    """Width of both encoders and of the transition model; None takes the width of all networks."""
     actor_learning_rate: float = 3e-4
-    """Adam step size of the actor."""
+    """Learning rate of the actor."""
     critic_learning_rate: float = 3e-4
-    """Adam step size of both encoders and of the transition model."""
+    """Learning rate of both encoders and of the transition model."""
     alpha_learning_rate: float = 3e-4
     """Adam step size of the entropy coefficient's logarithm; 0 keeps it where it begins."""
     initial_alpha: float = 0.1
@@ -73,10 +72,10 @@ class QRLConfig:
     target_entropy: float = -0.5
     """Entropy that the policy is held at, for each action dimension."""
     candidates: int = 16
-    """Draws that best_of action selection chooses among."""
+    """Samples that best_of action selection chooses among."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be.
+        """Validate settings.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
@@ -130,10 +129,7 @@ class QRLState(eqx.Module):
     log_multipliers: Float[Array, " constraints"]
     """Logarithms of the weights of the constraints: on transitions, then on goals."""
     log_alpha: Scalar
-    actor_optimizer: optax.OptState
-    critic_optimizer: optax.OptState
-    multiplier_optimizer: optax.OptState
-    alpha_optimizer: optax.OptState
+    optimizers: Optimizers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,12 +153,13 @@ class QRL(AnyGoalAgent):
             component_size=config.component_size,
         )
         log_multipliers = jnp.full(2, math.log(config.initial_multiplier))
+        actor, log_alpha = self.new_actor(actor_key)
         return QRLState(
-            **self.new_actor(actor_key)._asdict(),
+            actor=actor,
             critic=critic,
             log_multipliers=log_multipliers,
-            critic_optimizer=optax.adam(config.critic_learning_rate).init(critic),
-            multiplier_optimizer=optax.adam(config.multiplier_learning_rate).init(log_multipliers),
+            log_alpha=log_alpha,
+            optimizers=self.init_optimizers(actor=actor, critic=critic, multiplier=log_multipliers, alpha=log_alpha),
         )
 
     def networks(self, state: QRLState) -> dict[str, Torso]:
@@ -212,7 +209,7 @@ class QRL(AnyGoalAgent):
         Returns:
             The loss, and beside it by how much each mean square exceeds the tolerance's, with the metrics.
         """
-        config, follows = self.config, goes_on(batch)
+        config, follows = self.config, has_next(batch)
         state, following = critic.state_encoder(batch.observation), critic.state_encoder(batch.next_observation)
         goal = critic.goal_encoder(batch.next_achieved_goal)
 
@@ -245,24 +242,15 @@ class QRL(AnyGoalAgent):
 
     def learn(self, state: QRLState, batch: Transitions, key: PRNGKeyArray) -> tuple[QRLState, Metrics]:
         """Take one gradient step on `batch`, all losses with the old critic."""
-        config = self.config
         gradient, (excess, critic_metrics) = jax.grad(self.critic_loss, has_aux=True)(
             state.critic, state.log_multipliers, batch
         )
-        critic, critic_optimizer = adam(config.critic_learning_rate, state.critic, gradient, state.critic_optimizer)
-        log_multipliers, multiplier_optimizer = adam(
-            config.multiplier_learning_rate,
-            state.log_multipliers,
-            jax.grad(multiplier_loss)(state.log_multipliers, excess),
-            state.multiplier_optimizer,
-        )
-        actor, actor_metrics = self.learn_actor(state, batch, key)
+        critic, optimizers = self.descend("critic", state.critic, gradient, state.optimizers)
+        multiplier_gradient = jax.grad(multiplier_loss)(state.log_multipliers, excess)
+        log_multipliers, optimizers = self.descend("multiplier", state.log_multipliers, multiplier_gradient, optimizers)
+        actor, log_alpha, optimizers, actor_metrics = self.learn_actor(state, batch, optimizers, key)
         new_state = QRLState(
-            **actor._asdict(),
-            critic=critic,
-            log_multipliers=log_multipliers,
-            critic_optimizer=critic_optimizer,
-            multiplier_optimizer=multiplier_optimizer,
+            actor=actor, critic=critic, log_multipliers=log_multipliers, log_alpha=log_alpha, optimizers=optimizers
         )
         return new_state, actor_metrics | critic_metrics
 
@@ -289,3 +277,13 @@ class QRL(AnyGoalAgent):
 def multiplier_loss(log_multipliers: Float[Array, " constraints"], excess: Float[Array, " constraints"]) -> Scalar:
     """Raise the weight of a constraint that is broken by more than its tolerance, lower it otherwise."""
     return -jnp.sum(jnp.exp(log_multipliers) * jax.lax.stop_gradient(excess))
+
+
+register_agent(
+    AgentSpec(
+        "qrl",
+        "quasimetric RL: the shortest path as the largest quasimetric, for worlds that are nearly deterministic",
+        QRLConfig,
+        QRL,
+    )
+)

@@ -8,14 +8,14 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.core.base import Probe, adam
+from kilolayer.agents.core.base import Optimizers, Probe
 from kilolayer.agents.core.checks import check_not_negative, check_positive
 from kilolayer.agents.core.gaussian_policy import alpha_loss, choose, policy, scored_by
 from kilolayer.agents.core.interface import ActionMode, Metrics
-from kilolayer.agents.core.twin_critic import TwinCritic, TwinCriticAgent, TwinCriticConfig, follow
+from kilolayer.agents.core.registry import AgentSpec, register_agent
+from kilolayer.agents.core.twin_critic import HERConfig, TwinCritic, TwinCriticAgent, TwinCriticConfig, polyak_update
 from kilolayer.data import ReplayBuffer, Transitions
 from kilolayer.nn import Torso
 from kilolayer.objectives import tanh_gaussian
@@ -25,7 +25,7 @@ Scalar = Float[Array, ""]
 
 @dataclasses.dataclass(frozen=True)
 class SACConfig(TwinCriticConfig):
-    """Settings of soft actor-critic, for `sac` and `sac_her`."""
+    """Settings of soft actor-critic."""
 
     alpha_learning_rate: float = 3e-4
     """Adam step size of the entropy coefficient's logarithm; 0 keeps it where it begins."""
@@ -35,7 +35,7 @@ class SACConfig(TwinCriticConfig):
     """Entropy that the policy is held at, for each action dimension."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be.
+        """Validate settings.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
@@ -45,6 +45,11 @@ class SACConfig(TwinCriticConfig):
         check_not_negative(self, "alpha_learning_rate")
 
 
+@dataclasses.dataclass(frozen=True)
+class SACHERConfig(SACConfig, HERConfig):
+    """Settings of soft actor-critic with hindsight experience replay."""
+
+
 class SACState(eqx.Module):
     """Everything that a SAC agent has learnt."""
 
@@ -52,9 +57,7 @@ class SACState(eqx.Module):
     critic: TwinCritic
     target_critic: TwinCritic
     log_alpha: Scalar
-    actor_optimizer: optax.OptState
-    critic_optimizer: optax.OptState
-    alpha_optimizer: optax.OptState
+    optimizers: Optimizers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,18 +76,15 @@ class SAC(TwinCriticAgent):
     def init(self, key: PRNGKeyArray) -> SACState:
         """Draw a new agent; the target critics begin as the critics."""
         actor_key, critic_key = jax.random.split(key)
-        config = self.config
         actor = self.network("actor", self.observation_size + self.goal_size, 2 * self.action_size, actor_key)
         critic = self.new_critic(critic_key)
-        log_alpha = jnp.full((), math.log(config.initial_alpha))
+        log_alpha = jnp.full((), math.log(self.config.initial_alpha))
         return SACState(
             actor=actor,
             critic=critic,
             target_critic=jax.tree.map(jnp.copy, critic),
             log_alpha=log_alpha,
-            actor_optimizer=optax.adam(config.actor_learning_rate).init(actor),
-            critic_optimizer=optax.adam(config.critic_learning_rate).init(critic),
-            alpha_optimizer=optax.adam(config.alpha_learning_rate).init(log_alpha),
+            optimizers=self.init_optimizers(actor=actor, critic=critic, alpha=log_alpha),
         )
 
     # ---- Acting --------------------------------------------------------------------------------------------------
@@ -127,32 +127,27 @@ class SAC(TwinCriticAgent):
 
     def learn(self, state: SACState, batch: Transitions, key: PRNGKeyArray) -> tuple[SACState, Metrics]:
         """Take one gradient step on `batch`: critics, then the actor with the old ones, alpha, target critics."""
-        config = self.config
         target_key, actor_key = jax.random.split(key)
 
         target = self.target(state, batch, target_key)
-        critic, critic_optimizer, critic_metrics = self.improve_critic(state, batch, target)
+        critic, optimizers, critic_metrics = self.improve_critic(state, batch, target)
 
         alpha = jnp.exp(state.log_alpha)
         actor_gradient, actor_metrics = jax.grad(self.actor_loss, has_aux=True)(
             state.actor, state.critic, alpha, batch, actor_key
         )
-        actor, actor_optimizer = adam(config.actor_learning_rate, state.actor, actor_gradient, state.actor_optimizer)
+        actor, optimizers = self.descend("actor", state.actor, actor_gradient, optimizers)
 
         # Raise alpha where the entropy is below its target, lower it where it is above.
         alpha_gradient = jax.grad(alpha_loss)(state.log_alpha, actor_metrics["entropy"], self.target_entropy)
-        log_alpha, alpha_optimizer = adam(
-            config.alpha_learning_rate, state.log_alpha, alpha_gradient, state.alpha_optimizer
-        )
+        log_alpha, optimizers = self.descend("alpha", state.log_alpha, alpha_gradient, optimizers)
 
         new_state = SACState(
             actor=actor,
             critic=critic,
-            target_critic=follow(state.target_critic, critic, config.target_rate),
+            target_critic=polyak_update(state.target_critic, critic, self.config.target_rate),
             log_alpha=log_alpha,
-            actor_optimizer=actor_optimizer,
-            critic_optimizer=critic_optimizer,
-            alpha_optimizer=alpha_optimizer,
+            optimizers=optimizers,
         )
         return new_state, actor_metrics | critic_metrics | {"alpha": alpha}
 
@@ -165,3 +160,9 @@ class SAC(TwinCriticAgent):
         alpha = jnp.exp(state.log_alpha)
         actor_gradient, _ = jax.grad(self.actor_loss, has_aux=True)(state.actor, state.critic, alpha, batch, actor_key)
         return self.probes_on(state, batch, actor_gradient, self.target(state, batch, target_key))
+
+
+register_agent(AgentSpec("sac", "soft actor-critic with a sparse reward", SACConfig, SAC, needs_success=True))
+register_agent(
+    AgentSpec("sac_her", "soft actor-critic with hindsight experience replay", SACHERConfig, SAC, needs_success=True)
+)

@@ -7,14 +7,21 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from kilolayer.agents.core.base import Probe, adam
+from kilolayer.agents.core.base import Optimizers, Probe
 from kilolayer.agents.core.checks import check_counts, check_not_negative, check_positive
 from kilolayer.agents.core.gaussian_policy import best_of, scored_by
 from kilolayer.agents.core.interface import ActionMode, Metrics, check_action_mode
-from kilolayer.agents.core.twin_critic import TwinCritic, TwinCriticAgent, TwinCriticConfig, critic_input, follow
+from kilolayer.agents.core.registry import AgentSpec, register_agent
+from kilolayer.agents.core.twin_critic import (
+    HERConfig,
+    TwinCritic,
+    TwinCriticAgent,
+    TwinCriticConfig,
+    critic_input,
+    polyak_update,
+)
 from kilolayer.data import ReplayBuffer, Transitions
 from kilolayer.nn import Torso
 
@@ -23,7 +30,7 @@ Scalar = Float[Array, ""]
 
 @dataclasses.dataclass(frozen=True)
 class TD3Config(TwinCriticConfig):
-    """Settings of TD3, for `td3` and `td3_her`."""
+    """Settings of TD3."""
 
     exploration_noise: float = 0.1
     """Standard deviation of the noise on actions while data are collected; actions span -1 to 1."""
@@ -35,7 +42,7 @@ class TD3Config(TwinCriticConfig):
     """Steps of the critics for one of the actor and of the target networks."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be.
+        """Validate settings.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
@@ -46,6 +53,11 @@ class TD3Config(TwinCriticConfig):
         check_counts(self, "policy_delay")
 
 
+@dataclasses.dataclass(frozen=True)
+class TD3HERConfig(TD3Config, HERConfig):
+    """Settings of TD3 with hindsight experience replay."""
+
+
 class TD3State(eqx.Module):
     """Everything that a TD3 agent has learnt."""
 
@@ -53,8 +65,7 @@ class TD3State(eqx.Module):
     critic: TwinCritic
     target_actor: Torso
     target_critic: TwinCritic
-    actor_optimizer: optax.OptState
-    critic_optimizer: optax.OptState
+    optimizers: Optimizers
     steps: Int[Array, ""]
     """Gradient steps of the critics so far."""
     actor_loss: Scalar
@@ -79,8 +90,7 @@ class TD3(TwinCriticAgent):
             critic=critic,
             target_actor=jax.tree.map(jnp.copy, actor),
             target_critic=jax.tree.map(jnp.copy, critic),
-            actor_optimizer=optax.adam(self.config.actor_learning_rate).init(actor),
-            critic_optimizer=optax.adam(self.config.critic_learning_rate).init(critic),
+            optimizers=self.init_optimizers(actor=actor, critic=critic),
             steps=jnp.zeros((), jnp.int32),
             actor_loss=jnp.zeros(()),
         )
@@ -134,19 +144,19 @@ class TD3(TwinCriticAgent):
         critic, and the target networks.
         """
         config = self.config
-        critic, critic_optimizer, metrics = self.improve_critic(state, batch, self.target(state, batch, key))
+        critic, optimizers, metrics = self.improve_critic(state, batch, self.target(state, batch, key))
         steps = state.steps + 1
-        state = dataclasses.replace(state, critic=critic, critic_optimizer=critic_optimizer, steps=steps)
+        state = dataclasses.replace(state, critic=critic, optimizers=optimizers, steps=steps)
 
         def improve_actor(state: TD3State) -> TD3State:
             loss, gradient = jax.value_and_grad(self.actor_loss)(state.actor, critic, batch)
-            actor, actor_optimizer = adam(config.actor_learning_rate, state.actor, gradient, state.actor_optimizer)
+            actor, optimizers = self.descend("actor", state.actor, gradient, state.optimizers)
             return dataclasses.replace(
                 state,
                 actor=actor,
-                target_actor=follow(state.target_actor, actor, config.target_rate),
-                target_critic=follow(state.target_critic, critic, config.target_rate),
-                actor_optimizer=actor_optimizer,
+                target_actor=polyak_update(state.target_actor, actor, config.target_rate),
+                target_critic=polyak_update(state.target_critic, critic, config.target_rate),
+                optimizers=optimizers,
                 actor_loss=loss,
             )
 
@@ -161,3 +171,7 @@ class TD3(TwinCriticAgent):
         batch = self.draw(data, sample_key)
         actor_gradient = jax.grad(self.actor_loss)(state.actor, state.critic, batch)
         return self.probes_on(state, batch, actor_gradient, self.target(state, batch, target_key))
+
+
+register_agent(AgentSpec("td3", "TD3 with a sparse reward", TD3Config, TD3, needs_success=True))
+register_agent(AgentSpec("td3_her", "TD3 with hindsight experience replay", TD3HERConfig, TD3, needs_success=True))

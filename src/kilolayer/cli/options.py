@@ -3,7 +3,7 @@
 import contextlib
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 import tyro
@@ -61,3 +61,39 @@ def _one_line(box: str) -> str:
         if paragraph[0].startswith("Perhaps you meant") and flags:
             suggestion = f"; perhaps you meant {' or '.join(flags)}"
     return " ".join(message) + suggestion
+
+
+def scan(arguments: Sequence[str], *, switches: Collection[str]) -> dict[str, str]:
+    """Return what is given for each flag, by the name of its field, without checking it.
+
+    Args:
+        arguments: what followed the subcommand.
+        switches: names of flags that take no value, such as `dry_run`.
+
+    Returns:
+        Texts by names with underscores; the first argument that belongs to no flag is `env`.
+    """
+    found: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument in HELP_FLAGS:
+            continue
+        if not argument.startswith("--"):
+            found.setdefault("env", argument)
+            continue
+        flag, equals, value = argument[2:].partition("=")
+        name = flag.replace("-", "_")
+        if equals:
+            found[name] = value
+        elif name in switches or _without_no(name) in switches:
+            found[name] = "True"
+        elif rest:
+            found[name] = rest.pop(0)
+    return found
+
+
+def _without_no(name: str) -> str:
+    """Return the name of the switch that `no_NAME` turns off; in a block, `block.no_NAME`."""
+    block, dot, field = name.rpartition(".")
+    return f"{block}{dot}{field.removeprefix('no_')}"

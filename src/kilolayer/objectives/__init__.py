@@ -1,6 +1,7 @@
 """Objectives: energies, contrastive losses, quasimetrics, the tanh-Gaussian. Pure mathematics."""
 
 from kilolayer.objectives import tanh_gaussian
+from kilolayer.objectives.advantages import generalized_advantages, normalized
 from kilolayer.objectives.contrastive import (
     LOSSES,
     LossName,
@@ -14,20 +15,26 @@ from kilolayer.objectives.contrastive import (
 )
 from kilolayer.objectives.energies import Energy, EnergyName
 from kilolayer.objectives.quasimetric import check_components, interval_quasimetric
+from kilolayer.objectives.sparse_reward import Success, mean_where, sparse_reward
 
 __all__ = [
     "LOSSES",
     "Energy",
     "EnergyName",
     "LossName",
+    "Success",
     "binary_nce",
     "check_components",
     "contrastive_metrics",
+    "generalized_advantages",
     "infonce_backward",
     "infonce_forward",
     "infonce_symmetric",
     "interval_quasimetric",
     "logsumexp_penalty",
     "loss_function",
+    "mean_where",
+    "normalized",
+    "sparse_reward",
     "tanh_gaussian",
 ]

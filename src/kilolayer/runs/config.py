@@ -2,32 +2,19 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import pydantic
 import tyro
 
-from kilolayer.agents import (
-    AGENTS,
-    AgentName,
-    BLOCKS,
-    CLearningConfig,
-    CRLConfig,
-    CRLDiscreteConfig,
-    GCBCConfig,
-    GCSLConfig,
-    HERConfig,
-    PPOConfig,
-    QRLConfig,
-    SACConfig,
-    TD3Config,
-    agent_spec,
-)
+from kilolayer.agents import OptimizerSettings, agent_names, agent_spec, agent_specs
 from kilolayer.envs import EnvironmentSpec, Variant, registry
 from kilolayer.envs.engines import EngineName
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ResidualArchitecture
+from kilolayer.nn import Architecture, ResidualArchitecture, torso_names, torso_spec
 from kilolayer.runs.growth_schedule import GrowthSchedule
+
+Settings = TypeVar("Settings")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +29,12 @@ class TrainConfig:
     """How the world moves; auto takes MuJoCo on a CPU, MJX on a GPU, and the paper's engine for the paper's variant."""
     variant: Variant = "default"
     """Form of the task: default is the sound one, paper all that the published numbers depend on."""
-    agent: AgentName = "crl"
-    """Learning method; it reads the blocks of settings that bear its name, and *_her those of `her` too."""
+    agent: Annotated[str, tyro.conf.arg(help_behavior_hint=lambda default: _choices(default, agent_names()))] = "crl"
+    """Learning method. Its settings are a block of this name."""
+    torso: Annotated[str, tyro.conf.arg(help_behavior_hint=lambda default: _choices(default, torso_names()))] = (
+        "residual_mlp"
+    )
+    """Kind of network. Its settings are the block `architecture`."""
     depth: int = 4
     """Dense layers inside the residual blocks of every network; a multiple of the block size. With --grow it is that of
     the last stage."""
@@ -91,24 +82,19 @@ class TrainConfig:
     """Send metrics to Weights & Biases too."""
     wandb_project: str = "kilolayer"
     """Project at Weights & Biases."""
-    architecture: ResidualArchitecture = ResidualArchitecture()
-    crl: CRLConfig = CRLConfig()
-    crl_discrete: CRLDiscreteConfig = CRLDiscreteConfig()
-    sac: SACConfig = SACConfig()
-    td3: TD3Config = TD3Config()
-    her: HERConfig = HERConfig()
-    gcbc: GCBCConfig = GCBCConfig()
-    gcsl: GCSLConfig = GCSLConfig()
-    ppo: PPOConfig = PPOConfig()
-    c_learning: CLearningConfig = CLearningConfig()
-    qrl: QRLConfig = QRLConfig()
+    architecture: Architecture = dataclasses.field(default_factory=ResidualArchitecture)
+    optimizer: OptimizerSettings = dataclasses.field(default_factory=OptimizerSettings)
+    agent_settings: Annotated[Any, tyro.conf.Suppress] = None
+    """Settings of the agent, an instance of its spec's class; None takes the defaults. In plain data, such as
+    config.json, this block has the name of the agent."""
 
     def __post_init__(self) -> None:
-        """Refuse values, and combinations of values, that cannot be.
+        """Validate settings, and combinations of settings.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
         """
+        self._check_blocks()
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name in ("seed", "min_replay") else 1
@@ -116,7 +102,6 @@ class TrainConfig:
                 raise ConfigurationError(f"{field.name}={value} must be at least {least}")
         if not self.checkpoint_minutes > 0.0:
             raise ConfigurationError(f"checkpoint_minutes={self.checkpoint_minutes} must be above 0")
-        self._check_blocks()
         if self.grow is not None:
             self._check_growth(GrowthSchedule.parse(self.grow))
         self.architecture.num_blocks(self.depth)
@@ -141,19 +126,20 @@ class TrainConfig:
             )
 
     def _check_blocks(self) -> None:
-        """Refuse settings of other agents: they would change nothing."""
-        reads = agent_spec(self.agent).reads
-        for block in BLOCKS:
-            if block in reads:
-                continue
-            settings = getattr(self, block)
-            for field in dataclasses.fields(settings):
-                value = getattr(settings, field.name)
-                if value != field.default:
-                    raise ConfigurationError(
-                        f"{block}.{field.name}={value} has no effect with agent={self.agent!r}, which reads "
-                        f"{' and '.join(reads)}; leave it out"
-                    )
+        """Check that the blocks of settings are those of the agent and the torso; fill in an agent's defaults."""
+        spec = agent_spec(self.agent)
+        if self.agent_settings is None:
+            object.__setattr__(self, "agent_settings", spec.settings())
+        if type(self.agent_settings) is not spec.settings:
+            raise ConfigurationError(
+                f"agent_settings is a {type(self.agent_settings).__name__}; agent={self.agent!r} takes a "
+                f"{spec.settings.__name__}"
+            )
+        if type(self.architecture) is not torso_spec(self.torso).settings:
+            raise ConfigurationError(
+                f"architecture is a {type(self.architecture).__name__}; torso={self.torso!r} takes a "
+                f"{torso_spec(self.torso).settings.__name__}"
+            )
 
     def _check_growth(self, schedule: GrowthSchedule) -> None:
         self.architecture.check_growable()
@@ -173,7 +159,7 @@ class TrainConfig:
     def _check_collector(self, depth: int) -> None:
         asked = f"collector_depth={depth}"
         if agent_spec(self.agent).on_policy:
-            fitting = [name for name, spec in AGENTS.items() if not spec.on_policy]
+            fitting = [spec.name for spec in agent_specs() if not spec.on_policy]
             raise ConfigurationError(
                 f"{asked} does not go with agent={self.agent!r}: it learns from actions of its own policy alone, and a "
                 f"collector's are not; take agent={' or '.join(fitting)}"
@@ -189,19 +175,13 @@ class TrainConfig:
             raise ConfigurationError(f"collector_depth: {error}") from None
 
     def _check_no_part_has_a_depth_besides(self, name: str, why: str) -> None:
-        for block, settings in self.agent_settings.items():
-            for field in dataclasses.fields(settings):
-                value = getattr(settings, field.name)
-                if field.name.endswith("_depth") and value is not None:
-                    raise ConfigurationError(
-                        f"{block}.{field.name}={value} and {name}={getattr(self, name)!r} exclude each other: {why}; "
-                        "leave one of them out"
-                    )
-
-    @property
-    def agent_settings(self) -> dict[str, Any]:
-        """The blocks of settings that the agent reads."""
-        return {block: getattr(self, block) for block in agent_spec(self.agent).reads}
+        for field in dataclasses.fields(self.agent_settings):
+            value = getattr(self.agent_settings, field.name)
+            if field.name.endswith("_depth") and value is not None:
+                raise ConfigurationError(
+                    f"{self.agent}.{field.name}={value} and {name}={getattr(self, name)!r} exclude each other: {why}; "
+                    "leave one of them out"
+                )
 
     @property
     def env_steps_per_unroll(self) -> int:
@@ -223,26 +203,35 @@ class TrainConfig:
         return self.depth if self.grow is None else GrowthSchedule.parse(self.grow).depth_at(env_steps)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all settings as plain data."""
-        return dataclasses.asdict(self)
+        """Return all settings as plain data; the agent's block has the agent's name."""
+        settings = dataclasses.asdict(self)
+        settings[self.agent] = settings.pop("agent_settings")
+        return settings
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "TrainConfig":
-        """Build a configuration from plain data; what is missing takes its default.
+        """Build a configuration from plain data; settings that are missing take their defaults.
 
         Raises:
-            ConfigurationError: for an unknown setting, a value of the wrong type, or one that cannot be.
+            ConfigurationError: for an unknown setting, a value of the wrong type, or one that is not valid.
         """
-        _refuse_unknown(cls, settings, "")
-        try:
-            return pydantic.TypeAdapter(cls).validate_python(dict(settings))
-        except pydantic.ValidationError as error:
-            first = error.errors()[0]
-            cause = first.get("ctx", {}).get("error")
-            if isinstance(cause, ConfigurationError):
-                raise cause from None
-            where = ".".join(str(part) for part in first["loc"])
-            raise ConfigurationError(f"{where}={first['input']!r}: {first['msg']}") from None
+        found = dict(settings)
+        agent = agent_spec(_text(found, "agent", cls.agent))
+        architecture = torso_spec(_text(found, "torso", cls.torso)).settings
+        fields = {field.name for field in dataclasses.fields(cls)} - {"agent_settings"}
+        for name in found:
+            if name in agent_names() and name != agent.name:
+                raise ConfigurationError(
+                    f"the settings of agent {name!r} have no effect with agent={agent.name!r}; leave {name!r} out"
+                )
+            if name not in fields and name != agent.name:
+                raise ConfigurationError(
+                    f"setting {name!r} is unknown; there are {', '.join(sorted(fields | {agent.name}))}"
+                )
+        found["agent_settings"] = _block(agent.settings, found.pop(agent.name, {}), f"{agent.name}.")
+        found["architecture"] = _block(architecture, found.pop("architecture", {}), "architecture.")
+        found["optimizer"] = _block(OptimizerSettings, found.pop("optimizer", {}), "optimizer.")
+        return _validate(cls, found, "")
 
 
 def default_config(env: str, **settings: Any) -> TrainConfig:
@@ -250,29 +239,29 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
 
     Args:
         env: a registered name, the path of a maze file (`*.txt`), or a maze as text.
-        settings: fields of `TrainConfig`; `architecture` and the agents' blocks also as dictionaries of
-            the fields to change.
+        settings: fields of `TrainConfig`. The blocks `architecture`, `optimizer` and that of the agent, under the
+            agent's name, are dictionaries of the fields to change, or whole objects.
 
     Raises:
-        ConfigurationError: for an unknown environment or setting, or a value that cannot be.
+        ConfigurationError: for an unknown environment or setting, or a value that is not valid.
     """
     env = registry.resolve(env)
     spec = registry.spec(env)
     variant = settings.get("variant", "default")
     preset = _preset(spec, variant)
-    agent = agent_spec(settings.get("agent") or preset.get("agent", "crl"))
-    unread = set(BLOCKS) - set(agent.reads)
-    preset = {name: value for name, value in preset.items() if name not in unread}
+    agent = agent_spec(_text(settings, "agent", preset.get("agent", TrainConfig.agent)))
+    others = set(agent_names()) - {agent.name}
     merged: dict[str, Any] = {"env": env, "episode_length": spec.episode_length}
-    lay(preset, over=merged)
-    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    lay(agent.training(defaults | merged | settings), over=merged)
-    lay(settings, over=merged)
+    deep_merge({name: value for name, value in preset.items() if name not in others}, into=merged)
+    merged["agent"] = agent.name
+    defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig) if f.default is not dataclasses.MISSING}
+    deep_merge(agent.preset(defaults | merged | settings), into=merged)
+    deep_merge(settings, into=merged)
     if isinstance(merged.get("grow"), str) and "depth" not in settings:
         merged["depth"] = GrowthSchedule.parse(merged["grow"]).final_depth
     eval_env = merged.get("eval_env")
     merged["eval_env"] = registry.resolve(eval_env) if eval_env else spec.eval_env or env
-    # A run is tied to the engine that it began with: what `auto` means may differ on the next machine.
+    # A run keeps the engine that it started with: what `auto` means may differ on another machine.
     merged["engine"] = spec.engine_name(merged.get("engine", "auto"), variant)
     return TrainConfig.from_dict(merged)
 
@@ -282,19 +271,48 @@ def _preset(spec: EnvironmentSpec, variant: str) -> Mapping[str, Any]:
     return spec.training if variant != "paper" or spec.paper_training is None else spec.paper_training
 
 
-def lay(settings: Mapping[str, Any], *, over: dict[str, Any]) -> None:
-    """Write settings over others, in place; of a block, only the fields that are given."""
+def deep_merge(settings: Mapping[str, Any], *, into: dict[str, Any]) -> None:
+    """Write settings into others, in place; of a block, only the fields that are given."""
     for name, value in settings.items():
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             value = dataclasses.asdict(value)
-        over[name] = over.get(name, {}) | value if isinstance(value, Mapping) else value
+        into[name] = into.get(name, {}) | value if isinstance(value, Mapping) else value
 
 
-def _refuse_unknown(cls: type, settings: Mapping[str, Any], prefix: str) -> None:
-    fields = {field.name: field.type for field in dataclasses.fields(cls)}
-    for name, value in settings.items():
+def _choices(default: str, names: list[str]) -> str:
+    """Return the hint behind a help text: the default and all choices."""
+    return f"(default: {default}; one of {', '.join(names)})"
+
+
+def _text(settings: Mapping[str, Any], name: str, default: str) -> str:
+    """Return a setting that names a member of a registry."""
+    value = settings.get(name) or default
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name}={value!r} must be a name")
+    return value
+
+
+def _block(cls: type, value: Any, prefix: str) -> Any:
+    """Build a block of settings from plain data; an instance stays as it is."""
+    if isinstance(value, cls):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{prefix[:-1]}={value!r} must be settings of {cls.__name__} by name")
+    fields = [field.name for field in dataclasses.fields(cls)]
+    for name in value:
         if name not in fields:
-            raise ConfigurationError(f"setting {prefix + name!r} is unknown; there are {', '.join(fields)}")
-        nested = fields[name]
-        if isinstance(nested, type) and dataclasses.is_dataclass(nested) and isinstance(value, Mapping):
-            _refuse_unknown(nested, value, f"{prefix}{name}.")
+            raise ConfigurationError(f"setting {prefix + str(name)!r} is unknown; there are {', '.join(fields)}")
+    return _validate(cls, value, prefix)
+
+
+def _validate(cls: type[Settings], values: Mapping[str, Any], prefix: str) -> Settings:
+    """Check the types of values, and build a dataclass of them."""
+    try:
+        return pydantic.TypeAdapter(cls).validate_python(dict(values))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, ConfigurationError):
+            raise cause from None
+        where = prefix + ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"{where}={first['input']!r}: {first['msg']}") from None

@@ -27,7 +27,7 @@ import jax
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.runs.config import TrainConfig
 
-CONFIG_FORMAT = 1
+CONFIG_FORMAT = 2
 """Grows when a config.json of this version would be misread by the version before."""
 
 GROUP_FILE = "seeds.json"

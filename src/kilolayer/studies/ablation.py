@@ -12,9 +12,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kilolayer.nn import ResidualArchitecture
 from kilolayer.report.style import DARK, GREY, PALETTE, new_figure, tidy
 from kilolayer.runs import TrainConfig
-from kilolayer.runs.config import lay
+from kilolayer.runs.config import deep_merge
 from kilolayer.studies.core.budgets import METRICS, SETTINGS, TASKS, by_depth
 from kilolayer.studies.core.figures import draw_bars, having, metric_name, values_of, with_caption
 from kilolayer.studies.core.results import by_case
@@ -47,13 +48,14 @@ class Change:
             ConfigurationError: if both do not go together.
         """
         merged = config.to_dict()
-        lay(self.settings, over=merged)
+        deep_merge(self.settings, into=merged)
         return TrainConfig.from_dict(merged)
 
 
 def changes_of(base: TrainConfig) -> list[Change]:
     """Return all that is changed in the base, one thing at a time; what it has already is left out."""
     architecture = base.architecture
+    assert isinstance(architecture, ResidualArchitecture)
     is_scaled = architecture.branch_factor(architecture.num_blocks(base.depth)) != 1.0
     scaling = "none" if is_scaled else "inverse_sqrt"
     changes = (

@@ -43,7 +43,8 @@ def cases(scope: Scope) -> list[Case]:
             critic = int(case.labels["depth"])
             config = case.config
             if actor != critic:
-                config = dataclasses.replace(config, crl=dataclasses.replace(config.crl, actor_depth=actor))
+                own = dataclasses.replace(config.agent_settings, actor_depth=actor)
+                config = dataclasses.replace(config, agent_settings=own)
             labels = {"task": case.labels["task"], "actor_depth": actor, "critic_depth": critic}
             found.append(Case(labels, config))
     return found

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from kilolayer.agents import AGENTS
+from kilolayer.agents import agent_specs
 from kilolayer.report.style import PALETTE, new_figure
 from kilolayer.studies.core.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, TASKS
 from kilolayer.studies.core.figures import draw_curve, finish_curves, having, values_of, with_caption, with_legend
@@ -17,7 +17,7 @@ def cases(scope: Scope) -> list[Case]:
     return [
         scope.case({"task": task, "agent": agent, "depth": depth}, task, agent=agent, depth=depth)
         for task in scope.tasks
-        for agent in [name for name, spec in AGENTS.items() if not spec.discrete]
+        for agent in [spec.name for spec in agent_specs() if not spec.discrete]
         for depth in depths
     ]
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from kilolayer.agents import Agent, NetworkSettings, Onlooker, Problem, make_agent
+from kilolayer.agents import Agent, NetworkSettings, Problem, Tandem, make_agent
 from kilolayer.envs import Environment, make
 from kilolayer.errors import ConfigurationError
 from kilolayer.runs.config import TrainConfig
@@ -49,8 +49,8 @@ class Setup:
 
 def _agent(config: TrainConfig, environment: Environment, depth: int) -> Agent:
     architecture = config.architecture
-    if config.grow is not None and architecture.residual_scaling != "none" and architecture.scaled_for_depth is None:
-        architecture = dataclasses.replace(architecture, scaled_for_depth=config.depth)
+    if config.grow is not None:
+        architecture = architecture.growing_to(config.depth)
     task = environment.task
     problem = Problem(
         name=environment.name,
@@ -64,8 +64,8 @@ def _agent(config: TrainConfig, environment: Environment, depth: int) -> Agent:
     )
 
     def of_depth(depth: int) -> Agent:
-        networks = NetworkSettings(config.batch_size, depth, config.width, architecture)
+        networks = NetworkSettings(config.batch_size, depth, config.width, architecture, config.optimizer)
         return make_agent(config.agent, problem, config.agent_settings, networks)
 
     learner = of_depth(depth)
-    return learner if config.collector_depth is None else Onlooker(learner, of_depth(config.collector_depth))
+    return learner if config.collector_depth is None else Tandem(learner, of_depth(config.collector_depth))

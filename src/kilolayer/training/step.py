@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from kilolayer.agents import AgentState, grow
+from kilolayer.agents import AgentState, grow_agent
 from kilolayer.data import ReplayBuffer, Trajectory, empty_buffer, insert
 from kilolayer.envs import EnvironmentState
 from kilolayer.training.faults import CollectFaults, LearnFaults, finite_rows, first_false
@@ -123,7 +123,7 @@ def grow_state(setup: Setup, state: TrainState) -> TrainState:
     The new blocks depend on the seed and the env steps alone: a run that goes on from any checkpoint grows alike.
     """
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(setup.config.seed), GROWTH), state.env_steps)
-    agent = jax.jit(lambda agent, key: grow(setup.agent, agent, key))(state.agent, key)
+    agent = jax.jit(lambda agent, key: grow_agent(setup.agent, agent, key))(state.agent, key)
     return dataclasses.replace(state, agent=agent)
 
 

@@ -3,14 +3,13 @@
 import dataclasses
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from kilolayer.agents.core.base import DeepAgent, adam
+from kilolayer.agents.core.base import DeepAgent, Optimizers
 from kilolayer.agents.core.gaussian_policy import alpha_loss, choose, policy, scored_by
 from kilolayer.agents.core.interface import ActionMode, AgentState, Metrics
 from kilolayer.data import ReplayBuffer, Transitions, sample_transitions
@@ -21,24 +20,16 @@ from kilolayer.objectives import tanh_gaussian
 Scalar = Float[Array, ""]
 
 
-class Actor(NamedTuple):
-    """The policy, its entropy coefficient, and their optimisers; field names are those of the agents' states."""
-
-    actor: Torso
-    log_alpha: Scalar
-    actor_optimizer: optax.OptState
-    alpha_optimizer: optax.OptState
-
-
 @dataclasses.dataclass(frozen=True)
 class AnyGoalAgent(DeepAgent):
     """A learner without rewards whose critic must know every pair of a state and a goal, not only those of one episode.
 
-    An agent adds `score`, how good its critic finds an action. Its state has `critic` and the fields of `Actor`.
+    An agent adds `score`, how good its critic finds an action. Its state has `actor`, `critic`, `log_alpha` and
+    `optimizers`.
     """
 
     def __post_init__(self) -> None:
-        """Refuse sizes that cannot be.
+        """Validate sizes.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
@@ -76,21 +67,10 @@ class AnyGoalAgent(DeepAgent):
 
     # ---- The actor -----------------------------------------------------------------------------------------------
 
-    def new_actor(self, key: PRNGKeyArray) -> Actor:
-        """Draw a new actor."""
-        config = self.config
+    def new_actor(self, key: PRNGKeyArray) -> tuple[Torso, Scalar]:
+        """Return a new actor and the logarithm of its entropy coefficient."""
         actor = self.network("actor", self.observation_size + self.goal_size, 2 * self.action_size, key)
-        log_alpha = jnp.full((), math.log(config.initial_alpha))
-        return Actor(
-            actor=actor,
-            log_alpha=log_alpha,
-            actor_optimizer=optax.adam(config.actor_learning_rate).init(actor),
-            alpha_optimizer=optax.adam(config.alpha_learning_rate).init(log_alpha),
-        )
-
-    def actor(self, state: AgentState) -> Torso:
-        """Return the policy's network; it puts out the means first, then the raw log standard deviations."""
-        return state.actor
+        return actor, jnp.full((), math.log(self.config.initial_alpha))
 
     def act(
         self,
@@ -120,19 +100,22 @@ class AnyGoalAgent(DeepAgent):
         loss = jnp.mean(alpha * log_density - value)
         return loss, {"actor_loss": loss, "entropy": -jnp.mean(log_density), "actor_value": jnp.mean(value)}
 
-    def learn_actor(self, state: AgentState, batch: Transitions, key: PRNGKeyArray) -> tuple[Actor, Metrics]:
-        """Take one gradient step of actor and alpha, with the critic as it is in `state`."""
-        config = self.config
+    def learn_actor(
+        self, state: AgentState, batch: Transitions, optimizers: Optimizers, key: PRNGKeyArray
+    ) -> tuple[Torso, Scalar, Optimizers, Metrics]:
+        """Take one gradient step of actor and alpha, with the critic as it is in `state`.
+
+        Returns:
+            The actor, the logarithm of alpha, the states of all optimisers, and metrics.
+        """
         alpha = jnp.exp(state.log_alpha)
         gradient, metrics = jax.grad(self.actor_loss, has_aux=True)(state.actor, state.critic, alpha, batch, key)
-        actor, actor_optimizer = adam(config.actor_learning_rate, state.actor, gradient, state.actor_optimizer)
+        actor, optimizers = self.descend("actor", state.actor, gradient, optimizers)
 
         # Raise alpha where the entropy is below its target, lower it where it is above.
         alpha_gradient = jax.grad(alpha_loss)(state.log_alpha, metrics["entropy"], self.target_entropy)
-        log_alpha, alpha_optimizer = adam(
-            config.alpha_learning_rate, state.log_alpha, alpha_gradient, state.alpha_optimizer
-        )
-        return Actor(actor, log_alpha, actor_optimizer, alpha_optimizer), metrics | {"alpha": alpha}
+        log_alpha, optimizers = self.descend("alpha", state.log_alpha, alpha_gradient, optimizers)
+        return actor, log_alpha, optimizers, metrics | {"alpha": alpha}
 
     # ---- Learning ------------------------------------------------------------------------------------------------
 
@@ -151,6 +134,6 @@ def random_goals(batch: Transitions) -> Float[Array, "batch goal"]:
     return jnp.roll(batch.next_achieved_goal, 1, axis=0)
 
 
-def goes_on(batch: Transitions) -> Bool[Array, " batch"]:
-    """Say which transitions have a known next state."""
+def has_next(batch: Transitions) -> Bool[Array, " batch"]:
+    """Return which transitions have a known next state."""
     return batch.known & ~batch.terminated

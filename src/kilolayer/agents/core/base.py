@@ -1,13 +1,18 @@
-"""What all agents share: sizes, deep networks of one template, and a look into them."""
+"""The base class of agents: sizes, deep networks, their optimisers, and diagnostics."""
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
+import equinox as eqx
 import jax
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.core.interface import ActionMode, AgentState, Diagnostics, count_parameters
+from kilolayer.agents.core.interface import ActionMode, AgentState, Diagnostics, Metrics, count_parameters
+from kilolayer.agents.core.optimizers import OptimizerSettings
+from kilolayer.agents.core.registry import NetworkSettings, Problem
 from kilolayer.data import ReplayBuffer
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import (
@@ -17,14 +22,20 @@ from kilolayer.nn import (
     block_statistics,
     effective_rank,
     gradient_norms,
+    project,
     spread,
 )
 
 Parameters = TypeVar("Parameters")
 
+Optimizers = dict[str, optax.OptState]
+"""The state of each optimiser, by the part of the agent that it updates."""
+
+RATE = "_learning_rate"
+
 
 class Probe(NamedTuple):
-    """A network, the gradient of its loss, and inputs to look at it with."""
+    """A network, the gradient of its loss, and inputs to diagnose it with."""
 
     network: Torso
     gradient: Torso
@@ -33,18 +44,22 @@ class Probe(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class DeepAgent:
-    """Sizes of the problem and of the networks. An agent adds its settings, as `config`, and its equations.
+    """Sizes of the problem and settings of the networks. An agent adds its settings, as `config`, and its equations.
 
-    A network plays a part, such as actor or critic; where the settings have `PART_depth` or `PART_width` and it is not
-    None, it goes before `depth` or `width`.
+    A network plays a part, such as actor or critic. Where `config` has `PART_depth` or `PART_width` and it is not None,
+    it takes precedence over `depth` or `width`. Each `PART_learning_rate` of `config` makes an optimiser.
+
+    The state of an agent is an `equinox.Module` with a field `optimizers`.
     """
 
     PARTS: ClassVar[tuple[str, ...]] = ("actor", "critic")
-    """The parts that this agent's networks play."""
+    """The parts that the networks of this agent play."""
     ENCODERS: ClassVar[tuple[str, ...]] = ()
-    """Names of networks that put out embeddings, whose rank and spread are looked at too."""
+    """Names of networks that return embeddings, whose rank and spread are diagnosed too."""
+    ACTS_WITH: ClassVar[tuple[str, ...]] = ("actor", "critic")
+    """Fields of the state that `act` and `value` read."""
     has_value: ClassVar[bool] = True
-    """It can say how near a goal is."""
+    """The agent estimates how near a goal is."""
 
     observation_size: int
     goal_size: int
@@ -52,11 +67,12 @@ class DeepAgent:
     batch_size: int = 512
     depth: int = 4
     width: int = 256
-    architecture: Architecture = ResidualArchitecture()
+    architecture: Architecture = dataclasses.field(default_factory=ResidualArchitecture)
+    optimizer: OptimizerSettings = dataclasses.field(default_factory=OptimizerSettings)
     config: Any = None
 
     def __post_init__(self) -> None:
-        """Refuse depths, widths and batches that cannot be.
+        """Validate depths, widths and the batch size.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
@@ -71,6 +87,22 @@ class DeepAgent:
             except ConfigurationError as error:
                 raise ConfigurationError(f"{part}_depth: {error}") from None
 
+    @classmethod
+    def build(cls, problem: Problem, config: Any, networks: NetworkSettings) -> Self:
+        """Return the agent for a problem. Override it to validate settings against the problem, or to read more of it.
+
+        Args:
+            problem: sizes of the environment.
+            config: settings of the agent.
+            networks: settings of networks, batch and optimisers.
+
+        Raises:
+            ConfigurationError: if a setting is not valid.
+        """
+        return cls(**sizes_of(problem, networks), config=config)
+
+    # ---- Networks and optimisers ---------------------------------------------------------------------------------
+
     def depth_of(self, part: str) -> int:
         """Return the depth of the networks that play a part."""
         depth = getattr(self.config, f"{part}_depth", None)
@@ -82,7 +114,7 @@ class DeepAgent:
 
     @property
     def architecture_in_force(self) -> Architecture:
-        """The architecture, with what `auto` stands for here and with these sizes."""
+        """The architecture, with a choice in place of every `auto`."""
         return self.architecture.resolve(
             batch_size=self.batch_size,
             depth=max(map(self.depth_of, self.PARTS)),
@@ -90,13 +122,51 @@ class DeepAgent:
         )
 
     def network(self, part: str, in_size: int, out_size: int, key: PRNGKeyArray) -> Torso:
-        """Draw the network of a part."""
+        """Return a new network that plays a part."""
         return self.architecture_in_force.build(
             in_size, out_size, depth=self.depth_of(part), width=self.width_of(part), key=key
         )
 
+    @cached_property
+    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
+        """The optimiser of each part that has a learning rate: plain Adam for what is no network."""
+        rates = {
+            field.name.removesuffix(RATE): getattr(self.config, field.name)
+            for field in dataclasses.fields(self.config)
+            if field.name.endswith(RATE)
+        }
+        return {
+            part: self.network_optimizer(rate) if part in self.PARTS else optax.adam(rate)
+            for part, rate in rates.items()
+        }
+
+    def network_optimizer(self, learning_rate: float) -> optax.GradientTransformation:
+        """Return an optimiser of networks."""
+        return self.optimizer.build(learning_rate)
+
+    def init_optimizers(self, **parts: Any) -> Optimizers:
+        """Return the state of the optimiser of each part, given the part's parameters."""
+        return {part: self.optimizers[part].init(parameters) for part, parameters in parts.items()}
+
+    def descend(
+        self, part: str, parameters: Parameters, gradient: Parameters, optimizers: Optimizers
+    ) -> tuple[Parameters, Optimizers]:
+        """Take one step of the optimiser of a part.
+
+        Args:
+            part: name of the part.
+            parameters: of the part.
+            gradient: of its loss.
+            optimizers: states of all optimisers.
+
+        Returns:
+            The new parameters, and all states with that of this part replaced.
+        """
+        updates, state = self.optimizers[part].update(gradient, optimizers[part], parameters)
+        return project(optax.apply_updates(parameters, updates)), optimizers | {part: state}
+
     def init(self, key: PRNGKeyArray) -> AgentState:
-        """Draw a new agent."""
+        """Return the state of a new agent."""
         raise NotImplementedError
 
     def networks(self, state: AgentState) -> dict[str, Torso]:
@@ -104,9 +174,15 @@ class DeepAgent:
         raise NotImplementedError
 
     def parameter_counts(self) -> dict[str, int]:
-        """Return how many parameters each network that learns has."""
+        """Return the number of parameters of each network that learns."""
         state = jax.eval_shape(self.init, jax.random.key(0))
         return {name: count_parameters(network) for name, network in self.networks(state).items()}
+
+    # ---- Acting --------------------------------------------------------------------------------------------------
+
+    def actor(self, state: AgentState) -> Torso | None:
+        """Return the network of the policy: its first outputs are the means, before the tanh."""
+        return state.actor
 
     def act(
         self,
@@ -116,7 +192,7 @@ class DeepAgent:
         key: PRNGKeyArray,
         mode: ActionMode = "deterministic",
     ) -> Float[Array, "*batch action"]:
-        """Choose actions in [-1, 1]; `stochastic` ones explore."""
+        """Return actions in [-1, 1]."""
         raise NotImplementedError
 
     def collect(
@@ -126,20 +202,50 @@ class DeepAgent:
         desired_goal: Float[Array, "*batch goal"],
         key: PRNGKeyArray,
     ) -> Float[Array, "*batch action"]:
-        """Choose the actions that data to learn from are collected with: `stochastic` ones."""
+        """Return the actions that data are collected with: stochastic ones, unless overridden."""
         return self.act(state, observation, desired_goal, key, "stochastic")
+
+    def value(
+        self,
+        state: AgentState,
+        observation: Float[Array, "*batch observation"],
+        desired_goal: Float[Array, "*batch goal"],
+    ) -> Float[Array, "*batch"]:
+        """Return how near the goal is: larger is nearer.
+
+        Raises:
+            ConfigurationError: unless the agent overrides it.
+        """
+        raise ConfigurationError(f"{type(self).__name__} has no value: it learns no critic")
+
+    def acting(self, state: AgentState) -> tuple[Self, AgentState]:
+        """Return the agent that acts, and the part of the state that `act` and `value` read; all else is None."""
+        learning = [field.name for field in dataclasses.fields(state) if field.name not in self.ACTS_WITH]
+        kept = eqx.tree_at(
+            lambda state: [getattr(state, name) for name in learning],
+            state,
+            [None] * len(learning),
+            is_leaf=lambda node: node is None,
+        )
+        return self, kept
+
+    # ---- Learning ------------------------------------------------------------------------------------------------
 
     def prepare(self, state: AgentState, buffer: ReplayBuffer) -> Any:
         """Return what the gradient steps of a round learn from: the whole buffer, unless overridden."""
         del state
         return buffer
 
+    def update(self, state: AgentState, data: Any, key: PRNGKeyArray) -> tuple[AgentState, Metrics]:
+        """Take one gradient step on what `prepare` returned."""
+        raise NotImplementedError
+
     def probes(self, state: AgentState, data: Any, key: PRNGKeyArray) -> dict[str, Probe]:
-        """Return what to look at each network with: a batch, and the gradient on it."""
+        """Return each network with its gradient on a batch, and inputs from the batch."""
         raise NotImplementedError
 
     def diagnose(self, state: AgentState, buffer: ReplayBuffer, key: PRNGKeyArray) -> Diagnostics:
-        """Look into the networks on a batch from the buffer (see `kilolayer.nn.diagnostics`)."""
+        """Diagnose the networks on a batch from the buffer (see `kilolayer.nn.diagnostics`)."""
         probes = self.probes(state, self.prepare(state, buffer), key)
         found: Diagnostics = {}
         for name, (network, gradient, inputs) in probes.items():
@@ -151,14 +257,15 @@ class DeepAgent:
         return found
 
 
-def adam(
-    learning_rate: float, parameters: Parameters, gradient: Parameters, optimizer: optax.OptState
-) -> tuple[Parameters, optax.OptState]:
-    """Take one Adam step (Kingma and Ba, 2015)."""
-    updates, optimizer = optax.adam(learning_rate).update(gradient, optimizer)
-    return optax.apply_updates(parameters, updates), optimizer
-
-
-def clip_norm(gradient: Parameters, largest: float) -> Parameters:
-    """Return the gradient, scaled down to the length `largest` if it is longer."""
-    return optax.clip_by_global_norm(largest).update(gradient, optax.EmptyState())[0]
+def sizes_of(problem: Problem, networks: NetworkSettings) -> dict[str, Any]:
+    """Return the fields of `DeepAgent` for a problem, but for `config`."""
+    return {
+        "observation_size": problem.observation_size,
+        "goal_size": problem.goal_size,
+        "action_size": problem.action_size,
+        "batch_size": networks.batch_size,
+        "depth": networks.depth,
+        "width": networks.width,
+        "architecture": networks.architecture,
+        "optimizer": networks.optimizer,
+    }

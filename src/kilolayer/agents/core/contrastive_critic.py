@@ -7,11 +7,25 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents.core.base import DeepAgent, Probe
+from kilolayer.agents.core.checks import (
+    check_counts,
+    check_discount,
+    check_finite,
+    check_not_negative,
+    check_positive,
+)
 from kilolayer.agents.core.interface import Metrics
 from kilolayer.data import Batch, ReplayBuffer, sample_hindsight
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Torso
-from kilolayer.objectives import Energy, contrastive_metrics, logsumexp_penalty, loss_function
+from kilolayer.objectives import (
+    Energy,
+    EnergyName,
+    LossName,
+    contrastive_metrics,
+    logsumexp_penalty,
+    loss_function,
+)
 
 Scalar = Float[Array, ""]
 Embeddings = Float[Array, "batch representation"]
@@ -35,16 +49,59 @@ class Critic(eqx.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class ContrastiveAgent(DeepAgent):
-    """A learner of f(s, a, g): from what happened alone, which goals follow which actions.
+class ContrastiveConfig:
+    """Settings of the critic, which contrastive agents share; the defaults are the paper's."""
 
-    Its `config` is a `CRLConfig`.
+    energy: EnergyName = "l2"
+    """Similarity of two embeddings: l2 (minus the distance), squared_l2, dot or cosine."""
+    temperature: float | None = None
+    """Divisor of the energy; None takes 1, and 0.1 for cosine."""
+    loss: LossName = "infonce_forward"
+    """Contrastive loss of the critic."""
+    logsumexp_penalty: float = 0.1
+    """Weight of the mean squared logsumexp of the logits."""
+    discount: float = 0.99
+    """A goal k steps ahead is drawn with weight discount^k."""
+    trajectory_repeats: int = 1
+    """State-actions of the same episode in a batch, each a negative for the others (Contrastive Representations for
+    Temporal Reasoning, 2025); it divides the batch size. 1 draws each independently."""
+    representation_size: int = 64
+    """Numbers in an embedding."""
+    critic_depth: int | None = None
+    """Depth of the encoders of the critic; None takes the depth of all networks."""
+    goal_encoder_depth: int | None = None
+    """Depth of the goal encoder psi; None takes the critic's."""
+    critic_width: int | None = None
+    """Width of both encoders of the critic; None takes the width of all networks."""
+    critic_learning_rate: float = 3e-4
+    """Learning rate of the critic."""
+
+    def __post_init__(self) -> None:
+        """Validate settings.
+
+        Raises:
+            ConfigurationError: naming the field, its value and what would be valid.
+        """
+        check_finite(self)
+        Energy(self.energy, self.temperature)
+        loss_function(self.loss)
+        check_discount(self, one_is_valid=True)
+        check_not_negative(self, "logsumexp_penalty")
+        check_positive(self, "critic_learning_rate")
+        check_counts(self, "representation_size", "critic_width", "trajectory_repeats")
+
+
+@dataclasses.dataclass(frozen=True)
+class ContrastiveAgent(DeepAgent):
+    """A learner of f(s, a, g): which goals follow which actions, from the data alone.
+
+    Its `config` is a `ContrastiveConfig`.
     """
 
     ENCODERS = ("phi", "psi")
 
     def __post_init__(self) -> None:
-        """Refuse sizes that cannot be.
+        """Validate sizes.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
@@ -77,8 +134,13 @@ class ContrastiveAgent(DeepAgent):
 
     @property
     def chunk_size(self) -> int:
-        """Numbers in the actions that phi sees."""
-        return self.config.action_chunk * self.action_size
+        """Numbers in the actions that phi takes."""
+        return self.action_chunk * self.action_size
+
+    @property
+    def action_chunk(self) -> int:
+        """Actions that phi takes at once."""
+        return 1
 
     def new_critic(self, phi_key: PRNGKeyArray, psi_key: PRNGKeyArray) -> Critic:
         """Draw phi(s, a) and psi(g)."""
@@ -89,7 +151,7 @@ class ContrastiveAgent(DeepAgent):
         )
 
     def critic_loss(self, critic: Critic, batch: Batch) -> tuple[Scalar, tuple[Embeddings, Metrics]]:
-        """Contrast each state-action's own future goal with the other goals of the batch (method 1.2).
+        """Contrast the own future goal of each state-action with all other goals (Wang et al., 2025, section 3).
 
         Returns:
             The loss, and beside it psi(g) of the batch, with the metrics.
@@ -109,7 +171,7 @@ class ContrastiveAgent(DeepAgent):
             (self.batch_size,),
             config.discount,
             key,
-            action_chunk=config.action_chunk,
+            action_chunk=self.action_chunk,
             repeats=config.trajectory_repeats,
         )
 

@@ -70,5 +70,8 @@ def best_of(actions: Float[Array, "candidates *batch action"], score: Score) -> 
 
 
 def alpha_loss(log_alpha: Scalar, entropy: Scalar, target_entropy: float) -> Scalar:
-    """Raise alpha where the policy's entropy is below its target, lower it where it is above (method 1.3)."""
+    """Return a loss that raises alpha where the entropy is below its target, and lowers it where it is above.
+
+    Source: Haarnoja et al., 2018, "Algorithms and Applications", section 5.
+    """
     return jnp.exp(log_alpha) * jax.lax.stop_gradient(entropy - target_entropy)

@@ -6,14 +6,12 @@ from typing import ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.core.base import DeepAgent, Probe, adam
+from kilolayer.agents.core.base import DeepAgent, Optimizers, Probe
 from kilolayer.agents.core.gaussian_policy import choose, policy
 from kilolayer.agents.core.interface import ActionMode, Metrics
 from kilolayer.data import Batch, ReplayBuffer, sample_hindsight
-from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Torso
 from kilolayer.objectives import tanh_gaussian
 
@@ -24,7 +22,7 @@ class ImitationState(eqx.Module):
     """Everything that an imitating agent has learnt."""
 
     actor: Torso
-    actor_optimizer: optax.OptState
+    optimizers: Optimizers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +33,7 @@ class ImitationAgent(DeepAgent):
     """
 
     PARTS: ClassVar[tuple[str, ...]] = ("actor",)
+    ACTS_WITH: ClassVar[tuple[str, ...]] = ("actor",)
     has_value: ClassVar[bool] = False
 
     # ---- Network and optimiser -----------------------------------------------------------------------------------
@@ -42,17 +41,13 @@ class ImitationAgent(DeepAgent):
     def init(self, key: PRNGKeyArray) -> ImitationState:
         """Draw a new agent."""
         actor = self.network("actor", self.observation_size + self.goal_size, 2 * self.action_size, key)
-        return ImitationState(actor, optax.adam(self.config.actor_learning_rate).init(actor))
+        return ImitationState(actor, self.init_optimizers(actor=actor))
 
     def networks(self, state: ImitationState) -> dict[str, Torso]:
         """Return the actor."""
         return {"actor": state.actor}
 
     # ---- Acting --------------------------------------------------------------------------------------------------
-
-    def actor(self, state: ImitationState) -> Torso:
-        """Return the policy's network; it puts out the means first, then the raw log standard deviations."""
-        return state.actor
 
     def explore(
         self, mean: Float[Array, "*batch action"], log_std: Float[Array, "*batch action"], key: PRNGKeyArray
@@ -75,19 +70,6 @@ class ImitationAgent(DeepAgent):
         """
         mean, log_std = policy(state.actor, observation, desired_goal)
         return self.explore(mean, log_std, key) if mode == "stochastic" else choose(mean, log_std, key, mode)
-
-    def value(
-        self,
-        state: ImitationState,
-        observation: Float[Array, "*batch observation"],
-        desired_goal: Float[Array, "*batch goal"],
-    ) -> Float[Array, "*batch"]:
-        """Refuse: nothing is learnt about how near a goal is.
-
-        Raises:
-            ConfigurationError: always.
-        """
-        raise ConfigurationError(f"{type(self).__name__} has no value: it imitates, and learns no critic")
 
     # ---- Learning ------------------------------------------------------------------------------------------------
 
@@ -114,9 +96,7 @@ class ImitationAgent(DeepAgent):
     def learn(self, state: ImitationState, batch: Batch, key: PRNGKeyArray) -> tuple[ImitationState, Metrics]:
         """Take one gradient step on `batch`."""
         gradient, metrics = jax.grad(self.actor_loss, has_aux=True)(state.actor, batch, key)
-        return ImitationState(
-            *adam(self.config.actor_learning_rate, state.actor, gradient, state.actor_optimizer)
-        ), metrics
+        return ImitationState(*self.descend("actor", state.actor, gradient, state.optimizers)), metrics
 
     def update(self, state: ImitationState, data: ReplayBuffer, key: PRNGKeyArray) -> tuple[ImitationState, Metrics]:
         """Draw a batch of state-actions with hindsight goals from the whole buffer and learn from it."""

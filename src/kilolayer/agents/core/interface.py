@@ -1,4 +1,4 @@
-"""What training asks of an agent: pure functions over explicit state."""
+"""The interface of an agent: pure functions of explicit state."""
 
 import math
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
@@ -16,24 +16,27 @@ AgentState = Any
 Metrics = dict[str, Float[Array, ""]]
 
 ActionMode = Literal["deterministic", "stochastic", "best_of"]
-"""How an action is chosen: the distribution's mode, a draw from it, or the best of several draws by the critic."""
+"""How an action is chosen: the mode of the distribution, a sample, or the best of several samples by the critic."""
+
+Diagnostics = dict[str, Float[Array, "*blocks"]]
+"""Diagnostics of networks, by names such as `actor/residual_norm`: a number, or one for each block."""
 
 
 @runtime_checkable
 class Agent(Protocol):
-    """A learner of goal-reaching. Leading batch axes are free in `act` and `collect`."""
+    """A learner of goal-reaching. Leading batch axes are free in `act`, `collect` and `value`."""
 
     @property
     def has_value(self) -> bool:
-        """It can say how near a goal is; where not, `value` refuses."""
+        """Whether the agent estimates how near a goal is; if not, `value` raises."""
         ...
 
     def init(self, key: PRNGKeyArray) -> AgentState:
-        """Draw a new agent."""
+        """Return the state of a new agent."""
         ...
 
     def parameter_counts(self) -> dict[str, int]:
-        """Return how many parameters each of the agent's networks has."""
+        """Return the number of parameters of each network."""
         ...
 
     def act(
@@ -44,7 +47,18 @@ class Agent(Protocol):
         key: PRNGKeyArray,
         mode: ActionMode = "deterministic",
     ) -> Float[Array, "*batch action"]:
-        """Choose actions in [-1, 1]."""
+        """Return actions in [-1, 1].
+
+        Args:
+            state: of the agent.
+            observation: without the goal.
+            desired_goal: the goal to reach.
+            key: randomness of `stochastic` and `best_of`.
+            mode: how actions are chosen.
+
+        Raises:
+            ConfigurationError: if the agent does not know the mode.
+        """
         ...
 
     def collect(
@@ -54,14 +68,18 @@ class Agent(Protocol):
         desired_goal: Float[Array, "*batch goal"],
         key: PRNGKeyArray,
     ) -> Float[Array, "*batch action"]:
-        """Choose the actions that data to learn from are collected with, exploration included."""
+        """Return the actions that data are collected with, exploration included."""
+        ...
+
+    def acting(self, state: AgentState) -> tuple["Agent", AgentState]:
+        """Return the agent that acts, and the part of its state that `act` and `value` read."""
         ...
 
     def actor(self, state: AgentState) -> Torso | None:
-        """Return the policy's network: tanh of its first outputs, one for each action dimension, is the action.
+        """Return the network of the policy; None if the policy is no such network.
 
-        It takes observation and desired goal, one behind the other; the action is the one of `deterministic`. None if
-        the policy is no such network.
+        It takes the observation and the desired goal, concatenated. The tanh of its first outputs, one for each action
+        dimension, is the deterministic action.
         """
         ...
 
@@ -71,28 +89,24 @@ class Agent(Protocol):
         observation: Float[Array, "*batch observation"],
         desired_goal: Float[Array, "*batch goal"],
     ) -> Float[Array, "*batch"]:
-        """Say how near the goal is under the agent's own policy: larger is nearer, in the agent's own unit.
+        """Return how near the goal is under the agent's own policy: larger is nearer, in the agent's own unit.
 
         Raises:
             ConfigurationError: if the agent has no value.
         """
         ...
 
-    def diagnose(self, state: AgentState, buffer: ReplayBuffer, key: PRNGKeyArray) -> "Diagnostics":
-        """Look into the networks on data drawn from the buffer; learn nothing."""
+    def diagnose(self, state: AgentState, buffer: ReplayBuffer, key: PRNGKeyArray) -> Diagnostics:
+        """Return diagnostics of the networks on data drawn from the buffer."""
         ...
 
     def prepare(self, state: AgentState, buffer: ReplayBuffer) -> Any:
-        """Return what the gradient steps of a round learn from: all that is computed once for all of them."""
+        """Return what the gradient steps of a round learn from: what is computed once for all of them."""
         ...
 
     def update(self, state: AgentState, data: Any, key: PRNGKeyArray) -> tuple[AgentState, Metrics]:
         """Take one gradient step on what `prepare` returned."""
         ...
-
-
-Diagnostics = dict[str, Float[Array, "*blocks"]]
-"""What to look at besides the metrics, by names such as `actor/residual_norm`: a number, or one for each block."""
 
 
 def count_parameters(tree: Any) -> int:
@@ -101,14 +115,18 @@ def count_parameters(tree: Any) -> int:
 
 
 def check_action_mode(mode: str, *, has_critic: bool = True) -> None:
-    """Refuse an unknown way of choosing actions, or one that the agent does not have.
+    """Check that an agent can choose actions in this mode.
+
+    Args:
+        mode: the mode.
+        has_critic: the agent has a critic of actions, which `best_of` needs.
 
     Raises:
-        ConfigurationError: naming the ways there are.
+        ConfigurationError: for an unknown mode, or `best_of` without a critic.
     """
     if mode not in get_args(ActionMode):
         raise ConfigurationError(f"action mode {mode!r} is unknown; choose one of {', '.join(get_args(ActionMode))}")
     if mode == "best_of" and not has_critic:
         raise ConfigurationError(
-            "action mode 'best_of' needs a critic of actions, which this agent has not; take 'stochastic'"
+            "action mode 'best_of' needs a critic of actions, which this agent does not have; take 'stochastic'"
         )

@@ -1,7 +1,7 @@
-"""Learning from what another collects: does a deep network explore better, or does it see more in the same data?
+"""A tandem of two agents (Ostrovski, Castro and Dabney, 2021): one collects the data, and both learn from them.
 
-The comparison of "1000 Layer Networks for Self-Supervised RL" (Wang et al., NeurIPS 2025): agents of one kind and of
-different depths, one buffer, and one of them that acts.
+The comparison of "1000 Layer Networks for Self-Supervised RL" (Wang et al., NeurIPS 2025): does a deep network explore
+better, or does it learn more from the same data? Agents of one kind and of different depths share one replay buffer.
 """
 
 import dataclasses
@@ -15,95 +15,103 @@ from kilolayer.agents.core.interface import ActionMode, Agent, AgentState, Diagn
 from kilolayer.data import ReplayBuffer
 from kilolayer.nn import Torso
 
-LEARNER = 2**32 - 1
-"""Folded into a key for the learner's own draws; the collector takes the key as it is."""
+PASSIVE = 2**32 - 1
+"""Folded into a key for the random numbers of the passive agent; the active agent takes the key as it is."""
 
 
-class OnlookerState(eqx.Module):
+class TandemState(eqx.Module):
     """Everything that both agents have learnt."""
 
-    learner: AgentState
-    collector: AgentState
+    passive: AgentState
+    active: AgentState
 
 
 @dataclasses.dataclass(frozen=True)
-class Onlooker:
-    """An agent, the learner, that learns from the data of another, the collector, and collects none itself.
+class Tandem:
+    """A passive agent, which learns from the data of an active agent and collects none itself.
 
-    Both draw batches of their own from the same buffer, and neither knows of the other's networks. All that is asked of
-    an agent is answered by the learner; `collect` alone is the collector's. The collector takes every key as if it were
+    Both draw their own batches from the same buffer, and neither sees the networks of the other. The passive agent is
+    the one that is trained: `collect` alone is the active agent's. The active agent takes every key as if it were
     alone, so it collects what an agent that collects for itself collects with the same seed.
     """
 
-    learner: Agent
-    collector: Agent
+    passive: Agent
+    active: Agent
 
     @property
     def has_value(self) -> bool:
-        """The learner can say how near a goal is."""
-        return self.learner.has_value
+        """Whether the passive agent estimates how near a goal is."""
+        return self.passive.has_value
 
-    def init(self, key: PRNGKeyArray) -> OnlookerState:
-        """Draw both agents."""
-        return OnlookerState(self.learner.init(jax.random.fold_in(key, LEARNER)), self.collector.init(key))
+    def init(self, key: PRNGKeyArray) -> TandemState:
+        """Return the states of two new agents."""
+        return TandemState(self.passive.init(jax.random.fold_in(key, PASSIVE)), self.active.init(key))
 
     def parameter_counts(self) -> dict[str, int]:
-        """Return how many parameters each of the learner's networks has, and as `collector_NAME` the collector's."""
-        return self.learner.parameter_counts() | _named(self.collector.parameter_counts())
+        """Return the number of parameters of each passive network, and of each active network as `active_NAME`."""
+        return self.passive.parameter_counts() | _active(self.active.parameter_counts())
 
     def act(
         self,
-        state: OnlookerState,
+        state: TandemState,
         observation: Float[Array, "*batch observation"],
         desired_goal: Float[Array, "*batch goal"],
         key: PRNGKeyArray,
         mode: ActionMode = "deterministic",
     ) -> Float[Array, "*batch action"]:
-        """Choose actions in [-1, 1] as the learner does."""
-        return self.learner.act(state.learner, observation, desired_goal, key, mode)
+        """Return the actions of the passive agent, in [-1, 1]."""
+        return self.passive.act(state.passive, observation, desired_goal, key, mode)
 
     def collect(
         self,
-        state: OnlookerState,
+        state: TandemState,
         observation: Float[Array, "*batch observation"],
         desired_goal: Float[Array, "*batch goal"],
         key: PRNGKeyArray,
     ) -> Float[Array, "*batch action"]:
-        """Choose the collector's actions."""
-        return self.collector.collect(state.collector, observation, desired_goal, key)
+        """Return the actions of the active agent."""
+        return self.active.collect(state.active, observation, desired_goal, key)
 
-    def actor(self, state: OnlookerState) -> Torso | None:
-        """Return the learner's policy network."""
-        return self.learner.actor(state.learner)
+    def acting(self, state: TandemState) -> tuple[Agent, AgentState]:
+        """Return the passive agent and the part of its state that acts and values."""
+        return self.passive.acting(state.passive)
+
+    def actor(self, state: TandemState) -> Torso | None:
+        """Return the network of the passive agent's policy."""
+        return self.passive.actor(state.passive)
 
     def value(
         self,
-        state: OnlookerState,
+        state: TandemState,
         observation: Float[Array, "*batch observation"],
         desired_goal: Float[Array, "*batch goal"],
     ) -> Float[Array, "*batch"]:
-        """Say how near the goal is under the learner's policy.
+        """Return how near the goal is under the passive agent's policy.
 
         Raises:
-            ConfigurationError: if the learner has no value.
+            ConfigurationError: if the agent has no value.
         """
-        return self.learner.value(state.learner, observation, desired_goal)
+        return self.passive.value(state.passive, observation, desired_goal)
 
-    def diagnose(self, state: OnlookerState, buffer: ReplayBuffer, key: PRNGKeyArray) -> Diagnostics:
-        """Look into the learner's networks."""
-        return self.learner.diagnose(state.learner, buffer, key)
+    def diagnose(self, state: TandemState, buffer: ReplayBuffer, key: PRNGKeyArray) -> Diagnostics:
+        """Return diagnostics of the passive agent's networks."""
+        return self.passive.diagnose(state.passive, buffer, key)
 
-    def prepare(self, state: OnlookerState, buffer: ReplayBuffer) -> tuple[Any, Any]:
-        """Return what the learner, and what the collector learns from."""
-        return self.learner.prepare(state.learner, buffer), self.collector.prepare(state.collector, buffer)
+    def prepare(self, state: TandemState, buffer: ReplayBuffer) -> tuple[Any, Any]:
+        """Return what the passive agent, and what the active agent learns from."""
+        return self.passive.prepare(state.passive, buffer), self.active.prepare(state.active, buffer)
 
-    def update(self, state: OnlookerState, data: tuple[Any, Any], key: PRNGKeyArray) -> tuple[OnlookerState, Metrics]:
-        """Take one gradient step with each; metrics are the learner's, and as `collector_NAME` the collector's."""
-        for_learner, for_collector = data
-        learner, metrics = self.learner.update(state.learner, for_learner, jax.random.fold_in(key, LEARNER))
-        collector, collector_metrics = self.collector.update(state.collector, for_collector, key)
-        return OnlookerState(learner, collector), metrics | _named(collector_metrics)
+    def update(self, state: TandemState, data: tuple[Any, Any], key: PRNGKeyArray) -> tuple[TandemState, Metrics]:
+        """Take one gradient step with each agent.
+
+        Returns:
+            The states, and the metrics: those of the active agent are called `active_NAME`.
+        """
+        for_passive, for_active = data
+        passive, metrics = self.passive.update(state.passive, for_passive, jax.random.fold_in(key, PASSIVE))
+        active, active_metrics = self.active.update(state.active, for_active, key)
+        return TandemState(passive, active), metrics | _active(active_metrics)
 
 
-def _named(of_collector: dict[str, Any]) -> dict[str, Any]:
-    return {f"collector_{name}": value for name, value in of_collector.items()}
+def _active(named: dict[str, Any]) -> dict[str, Any]:
+    return {f"active_{name}": value for name, value in named.items()}

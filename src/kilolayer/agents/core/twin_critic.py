@@ -1,20 +1,20 @@
 """What SAC and TD3 share: two critics and their slow copies, sparse rewards, and goals relabelled in hindsight."""
 
 import dataclasses
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.core.base import DeepAgent, Probe, adam
+from kilolayer.agents.core.base import DeepAgent, Optimizers, Probe, sizes_of
 from kilolayer.agents.core.checks import check_counts, check_discount, check_finite, check_positive, check_share
 from kilolayer.agents.core.interface import AgentState, Metrics
+from kilolayer.agents.core.registry import NetworkSettings, Problem
 from kilolayer.data import ReplayBuffer, Transitions, sample_transitions
 from kilolayer.nn import Torso
-from kilolayer.objectives.sparse_reward import Success, mean_where, sparse_reward
+from kilolayer.objectives import Success, mean_where, sparse_reward
 
 Scalar = Float[Array, ""]
 Tree = TypeVar("Tree")
@@ -29,22 +29,22 @@ class TwinCriticConfig:
     target_rate: float = 0.005
     """How far a target network moves towards its network whenever it is updated."""
     actor_depth: int | None = None
-    """Depth of the actor; None takes --depth."""
+    """Depth of the actor; None takes the depth of all networks."""
     critic_depth: int | None = None
-    """Depth of both critics; None takes --depth."""
+    """Depth of both critics; None takes the depth of all networks."""
     actor_width: int | None = None
-    """Width of the actor; None takes --width."""
+    """Width of the actor; None takes the width of all networks."""
     critic_width: int | None = None
-    """Width of both critics; None takes --width."""
+    """Width of both critics; None takes the width of all networks."""
     actor_learning_rate: float = 3e-4
-    """Adam step size of the actor."""
+    """Learning rate of the actor."""
     critic_learning_rate: float = 3e-4
-    """Adam step size of the critics."""
+    """Learning rate of the critics."""
     candidates: int = 16
-    """Draws that best_of action selection chooses among."""
+    """Samples that best_of action selection chooses among."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be.
+        """Validate settings.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
@@ -57,19 +57,20 @@ class TwinCriticConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class HERConfig:
-    """Settings of hindsight experience replay (Andrychowicz et al., 2017), for `sac_her` and `td3_her`."""
+class HERConfig(TwinCriticConfig):
+    """Settings of hindsight experience replay (Andrychowicz et al., 2017) with the `future` strategy."""
 
-    ratio: float = 0.8
-    """Share of the transitions whose goal is one that their episode achieves later (the `future` strategy)."""
+    relabel_ratio: float = 0.8
+    """Share of the transitions whose goal is replaced by one that their episode achieves later."""
 
     def __post_init__(self) -> None:
-        """Refuse a ratio that is none.
+        """Validate settings.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
         """
-        check_share(self, "ratio")
+        super().__post_init__()
+        check_share(self, "relabel_ratio")
 
 
 class TwinCritic(eqx.Module):
@@ -118,13 +119,22 @@ def critic_input(
 class TwinCriticAgent(DeepAgent):
     """A goal-conditioned learner of Q with the reward 1 for every step that ends at the goal, and 0 for all others.
 
-    `relabeled` is the share of transitions whose goal is relabelled in hindsight, with the reward computed anew. An
-    agent's state has `actor`, `critic` and `critic_optimizer`; tanh of the actor's first outputs is the deterministic
+    An agent's state has `actor`, `critic` and `optimizers`; tanh of the actor's first outputs is the deterministic
     action.
     """
 
-    success: Success = dataclasses.field(kw_only=True)
-    relabeled: float = dataclasses.field(default=0.0, kw_only=True)
+    success: Success | None = dataclasses.field(default=None, kw_only=True)
+    """Returns whether an achieved goal is at a desired goal; None for an agent that only acts."""
+
+    @classmethod
+    def build(cls, problem: Problem, config: TwinCriticConfig, networks: NetworkSettings) -> Self:
+        """Return the agent for a problem."""
+        return cls(**sizes_of(problem, networks), config=config, success=problem.success)
+
+    @property
+    def relabel_ratio(self) -> float:
+        """Share of transitions whose goal is relabelled in hindsight, with the reward computed anew."""
+        return getattr(self.config, "relabel_ratio", 0.0)
 
     # ---- Networks ------------------------------------------------------------------------------------------------
 
@@ -137,10 +147,6 @@ class TwinCriticAgent(DeepAgent):
     def networks(self, state: AgentState) -> dict[str, Torso]:
         """Return the actor and both critics."""
         return {"actor": state.actor, "critic_1": state.critic.first, "critic_2": state.critic.second}
-
-    def actor(self, state: AgentState) -> Torso:
-        """Return the policy's network."""
-        return state.actor
 
     # ---- Acting --------------------------------------------------------------------------------------------------
 
@@ -167,10 +173,11 @@ class TwinCriticAgent(DeepAgent):
 
     def draw(self, buffer: ReplayBuffer, key: PRNGKeyArray) -> Transitions:
         """Draw transitions from the whole buffer."""
-        return sample_transitions(buffer, (self.batch_size,), key, relabeled=self.relabeled)
+        return sample_transitions(buffer, (self.batch_size,), key, relabeled=self.relabel_ratio)
 
     def reward(self, batch: Transitions) -> Float[Array, " batch"]:
         """Return 1 where the next state is at the goal; a step that the task fails with is never."""
+        assert self.success is not None
         return sparse_reward(self.success, batch.next_achieved_goal, batch.next_desired_goal, ~batch.terminated)
 
     def backup(self, batch: Transitions, next_value: Float[Array, " batch"]) -> Float[Array, " batch"]:
@@ -188,11 +195,10 @@ class TwinCriticAgent(DeepAgent):
 
     def improve_critic(
         self, state: AgentState, batch: Transitions, target: Float[Array, " batch"]
-    ) -> tuple[TwinCritic, optax.OptState, Metrics]:
-        """Take an Adam step of both critics towards `target`."""
+    ) -> tuple[TwinCritic, Optimizers, Metrics]:
+        """Take an optimiser step of both critics towards `target`."""
         gradient, metrics = jax.grad(self.critic_loss, has_aux=True)(state.critic, batch, target)
-        learning_rate = self.config.critic_learning_rate
-        return *adam(learning_rate, state.critic, gradient, state.critic_optimizer), metrics
+        return *self.descend("critic", state.critic, gradient, state.optimizers), metrics
 
     def mean_reward(self, batch: Transitions) -> Scalar:
         """Return the share of the transitions that end at their goal."""
@@ -223,6 +229,6 @@ class TwinCriticAgent(DeepAgent):
         }
 
 
-def follow(target: Tree, online: Tree, rate: float) -> Tree:
-    """Move the slow copy of parameters towards them: target + rate * (online - target)."""
+def polyak_update(target: Tree, online: Tree, rate: float) -> Tree:
+    """Return the target network after a step towards the online network: target + rate * (online - target)."""
     return jax.tree.map(lambda slow, fast: slow + rate * (fast - slow), target, online)

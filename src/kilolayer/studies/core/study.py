@@ -12,8 +12,9 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from kilolayer.errors import ConfigurationError
+from kilolayer.nn import torso_spec
 from kilolayer.runs import RunDirectory, TrainConfig, default_config
-from kilolayer.runs.config import lay
+from kilolayer.runs.config import deep_merge
 from kilolayer.training import SeedGroup
 
 Size = Literal["cpu", "gpu", "paper"]
@@ -50,7 +51,11 @@ class Case:
         Settings that are as the library has them play no part, so that one that is new to the library moves nothing.
         """
         config = self.config
-        set_apart = _unlike(decisive_settings(config), TrainConfig().to_dict())
+        defaults = TrainConfig(
+            agent=config.agent, torso=config.torso, architecture=torso_spec(config.torso).settings()
+        ).to_dict()
+        names = {"agent": TrainConfig.agent, "torso": TrainConfig.torso}
+        set_apart = _unlike(decisive_settings(config), defaults | names)
         digest = hashlib.sha256(json.dumps(set_apart, sort_keys=True).encode()).hexdigest()[:8]
         env = "maze" if "\n" in config.env else config.env
         return f"{env}-{config.agent}-d{config.depth}-{digest}"
@@ -69,7 +74,7 @@ def decisive_settings(config: TrainConfig) -> dict[str, Any]:
 def by_full_name(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings by names such as depth and crl.energy: those of a block by its name and theirs."""
     whole: dict[str, Any] = {}
-    lay(settings, over=whole)
+    deep_merge(settings, into=whole)
     found: dict[str, Any] = {}
     for name, value in whole.items():
         found |= {f"{name}.{field}": one for field, one in value.items()} if isinstance(value, dict) else {name: value}
@@ -116,7 +121,7 @@ class Scope:
         self.refuse_changes(**settings)
         merged: dict[str, Any] = {}
         for layer in (self.settings, self.changes, settings):
-            lay(layer, over=merged)
+            deep_merge(layer, into=merged)
         return Case(labels, default_config(env, **merged))
 
     def refuse_changes(self, *names: str, **settings: Any) -> None:

@@ -1,0 +1,46 @@
+"""Generalised advantage estimation (Schulman et al., 2016)."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from kilolayer.objectives.sparse_reward import mean_where
+
+
+def generalized_advantages(
+    reward: Float[Array, "time num_envs"],
+    value: Float[Array, "time num_envs"],
+    goes_on: Bool[Array, "time num_envs"],
+    terminated: Bool[Array, "time num_envs"],
+    discount: float,
+    gae_lambda: float,
+) -> Float[Array, "time num_envs"]:
+    """Return the sum of the temporal differences to come, the one l steps later with weight (discount gae_lambda)^l.
+
+    Args:
+        reward: of each step.
+        value: of the state before each step.
+        goes_on: the next row is the next step of the same episode.
+        terminated: nothing follows this step.
+        discount: weight of what follows one step later.
+        gae_lambda: weight of a temporal difference one step later, besides the discount.
+
+    Returns:
+        The advantages (Schulman et al., 2016, equation 16); 0 for a step that neither goes on nor is terminated.
+    """
+    following = discount * jnp.where(goes_on, jnp.roll(value, -1, axis=0), 0.0)
+    difference = jnp.where(goes_on | terminated, reward + following - value, 0.0)
+    weight = discount * gae_lambda * goes_on.astype(value.dtype)
+
+    def back(later: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
+        difference, weight = row
+        advantage = difference + weight * later
+        return advantage, advantage
+
+    return jax.lax.scan(back, jnp.zeros_like(value[0]), (difference, weight), reverse=True)[1]
+
+
+def normalized(values: Float[Array, " steps"], where: Bool[Array, " steps"]) -> Float[Array, " steps"]:
+    """Return the values less their mean, over their standard deviation, both over those that `where` names."""
+    centred = values - mean_where(where, values)
+    return centred / (jnp.sqrt(mean_where(where, jnp.square(centred))) + 1e-8)
