@@ -103,9 +103,9 @@ def test_the_state_has_the_form_of_the_deep_agents_own(grown):
 def test_optimisers_keep_what_they_remember_and_know_nothing_of_new_blocks(grown):
     _, state, _, deep_state = grown
     assert deep_state.log_alpha == state.log_alpha
-    assert eqx.tree_equal(deep_state.alpha_optimizer, state.alpha_optimizer)
-    for name in ("actor_optimizer", "critic_optimizer"):
-        old, new = (getattr(each, name)[0] for each in (state, deep_state))
+    assert eqx.tree_equal(deep_state.optimizers["alpha"], state.optimizers["alpha"])
+    for name in ("actor", "critic"):
+        old, new = (each.optimizers[name][0] for each in (state, deep_state))
         assert old.count == new.count == 1234
         pairs = list(zip(jax.tree.leaves((old.mu, old.nu)), jax.tree.leaves((new.mu, new.nu)), strict=True))
         stacked = 0
@@ -115,7 +115,7 @@ def test_optimisers_keep_what_they_remember_and_know_nothing_of_new_blocks(grown
                 stacked += 1
                 assert (len(before), len(after)) == (1, 4)
                 assert not np.any(after[1:])
-        assert stacked == (2 if name == "actor_optimizer" else 4) * 4
+        assert stacked == (2 if name == "actor" else 4) * 4
 
 
 def test_all_new_blocks_learn_from_the_next_steps(grown):

@@ -143,8 +143,9 @@ def test_update_learns_from_transitions_with_goals_in_hindsight(agent):
     for metric, value in expected.items():
         assert np.isfinite(value)
         assert float(metrics[metric]) == pytest.approx(float(value), rel=1e-3, abs=1e-5), metric
-    for part in ("actor_optimizer", "critic_optimizer"):
-        for ours, theirs in zip(*(jax.tree.leaves(getattr(each, part)) for each in (updated, learned)), strict=True):
+    for part in ("actor", "critic"):
+        states = (jax.tree.leaves(each.optimizers[part]) for each in (updated, learned))
+        for ours, theirs in zip(*states, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 

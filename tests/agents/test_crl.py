@@ -106,7 +106,7 @@ def test_a_new_agent_follows_its_key_and_has_alpha_one():
     assert np.exp(state.log_alpha) == 1.0
     heads = [state.critic.phi.head.weight, state.critic.psi.head.weight]
     assert np.all(heads[0] != heads[1])
-    assert not any(np.any(leaf) for leaf in jax.tree.leaves((state.actor_optimizer, state.critic_optimizer)))
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves((state.optimizers["actor"], state.optimizers["critic"])))
 
 
 # ---- Acting ------------------------------------------------------------------------------------------------
@@ -232,28 +232,26 @@ def written_out_step(state, batch, key):
         return jnp.mean(alpha * log_density - value), -jnp.mean(log_density)
 
     gradient = jax.grad(critic_loss)(state.critic)
-    updates, critic_optimizer = adam.update(gradient, state.critic_optimizer)
+    updates, critic_optimizer = adam.update(gradient, state.optimizers["critic"])
     critic = optax.apply_updates(state.critic, updates)
 
     (_, entropy), gradient = jax.value_and_grad(actor_loss, has_aux=True)(state.actor, state.critic)
-    updates, actor_optimizer = adam.update(gradient, state.actor_optimizer)
+    updates, actor_optimizer = adam.update(gradient, state.optimizers["actor"])
     actor = optax.apply_updates(state.actor, updates)
 
     gradient, _ = jax.grad(actor_loss, has_aux=True)(state.actor, critic)
-    updates, _ = adam.update(gradient, state.actor_optimizer)
+    updates, _ = adam.update(gradient, state.optimizers["actor"])
     late_actor = optax.apply_updates(state.actor, updates)
 
     gradient = jax.grad(lambda log_alpha: jnp.exp(log_alpha) * (entropy + 0.5 * ACTION))(state.log_alpha)
-    updates, alpha_optimizer = adam.update(gradient, state.alpha_optimizer)
+    updates, alpha_optimizer = adam.update(gradient, state.optimizers["alpha"])
     log_alpha = optax.apply_updates(state.log_alpha, updates)
 
     new_state = CRLState(
         actor=actor,
         critic=critic,
         log_alpha=log_alpha,
-        actor_optimizer=actor_optimizer,
-        critic_optimizer=critic_optimizer,
-        alpha_optimizer=alpha_optimizer,
+        optimizers={"actor": actor_optimizer, "critic": critic_optimizer, "alpha": alpha_optimizer},
     )
     return new_state, late_actor
 
@@ -340,8 +338,8 @@ def test_update_learns_from_a_batch_drawn_in_hindsight_at_the_discount():
     assert np.any(batch.desired_goal != other.desired_goal)
     expected, expected_metrics = learn(LEARNER, first_state(), batch, learn_key)
     # A gradient near zero may round to either side, and Adam's first step with it.
-    assert_trees_close(state.critic_optimizer, expected.critic_optimizer, rtol=1e-4, atol=1e-6)
-    assert_trees_close(state.actor_optimizer, expected.actor_optimizer, rtol=1e-4, atol=1e-6)
+    assert_trees_close(state.optimizers["critic"], expected.optimizers["critic"], rtol=1e-4, atol=1e-6)
+    assert_trees_close(state.optimizers["actor"], expected.optimizers["actor"], rtol=1e-4, atol=1e-6)
     assert float(metrics["critic_loss"]) == pytest.approx(float(expected_metrics["critic_loss"]), rel=1e-5)
 
 

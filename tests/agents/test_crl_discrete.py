@@ -10,7 +10,6 @@ import pytest
 from crl_cases import GOAL, OBSERVATION, normal
 
 from kilolayer.agents import CRL, CRLConfig, CRLDiscrete, CRLDiscreteConfig
-from kilolayer.agents.crl_discrete import ACTOR_SETTINGS
 from kilolayer.data import Batch, Trajectory, empty_buffer, insert
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ResidualArchitecture
@@ -24,7 +23,7 @@ ACTIONS = 3
 
 
 def agent_with(*, batch_size=8, depth=2, temperature=1.0, kind=CRLDiscrete, **crl):
-    others = {"policy": CRLDiscreteConfig(temperature)} if kind is CRLDiscrete else {}
+    config = CRLDiscreteConfig(policy_temperature=temperature, **crl) if kind is CRLDiscrete else CRLConfig(**crl)
     return kind(
         OBSERVATION,
         GOAL,
@@ -33,8 +32,7 @@ def agent_with(*, batch_size=8, depth=2, temperature=1.0, kind=CRLDiscrete, **cr
         depth=depth,
         width=8,
         architecture=ResidualArchitecture(block_size=2),
-        config=CRLConfig(**crl),
-        **others,
+        config=config,
     )
 
 
@@ -154,29 +152,19 @@ def test_its_networks_are_phi_and_psi_and_diagnostics_see_both():
 # ---- Settings ----------------------------------------------------------------------------------------------
 
 
-def test_every_setting_of_crl_is_known_to_be_of_the_actor_or_not():
-    """Those that are not change the critic, which `test_crl_options` shows, and are read here too."""
+def test_it_has_the_settings_of_the_critic_and_none_of_an_actor():
+    """Those of the critic change it as `test_crl_options` shows."""
     critic = {"energy", "temperature", "loss", "logsumexp_penalty", "discount", "trajectory_repeats"}
     critic |= {"representation_size", "critic_depth", "goal_encoder_depth", "critic_width", "critic_learning_rate"}
-    assert critic | set(ACTOR_SETTINGS) == {field.name for field in dataclasses.fields(CRLConfig)}
-    assert not critic & set(ACTOR_SETTINGS)
-
-
-@pytest.mark.parametrize("name", ACTOR_SETTINGS)
-def test_settings_of_an_actor_are_refused(name):
-    value = {"actor_depth": 2, "actor_width": 8, "actor_goals": "resampled", "action_chunk": 2, "candidates": 3}.get(
-        name, 0.25
-    )
-    with pytest.raises(ConfigurationError) as error:
-        agent_with(**{name: value})
-    assert f"crl.{name}={value} has no effect with agent='crl_discrete'" in str(error.value)
-    assert "\n" not in str(error.value)
+    names = {field.name for field in dataclasses.fields(CRLDiscreteConfig)}
+    assert names == critic | {"policy_temperature"}
+    assert critic < {field.name for field in dataclasses.fields(CRLConfig)}
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_temperature_is_above_0(temperature):
-    with pytest.raises(ConfigurationError, match=r"temperature=.* must be"):
-        CRLDiscreteConfig(temperature)
+    with pytest.raises(ConfigurationError, match=r"policy_temperature=.* must be"):
+        CRLDiscreteConfig(policy_temperature=temperature)
 
 
 @pytest.mark.parametrize(

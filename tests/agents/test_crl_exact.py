@@ -97,8 +97,9 @@ def test_the_best_of_the_critic_is_the_best_policy_and_its_softmax_nearly_always
         batch_size=256,
         depth=0,
         width=32,
-        config=CRLConfig(loss="infonce_symmetric", critic_learning_rate=1e-3, **SETTINGS),
-        policy=CRLDiscreteConfig(temperature=0.02),
+        config=CRLDiscreteConfig(
+            loss="infonce_symmetric", critic_learning_rate=1e-3, policy_temperature=0.02, **SETTINGS
+        ),
     )
     state, _ = trained(agent, buffer(line, one_hot_coin), 1500)
     one_hot = np.eye(5, dtype=np.float32)

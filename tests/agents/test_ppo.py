@@ -314,8 +314,8 @@ def outcome(agent):
             "critic_loss": metrics["critic_loss"],
             "actor_step": new_state.actor.head.bias - state.actor.head.bias,
             "critic_step": new_state.critic.head.bias - state.critic.head.bias,
-            "actor_moments": new_state.actor_optimizer[0].mu.head.bias,
-            "critic_moments": new_state.critic_optimizer[0].mu.head.bias,
+            "actor_moments": new_state.optimizers["actor"][1][0].mu.head.bias,
+            "critic_moments": new_state.optimizers["critic"][1][0].mu.head.bias,
         }
 
     return look(jax.random.key(3), buffer())

@@ -44,7 +44,7 @@ def written_out_step(state, batch, key):
     q = lower(state.target_critic, batch.next_observation, action, batch.next_desired_goal)
     target = cases.sparse_target(batch, q - alpha * density, 0.99)
     gradient = jax.grad(cases.squared_error)(state.critic, batch, target)
-    updates, critic_optimizer = adam.update(gradient, state.critic_optimizer)
+    updates, critic_optimizer = adam.update(gradient, state.optimizers["critic"])
     critic = optax.apply_updates(state.critic, updates)
 
     def actor_loss(actor):
@@ -53,20 +53,18 @@ def written_out_step(state, batch, key):
         return jnp.mean(alpha * density - q), -jnp.mean(density)
 
     gradient, entropy = jax.grad(actor_loss, has_aux=True)(state.actor)
-    updates, actor_optimizer = adam.update(gradient, state.actor_optimizer)
+    updates, actor_optimizer = adam.update(gradient, state.optimizers["actor"])
     actor = optax.apply_updates(state.actor, updates)
 
     gradient = jax.grad(lambda log_alpha: jnp.exp(log_alpha) * (entropy + 0.5 * ACTION))(state.log_alpha)
-    updates, alpha_optimizer = adam.update(gradient, state.alpha_optimizer)
+    updates, alpha_optimizer = adam.update(gradient, state.optimizers["alpha"])
 
     return SACState(
         actor=actor,
         critic=critic,
         target_critic=jax.tree.map(lambda old, new: 0.995 * old + 0.005 * new, state.target_critic, critic),
         log_alpha=state.log_alpha + updates,
-        actor_optimizer=actor_optimizer,
-        critic_optimizer=critic_optimizer,
-        alpha_optimizer=alpha_optimizer,
+        optimizers={"actor": actor_optimizer, "critic": critic_optimizer, "alpha": alpha_optimizer},
     )
 
 

@@ -30,10 +30,13 @@ def written_out_step(state, batch, key, *, moves_actor):
     q = jnp.minimum(state.target_critic.first(inputs)[:, 0], state.target_critic.second(inputs)[:, 0])
     target = cases.sparse_target(batch, q, 0.99)
     gradient = jax.grad(cases.squared_error)(state.critic, batch, target)
-    updates, critic_optimizer = adam.update(gradient, state.critic_optimizer)
+    updates, critic_optimizer = adam.update(gradient, state.optimizers["critic"])
     critic = optax.apply_updates(state.critic, updates)
     state = dataclasses.replace(
-        state, critic=critic, critic_optimizer=critic_optimizer, steps=jnp.asarray(state.steps + 1, jnp.int32)
+        state,
+        critic=critic,
+        optimizers=state.optimizers | {"critic": critic_optimizer},
+        steps=jnp.asarray(state.steps + 1, jnp.int32),
     )
     if not moves_actor:
         return state
@@ -43,7 +46,7 @@ def written_out_step(state, batch, key, *, moves_actor):
         return -jnp.mean(critic.first(join(batch.observation, action, batch.desired_goal)))
 
     loss, gradient = jax.value_and_grad(actor_loss)(state.actor)
-    updates, actor_optimizer = adam.update(gradient, state.actor_optimizer)
+    updates, actor_optimizer = adam.update(gradient, state.optimizers["actor"])
     actor = optax.apply_updates(state.actor, updates)
 
     def follow(slow, fast):
@@ -54,7 +57,7 @@ def written_out_step(state, batch, key, *, moves_actor):
         actor=actor,
         target_actor=follow(state.target_actor, actor),
         target_critic=follow(state.target_critic, critic),
-        actor_optimizer=actor_optimizer,
+        optimizers=state.optimizers | {"actor": actor_optimizer},
         actor_loss=loss,
     )
 

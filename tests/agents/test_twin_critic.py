@@ -24,7 +24,7 @@ from twin_critic_cases import (
     value,
 )
 
-from kilolayer.agents import SAC, TD3, Agent, HERConfig, NetworkSettings, Problem, SACConfig, TD3Config, make_agent
+from kilolayer.agents import SAC, TD3, Agent, NetworkSettings, Problem, SACHERConfig, agent_spec, make_agent
 from kilolayer.agents.core import gaussian_policy
 from kilolayer.errors import ConfigurationError
 
@@ -157,14 +157,14 @@ def test_steps_of_which_the_next_state_is_unknown_teach_the_critics_nothing(agen
 def test_update_learns_from_transitions_of_which_a_share_is_relabelled(agent, relabeled, other):
     key = jax.random.key(8)
     sample_key, learn_key = jax.random.split(key)
-    learner, state = agent_with(type(agent), relabeled=relabeled), random_state(agent)
+    learner, state = agent_with(type(agent), relabel_ratio=relabeled), random_state(agent)
     new, metrics = jax.jit(learner.update)(state, small_buffer(), key)
     batch, not_this = (
-        agent_with(type(agent), relabeled=s).draw(small_buffer(), sample_key) for s in (relabeled, other)
+        agent_with(type(agent), relabel_ratio=s).draw(small_buffer(), sample_key) for s in (relabeled, other)
     )
     assert np.any(batch.desired_goal != not_this.desired_goal)
     expected, expected_metrics = learn(agent, state, batch, learn_key)
-    cases.assert_trees_close(new.critic_optimizer, expected.critic_optimizer, rtol=1e-4, atol=1e-6)
+    cases.assert_trees_close(new.optimizers["critic"], expected.optimizers["critic"], rtol=1e-4, atol=1e-6)
     for name, number in expected_metrics.items():
         assert float(metrics[name]) == pytest.approx(float(number), rel=1e-4), name
 
@@ -231,25 +231,30 @@ def test_impossible_settings_are_refused_by_name(agent, no_type_checks, option, 
 
 
 def test_a_ratio_of_hindsight_that_is_none_is_refused():
-    with pytest.raises(ConfigurationError, match=r"^ratio=1.1 must be from 0 to 1$"):
-        HERConfig(ratio=1.1)
+    with pytest.raises(ConfigurationError, match=r"^relabel_ratio=1.1 must be from 0 to 1$"):
+        SACHERConfig(relabel_ratio=1.1)
 
 
 PROBLEM = Problem("line", OBSERVATION, GOAL, ACTION, episode_length=8, unroll_length=4, success=cases.close)
-SETTINGS = {"sac": SACConfig(discount=0.7), "td3": TD3Config(discount=0.6), "her": HERConfig(ratio=0.4)}
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "discount", "relabeled"),
-    [("sac", SAC, 0.7, 0.0), ("sac_her", SAC, 0.7, 0.4), ("td3", TD3, 0.6, 0.0), ("td3_her", TD3, 0.6, 0.4)],
+    ("name", "kind", "settings", "relabel_ratio"),
+    [
+        ("sac", SAC, {}, 0.0),
+        ("sac_her", SAC, {"relabel_ratio": 0.4}, 0.4),
+        ("td3", TD3, {}, 0.0),
+        ("td3_her", TD3, {"relabel_ratio": 0.4}, 0.4),
+    ],
 )
-def test_the_catalog_builds_each_with_and_without_hindsight(name, kind, discount, relabeled):
-    built = make_agent(name, PROBLEM, SETTINGS, NetworkSettings(batch_size=BATCH, depth=8, width=16))
+def test_the_registry_builds_each_with_and_without_hindsight(name, kind, settings, relabel_ratio):
+    config = agent_spec(name).settings(discount=0.7, **settings)
+    built = make_agent(name, PROBLEM, config, NetworkSettings(batch_size=BATCH, depth=8, width=16))
     assert type(built) is kind
-    assert (built.config.discount, built.relabeled, built.success) == (discount, relabeled, cases.close)
+    assert (built.config.discount, built.relabel_ratio, built.success) == (0.7, relabel_ratio, cases.close)
     assert (built.observation_size, built.goal_size, built.action_size) == (OBSERVATION, GOAL, ACTION)
     assert (built.batch_size, built.depth, built.width) == (BATCH, 8, 16)
-    with pytest.raises(ConfigurationError, match=f"agent='{name}' is rewarded for goals that are reached"):
-        make_agent(name, dataclasses.replace(PROBLEM, success=None), SETTINGS, NetworkSettings())
+    with pytest.raises(ConfigurationError, match=f"agent='{name}' is rewarded for reached goals"):
+        make_agent(name, dataclasses.replace(PROBLEM, success=None), config, NetworkSettings())
     with pytest.raises(ConfigurationError, match=f"agent='{name}' is for continuous actions"):
-        make_agent(name, dataclasses.replace(PROBLEM, discrete_actions=True), SETTINGS, NetworkSettings())
+        make_agent(name, dataclasses.replace(PROBLEM, discrete_actions=True), config, NetworkSettings())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_worlds import Line, same_state
 
-from kilolayer.agents import SAC, TD3, SACConfig, TD3Config
+from kilolayer.agents import SAC, TD3, SACHERConfig, TD3HERConfig
 from kilolayer.data import ReplayBuffer, empty_buffer, insert
 from kilolayer.nn import ResidualArchitecture
 
@@ -21,8 +21,8 @@ UPDATES_BEFORE_ACTOR = 500
 RATES = {"discount": 0.8, "actor_learning_rate": 1e-3, "critic_learning_rate": 2e-3, "target_rate": 0.05}
 AGENTS = {
     # Next to no entropy is asked for, so that the optimum is that of the rewards alone.
-    SAC: SACConfig(**RATES, initial_alpha=1e-4, alpha_learning_rate=0.0),
-    TD3: TD3Config(**RATES, smoothing_noise=0.05),
+    SAC: SACHERConfig(**RATES, initial_alpha=1e-4, alpha_learning_rate=0.0),
+    TD3: TD3HERConfig(**RATES, smoothing_noise=0.05),
 }
 
 
@@ -51,7 +51,7 @@ def buffer_of(line: Line) -> ReplayBuffer:
 def train(agent, buffer, key):
     """Take all updates. The actor waits for the critics: it could settle where nothing pulls it back from."""
     first = agent.init(key)
-    actors = [name for name in ("actor", "target_actor", "actor_optimizer") if hasattr(first, name)]
+    actors = [name for name in ("actor", "target_actor") if hasattr(first, name)]
 
     def step(state, turn):
         number, key = turn
@@ -84,9 +84,8 @@ def test_q_and_actions_become_the_optimal_ones(kind, relabeled, slip, tolerance)
         depth=2,
         width=32,
         architecture=ResidualArchitecture(block_size=2),
-        config=AGENTS[kind],
+        config=dataclasses.replace(AGENTS[kind], relabel_ratio=relabeled),
         success=same_state,
-        relabeled=relabeled,
     )
     state = train(agent, buffer_of(line), jax.random.key(0))
     tolerance = tolerance * line.optimal_q.max()

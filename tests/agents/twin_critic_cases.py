@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kilolayer.agents import SAC, TD3, SACConfig, TD3Config
+from kilolayer.agents import SAC, TD3, SACHERConfig, TD3HERConfig
 from kilolayer.data import ReplayBuffer, Trajectory, Transitions, empty_buffer, insert
 from kilolayer.nn import ResidualArchitecture
 
 OBSERVATION, GOAL, ACTION, BATCH = 4, 2, 3, 16
 MODES = ("deterministic", "stochastic", "best_of")
-CONFIGS = {SAC: SACConfig, TD3: TD3Config}
+CONFIGS = {SAC: SACHERConfig, TD3: TD3HERConfig}
 
 act = jax.jit(
     lambda agent, *inputs, mode="deterministic": agent.act(*inputs, mode), static_argnums=0, static_argnames="mode"
@@ -26,7 +26,7 @@ def close(achieved_goal, desired_goal):
     return jnp.linalg.norm(achieved_goal - desired_goal) < 1.0
 
 
-def agent_with(kind, batch_size=BATCH, depth=2, width=8, relabeled=0.5, **config):
+def agent_with(kind, batch_size=BATCH, depth=2, width=8, relabel_ratio=0.5, **config):
     """A small agent of this class."""
     return kind(
         observation_size=OBSERVATION,
@@ -36,9 +36,8 @@ def agent_with(kind, batch_size=BATCH, depth=2, width=8, relabeled=0.5, **config
         depth=depth,
         width=width,
         architecture=ResidualArchitecture(block_size=2),
-        config=CONFIGS[kind](**config),
+        config=CONFIGS[kind](relabel_ratio=relabel_ratio, **config),
         success=close,
-        relabeled=relabeled,
     )
 
 

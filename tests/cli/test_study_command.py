@@ -104,7 +104,7 @@ def test_settings_reach_the_cases(monkeypatch):
     flags = ["crl.energy=dot", "crl.loss=infonce_symmetric", "batch_size=12", "diagnostics=true"]
     assert main(["study", "small", "--set", *flags]) == 2
     for case in seen:
-        assert (case.config.crl.energy, case.config.crl.loss) == ("dot", "infonce_symmetric")
+        assert (case.config.agent_settings.energy, case.config.agent_settings.loss) == ("dot", "infonce_symmetric")
         assert (case.config.batch_size, case.config.diagnostics) == (12, True)
     assert len(seen) == 2
 

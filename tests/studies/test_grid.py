@@ -14,11 +14,11 @@ def test_settings_come_from_the_size_then_the_user_then_the_study():
     scope = Scope("cpu", ("reacher",), {"width": 24, "depth": 8, "crl": {"energy": "dot"}}, changes={"width": 40})
     config = scope.case({"what": "one"}, "reacher", depth=4, crl={"loss": "infonce_symmetric"}).config
     assert (config.env, config.width, config.depth) == ("reacher", 40, 4)
-    assert (config.crl.energy, config.crl.loss) == ("dot", "infonce_symmetric")
+    assert (config.agent_settings.energy, config.agent_settings.loss) == ("dot", "infonce_symmetric")
     changed = dataclasses.replace(scope, changes={"depth": 12, "crl": {"energy": "l2"}})
     config = changed.case({"what": "one"}, "reacher", crl={"loss": "infonce_symmetric"}).config
     assert (config.depth, config.width) == (12, 24)
-    assert (config.crl.energy, config.crl.loss) == ("l2", "infonce_symmetric")
+    assert (config.agent_settings.energy, config.agent_settings.loss) == ("l2", "infonce_symmetric")
 
 
 def test_tasks_take_the_place_of_the_study_s_own():
@@ -60,7 +60,7 @@ def test_of_a_block_the_fields_that_a_study_sets_are_refused():
 
     study = dataclasses.replace(STUDY, cases=energies)
     changed = study.grid("cpu", changes={"crl": {"loss": "infonce_symmetric"}})
-    assert [(case.config.crl.energy, case.config.crl.loss) for case in changed] == [
+    assert [(case.config.agent_settings.energy, case.config.agent_settings.loss) for case in changed] == [
         ("l2", "infonce_symmetric"),
         ("dot", "infonce_symmetric"),
     ]
@@ -68,7 +68,7 @@ def test_of_a_block_the_fields_that_a_study_sets_are_refused():
         with pytest.raises(ConfigurationError, match=f"^crl.energy={energy} is what this study sets itself"):
             study.grid("cpu", changes={"crl": {"energy": energy}})
     one = dataclasses.replace(STUDY, cases=lambda scope: [scope.case({}, "reacher", crl={"energy": "dot"})])
-    assert one.grid("cpu", changes={"crl": {"energy": "dot"}})[0].config.crl.energy == "dot"
+    assert one.grid("cpu", changes={"crl": {"energy": "dot"}})[0].config.agent_settings.energy == "dot"
 
 
 def test_a_case_shares_its_runs_with_those_of_equal_settings_alone():

@@ -61,7 +61,7 @@ def test_the_learner_is_evaluated_and_loaded(run):
 
 def test_metrics_name_both_and_the_learner_is_looked_into(run):
     row = RunDirectory.open(run).metrics()[-1]
-    assert row["train/critic_loss"] != row["train/collector_critic_loss"]
+    assert row["train/critic_loss"] != row["train/active_critic_loss"]
     seen = RunDirectory.open(run).diagnostics()[-1]
     assert len(seen["phi/residual_norm"]) == 2
     assert not any("collector" in name for name in seen)

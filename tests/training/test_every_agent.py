@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kilolayer as kl
-from kilolayer.agents import AGENTS
+from kilolayer.agents import agent_names, agent_spec, agent_specs
 from kilolayer.errors import ConfigurationError
 from kilolayer.report.diagnostics import draw_diagnostics
 from kilolayer.runs import RunDirectory, default_config
@@ -19,7 +19,7 @@ SIZES = {"width": 8, "num_envs": 4, "num_eval_envs": 4, "episode_length": 20, "t
 
 
 def env_of(agent):
-    return "point_u_maze_discrete" if AGENTS[agent].discrete else "point_u_maze"
+    return "point_u_maze_discrete" if agent_spec(agent).discrete else "point_u_maze"
 
 
 IN_EVERY_RUN = ("crl", "gcsl", "ppo")
@@ -28,7 +28,7 @@ IN_EVERY_RUN = ("crl", "gcsl", "ppo")
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=[] if name in IN_EVERY_RUN else [pytest.mark.slow]) for name in AGENTS],
+    params=[pytest.param(name, marks=[] if name in IN_EVERY_RUN else [pytest.mark.slow]) for name in agent_names()],
 )
 def run(request, tmp_path_factory):
     """The name of an agent, and a short run of it."""
@@ -85,7 +85,7 @@ def test_it_acts_and_values_when_it_is_loaded(run):
         action = policy(observation, goal, mode=mode)
         assert action.shape == (3, environment.action_size)
         assert np.all(np.abs(action) <= 1.0)
-        if AGENTS[name].discrete:
+        if agent_spec(name).discrete:
             np.testing.assert_array_equal(np.sort(action), np.eye(environment.action_size)[[-1] * 3])
     if policy.setup.agent.has_value:
         assert np.all(np.isfinite(policy.value(observation, goal)))
@@ -100,7 +100,7 @@ def test_it_acts_and_values_when_it_is_loaded(run):
         np.testing.assert_allclose(fast(observation, goal), policy(observation, goal), atol=1e-5)
 
 
-@pytest.mark.parametrize("agent", [name for name, spec in AGENTS.items() if not spec.discrete])
+@pytest.mark.parametrize("agent", [spec.name for spec in agent_specs() if not spec.discrete])
 @pytest.mark.parametrize("env", ["reacher", "ant_big_maze"])
 def test_its_preset_builds_for_robots(env, agent):
     setup = Setup.build(default_config(env, agent=agent))
@@ -111,10 +111,18 @@ def test_its_preset_builds_for_robots(env, agent):
 @pytest.mark.parametrize(
     ("env", "settings", "message"),
     [
-        ("point_u_maze", {"agent": "crl_discrete"}, "agent='crl_discrete' is for discrete actions.*take agent=crl or "),
+        (
+            "point_u_maze",
+            {"agent": "crl_discrete"},
+            "agent='crl_discrete' is for discrete.*take agent=c_learning or crl",
+        ),
         ("point_u_maze_discrete", {"agent": "sac"}, "agent='sac' is for continuous actions.*take agent=crl_discrete$"),
         ("point_u_maze", {"crl": {"action_chunk": 201}}, "action_chunk=201 is longer than an episode.*=200$"),
-        ("point_u_maze", {"agent": "sac", "her": {"ratio": 0.5}}, "her.ratio=0.5 has no effect with agent='sac'"),
+        (
+            "point_u_maze",
+            {"agent": "sac", "crl": {"energy": "dot"}},
+            "settings of agent 'crl' have no effect",
+        ),
         ("point_u_maze", {"agent": "dqn"}, "agent='dqn' is unknown"),
     ],
 )
@@ -124,10 +132,10 @@ def test_what_cannot_be_is_refused_in_one_line(env, settings, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("agent", [name for name, spec in AGENTS.items() if spec.needs_success])
+@pytest.mark.parametrize("agent", [spec.name for spec in agent_specs() if spec.needs_success])
 def test_a_task_that_never_says_success_is_refused_by_agents_that_need_it(agent, monkeypatch):
     config = default_config("reacher", agent=agent)
     monkeypatch.setattr("kilolayer.envs.tasks.Reacher.success_distance", None)
-    with pytest.raises(ConfigurationError, match=f"agent='{agent}' is rewarded for goals.* set its success_distance"):
+    with pytest.raises(ConfigurationError, match=f"agent='{agent}' is rewarded.* set its success_distance"):
         Setup.build(config)
     assert Setup.build(default_config("reacher")).environment.has_success is False

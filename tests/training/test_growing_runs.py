@@ -75,7 +75,7 @@ def without_times(path: Path) -> str:
 
 def blocks(state) -> set[int]:
     """Return how many blocks the networks have, and Adam's moments of them."""
-    adam = [state.agent.actor_optimizer[0], state.agent.critic_optimizer[0]]
+    adam = [state.agent.optimizers[part][0] for part in ("actor", "critic")]
     trees = [state.agent.actor.blocks, state.agent.critic.phi.blocks, state.agent.critic.psi.blocks]
     for moments in (adam[0].mu, adam[0].nu):
         trees.append(moments.blocks)

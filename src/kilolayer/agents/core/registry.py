@@ -9,7 +9,7 @@ Then `agent="my_agent"` trains it, and the fields of `MyAgentConfig` are its set
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from kilolayer.agents.core.interface import Agent
 from kilolayer.agents.core.optimizers import OptimizerSettings
@@ -56,6 +56,7 @@ class NetworkSettings:
     """Settings of the optimisers of all networks."""
 
 
+@runtime_checkable
 class Buildable(Protocol):
     """A class of agents. `DeepAgent` provides `build`."""
 
