@@ -2,7 +2,7 @@
 
     kilolayer --import examples/my_torso.py train reacher --torso my_torso --depth 16 --architecture.gate 0.2
 
-Nothing in the library knows of this file. Every agent trains with it; diagnostics, seeds and resuming work.
+Every agent trains with it; diagnostics, seeds and resuming work.
 """
 
 import dataclasses
@@ -74,8 +74,8 @@ class MyArchitecture(Architecture):
         """Return a new network."""
         keys = jax.random.split(key, 3)
         blocks = jax.vmap(lambda key: HiddenLayer(width, width, key=key))(jax.random.split(keys[1], depth))
-        gates = jnp.full(depth, self.gate)
-        return MyTorso(HiddenLayer(in_size, width, key=keys[0]), blocks, gates, Dense(width, out_size, key=keys[2]))
+        first, last = HiddenLayer(in_size, width, key=keys[0]), Dense(width, out_size, key=keys[2])
+        return MyTorso(first, blocks, jnp.full(depth, self.gate), last)
 
 
 register_torso(TorsoSpec("my_torso", "residual blocks of one layer with learned gates", MyArchitecture))

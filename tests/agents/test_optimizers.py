@@ -15,9 +15,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def crl(depth: int = 4, **settings) -> CRL:
-    return CRL(
-        OBSERVATION, GOAL, ACTION, batch_size=8, depth=depth, width=8, optimizer=OptimizerSettings(**settings)
-    )
+    return CRL(OBSERVATION, GOAL, ACTION, batch_size=8, depth=depth, width=8, optimizer=OptimizerSettings(**settings))
 
 
 def steps(agent: CRL, count: int = 3):

@@ -2,9 +2,9 @@
 
 The methods of the library and those of a user's own file are registered by the same function:
 
-    register_agent(AgentSpec("my_agent", "what it is, in one line", MyAgentConfig, MyAgent))
+    register_agent(AgentSpec("my_method", "what it is, in one line", MyConfig, MyMethod))
 
-Then `agent="my_agent"` trains it, and the fields of `MyAgentConfig` are its settings.
+Then `agent="my_method"` trains it, and the fields of `MyConfig` are its settings.
 """
 
 import dataclasses
