@@ -1,6 +1,6 @@
 """A network of your own in one file: residual blocks of one layer, each with a learned gate.
 
-    kilolayer --import examples/my_torso.py train reacher --torso my_torso --depth 16 --architecture.gate 0.2
+    kilolayer --import examples/my_torso.py train reacher --torso my_torso --architecture.gate 0.2
 
 Every agent trains with it; diagnostics, seeds and resuming work.
 """
@@ -28,10 +28,7 @@ class MyTorso(Torso):
         """The number of blocks."""
         return self.blocks.dense.bias.shape[0]
 
-    @property
-    def depth(self) -> int:
-        """The number of blocks: each is one layer."""
-        return self.num_blocks
+    depth = num_blocks  # a block is one layer
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         """Map the last axis of `x`."""

@@ -79,8 +79,8 @@ def test_each_part_has_its_own_rate():
 def test_weight_decay_and_orthogonal_updates_are_for_weight_matrices_alone():
     actor = crl().init(jax.random.key(0)).actor
     marked = is_weight(actor)
-    assert marked.head.weight and marked.blocks.dense.weight and marked.input_layer.dense.weight
-    assert not marked.head.bias and not marked.blocks.norm.scale and not marked.blocks.norm.offset
+    assert all((marked.head.weight, marked.blocks.dense.weight, marked.input_layer.dense.weight))
+    assert not any((marked.head.bias, marked.blocks.norm.scale, marked.blocks.norm.offset))
 
 
 def test_an_update_of_muon_has_singular_values_of_one_size():

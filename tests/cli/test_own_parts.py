@@ -1,4 +1,4 @@
-"""An agent and a torso of one's own from a file: trained, in the help, resumed, in a study; the library names neither."""
+"""An agent and a torso of one's own from a file: trained, in the help, resumed and in a study."""
 
 import json
 import sys

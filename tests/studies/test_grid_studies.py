@@ -158,9 +158,7 @@ def test_an_ablation_of_what_the_base_has_is_left_out():
     assert ("residual_scaling", "none") in deep
     base = deep["base", "depth 128"].config
     assert {key[1] for key in deep if key[0] == "loss"} == {"forward", "backward", "symmetric", "binary_nce"} - {
-        {"infonce_forward": "forward", "infonce_symmetric": "symmetric"}[
-            deep["base", "depth 128"].config.agent_settings.loss
-        ]
+        {"infonce_forward": "forward", "infonce_symmetric": "symmetric"}[base.agent_settings.loss]
     }
     assert ("energy", "dot") not in at("ablation", changes={"crl": {"energy": "dot"}})
     assert ("energy", "l2") in at("ablation", changes={"crl": {"energy": "dot"}})
