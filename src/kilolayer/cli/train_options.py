@@ -12,8 +12,8 @@ from kilolayer.cli.options import HELP_FLAGS, parse
 from kilolayer.errors import ConfigurationError
 from kilolayer.runs import RunDirectory, TrainConfig, default_config, read_config
 from kilolayer.runs.growth_schedule import GrowthSchedule
-from kilolayer.training import SeedGroup
-from kilolayer.training.seeds import SeedsModeChoice
+from kilolayer.runs.seed_group import SeedGroup
+from kilolayer.training.population import SeedsModeChoice
 
 
 @dataclasses.dataclass(frozen=True)

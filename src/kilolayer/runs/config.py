@@ -9,8 +9,8 @@ import tyro
 
 from kilolayer.agents import (
     AGENTS,
-    AgentName,
     BLOCKS,
+    AgentName,
     CLearningConfig,
     CRLConfig,
     CRLDiscreteConfig,
@@ -27,7 +27,9 @@ from kilolayer.envs import EnvironmentSpec, Variant, registry
 from kilolayer.envs.engines import EngineName
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ResidualArchitecture
+from kilolayer.runs.clock import Clocks, Count
 from kilolayer.runs.growth_schedule import GrowthSchedule
+from kilolayer.runs.timetable import Timetable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +93,14 @@ class TrainConfig:
     """Send metrics to Weights & Biases too."""
     wandb_project: str = "kilolayer"
     """Project at Weights & Biases."""
+    total_gradient_steps: int | None = None
+    """Gradient steps to take; the run ends when this or total_env_steps is reached. None: total_env_steps ends it."""
+    eval_every: str | None = None
+    """Steps between evaluations, such as 1M, 1M env_steps or 50K gradient_steps; replaces num_evals. The end of the run
+    is always evaluated. None: num_evals evaluations, evenly spaced."""
+    checkpoint_every: str | None = None
+    """Steps between checkpoints, written as eval_every; these are saved besides those of checkpoint_minutes and of the
+    evaluations."""
     architecture: ResidualArchitecture = ResidualArchitecture()
     crl: CRLConfig = CRLConfig()
     crl_discrete: CRLDiscreteConfig = CRLDiscreteConfig()
@@ -111,11 +121,12 @@ class TrainConfig:
         """
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name in ("seed", "min_replay") else 1
+            least = 0 if field.name in ("seed", "min_replay", "total_env_steps") else 1
             if field.type is int and field.name != "depth" and value < least:
                 raise ConfigurationError(f"{field.name}={value} must be at least {least}")
         if not self.checkpoint_minutes > 0.0:
             raise ConfigurationError(f"checkpoint_minutes={self.checkpoint_minutes} must be above 0")
+        self._check_clocks()
         self._check_blocks()
         if self.grow is not None:
             self._check_growth(GrowthSchedule.parse(self.grow))
@@ -123,22 +134,55 @@ class TrainConfig:
         if self.collector_depth is not None:
             self._check_collector(self.collector_depth)
         for name in ("unroll_length", "min_replay"):
-            if getattr(self, name) > self.replay_capacity:
+            if self.collects and getattr(self, name) > self.replay_capacity:
                 raise ConfigurationError(
                     f"{name}={getattr(self, name)} does not fit replay_capacity={self.replay_capacity}"
                 )
-        most = min(self.replay_capacity * self.num_envs, self.total_env_steps)
+        most = self.replay_capacity * self.num_envs
+        most = min(most, self.total_env_steps) if self.collects else most
         if self.batch_size > most:
             raise ConfigurationError(
                 f"batch_size={self.batch_size} is more than the replay buffer can ever hold: at most {most} steps "
                 f"(replay_capacity={self.replay_capacity} x num_envs={self.num_envs}, "
                 f"total_env_steps={self.total_env_steps})"
             )
-        if self.prefill_env_steps >= self.total_env_steps:
+        if self.collects and self.prefill_env_steps >= self.total_env_steps:
             raise ConfigurationError(
                 f"total_env_steps={self.total_env_steps} leaves nothing to train on: filling min_replay="
                 f"{self.min_replay} in num_envs={self.num_envs} takes {self.prefill_env_steps} steps"
             )
+
+    def _check_clocks(self) -> None:
+        """Validate the end of the run, the intervals of evaluations and checkpoints, and a run that collects nothing.
+
+        Raises:
+            ConfigurationError: naming the field, its value and what would be valid.
+        """
+        if self.total_gradient_steps is not None and self.total_gradient_steps < 1:
+            raise ConfigurationError(f"total_gradient_steps={self.total_gradient_steps} must be at least 1")
+        if not self.collects:
+            nothing = "total_env_steps=0 collects nothing"
+            if self.total_gradient_steps is None:
+                raise ConfigurationError(
+                    f"{nothing}, so total_gradient_steps must end the run; set it, such as 100_000"
+                )
+            if agent_spec(self.agent).on_policy:
+                fitting = [name for name, spec in AGENTS.items() if not spec.on_policy]
+                raise ConfigurationError(
+                    f"{nothing}, but agent={self.agent!r} learns only from what its own policy collects; use "
+                    f"agent={' or '.join(fitting)}"
+                )
+            if self.collector_depth is not None:
+                raise ConfigurationError(
+                    f"{nothing}, so collector_depth={self.collector_depth} has no effect; leave it out"
+                )
+        for name in ("eval_every", "checkpoint_every"):
+            every = getattr(self, name)
+            if every is not None:
+                try:
+                    self.timetable.check_every(Count.parse(every))
+                except ConfigurationError as error:
+                    raise ConfigurationError(f"{name}={every!r}: {error}") from None
 
     def _check_blocks(self) -> None:
         """Refuse settings of other agents: they would change nothing."""
@@ -168,7 +212,7 @@ class TrainConfig:
                 f"{schedule.final_depth}"
             )
         self._check_no_part_has_a_depth_besides("grow", "grow sets the depth of every network")
-        schedule.check_steps(self.env_steps_per_unroll, self.num_unrolls)
+        schedule.check(self.timetable)
 
     def _check_collector(self, depth: int) -> None:
         asked = f"collector_depth={depth}"
@@ -204,6 +248,11 @@ class TrainConfig:
         return {block: getattr(self, block) for block in agent_spec(self.agent).reads}
 
     @property
+    def collects(self) -> bool:
+        """Whether the run collects data; one that does not learns from data that it is given."""
+        return self.total_env_steps > 0
+
+    @property
     def env_steps_per_unroll(self) -> int:
         """Steps of all environments in one unroll."""
         return self.unroll_length * self.num_envs
@@ -214,13 +263,24 @@ class TrainConfig:
         return -(-self.min_replay // self.unroll_length) * self.env_steps_per_unroll
 
     @property
-    def num_unrolls(self) -> int:
-        """Unrolls in the run: the fewest that reach `total_env_steps`."""
-        return -(-self.total_env_steps // self.env_steps_per_unroll)
+    def timetable(self) -> Timetable:
+        """Both clocks after every round of the run."""
+        return Timetable(
+            env_steps_per_round=self.env_steps_per_unroll if self.collects else 0,
+            gradient_steps_per_round=self.gradient_steps_per_unroll,
+            prefill_rounds=self.prefill_env_steps // self.env_steps_per_unroll if self.collects else 0,
+            total_env_steps=self.total_env_steps if self.collects else None,
+            total_gradient_steps=self.total_gradient_steps,
+        )
 
-    def depth_at(self, env_steps: int) -> int:
-        """Return the depth of the networks after `env_steps` steps in all environments together."""
-        return self.depth if self.grow is None else GrowthSchedule.parse(self.grow).depth_at(env_steps)
+    @property
+    def num_unrolls(self) -> int:
+        """Unrolls of the run."""
+        return self.timetable.rounds if self.collects else 0
+
+    def depth_at(self, clocks: Clocks) -> int:
+        """Return the depth of the networks at a point of the run."""
+        return self.depth if self.grow is None else GrowthSchedule.parse(self.grow).depth_at(clocks)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as plain data."""
