@@ -15,7 +15,7 @@ import pytest
 
 import kilolayer as kl
 from kilolayer.cli.main import main
-from kilolayer.runs import Checkpoints, RunDirectory, SeedGroup, parse_seeds
+from kilolayer.runs import Checkpoints, RunDirectory, SeedGroup
 from kilolayer.runs.sinks import WandbSink
 from kilolayer.training import SeedRun, choose_mode, train_seeds
 from kilolayer.training.population import Threads
@@ -260,35 +260,6 @@ def test_networks_grow_in_every_seed_as_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "seeds"),
-    [("0..3", (0, 1, 2, 3)), ("5", (5,)), ("7..7", (7,)), ("0,3,5", (0, 3, 5)), (" 1 .. 2, 9", (1, 2, 9))],
-)
-def test_seeds_are_read(text, seeds):
-    assert parse_seeds(text) == seeds
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "is not a seed"),
-        ("a", "'a' is not a seed; write such as 0..7 or 0,3,5"),
-        ("-1", "'-1' is not a seed"),
-        ("1.5", "'1.5' is not a seed"),
-        ("0,,1", "'' is not a seed"),
-        ("3..1", "runs backwards; write 1..3"),
-        ("0,1,0", "0 appears twice"),
-        ("0..3,2", "2 appears twice"),
-        ("0..99999999999", "100000000000 seeds are too many; at most 1024"),
-    ],
-)
-def test_seeds_that_cannot_be_are_one_line(text, words):
-    with pytest.raises(kl.ConfigurationError) as error:
-        parse_seeds(text)
-    assert words in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ({"seeds": [0, -1]}, "-1 must be at least 0"),
@@ -325,20 +296,9 @@ def test_no_run_is_overwritten_and_nothing_written_if_one_is_there(tmp_path):
         train_seeds(config=small_config(), seeds=SEEDS, run_dir=run.path, progress=False)
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("{", "is not a list of seeds"),
-        ('{"format": 2, "seeds": [0], "mode": "vmap"}', "newer kilolayer"),
-        ('{"format": 1, "seeds": ["../0"], "mode": "vmap"}', "is not a list of seeds"),
-        ('{"format": 1, "seeds": [0], "mode": "other"}', "is not a list of seeds"),
-        ('{"format": 1, "seeds": [0, 0], "mode": "vmap"}', "0 appears twice"),
-        ('{"format": 1, "seeds": [0], "mode": "vmap"}', "not a run directory"),
-    ],
-)
-def test_a_damaged_group_is_one_line(tmp_path, text, words):
-    (tmp_path / "seeds.json").write_text(text)
-    with pytest.raises(kl.KilolayerError, match=words):
+def test_a_group_whose_runs_are_gone_is_one_line(tmp_path):
+    (tmp_path / "seeds.json").write_text('{"format": 1, "seeds": [0], "mode": "vmap"}')
+    with pytest.raises(kl.RunError, match="seed-0 is not a run directory"):
         train_seeds(resume=tmp_path, progress=False)
 
 

@@ -96,6 +96,7 @@ def parse_train(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]
 def _sizes(settings: Any) -> dict[str, int]:
     """Return the numbers that flags set, but for the depth: defaults that suit an agent may follow from them."""
     names = [f.name for f in dataclasses.fields(TrainConfig) if f.type is int and f.name != "depth"]
+    names.append("total_gradient_steps")
     return {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
 
 
