@@ -1,4 +1,4 @@
-"""The configuration of a run: every setting, checked before anything is compiled."""
+"""The configuration of a run: every setting, validated before anything is compiled."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -34,63 +34,62 @@ from kilolayer.runs.timetable import Timetable
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Settings of a training run. The defaults are the paper's; `default_config` suits them to an environment."""
+    """Settings of a training run. Defaults are those of the paper; `default_config` returns those of an environment."""
 
     env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")] = ""
-    """Environment to train in; `kilolayer envs` lists them. In a run's config.json also a maze as text."""
+    """Environment to train in; `kilolayer envs` lists them. In the config.json of a run, also a maze as text."""
     eval_env: str | None = None
-    """Environment to evaluate in; None takes the one registered for env (far goals, for the mazes)."""
+    """Environment to evaluate in. None: the one registered for env (mazes are evaluated on far goals)."""
     engine: EngineName = "auto"
-    """How the world moves; auto takes MuJoCo on a CPU, MJX on a GPU, and the paper's engine for the paper's variant."""
+    """Physics engine. auto: MuJoCo on a CPU, MJX on a GPU, and the engine of the paper for the variant paper."""
     variant: Variant = "default"
-    """Form of the task: default is the sound one, paper all that the published numbers depend on."""
+    """Variant of the task. default: with known flaws fixed; paper: as the published numbers need it."""
     agent: AgentName = "crl"
-    """Learning method; it reads the blocks of settings that bear its name, and *_her those of `her` too."""
+    """Learning method. It reads the settings of the block with its name; methods *_her also read those of `her`."""
     depth: int = 4
-    """Dense layers inside the residual blocks of every network; a multiple of the block size. With --grow it is that of
+    """Dense layers inside the residual blocks of every network; a multiple of the block size. With grow, the depth of
     the last stage."""
     grow: str | None = None
-    """Depths to grow through while training, each with the env step that it begins at, such as 4@0,16@2M,64@10M. New
-    blocks start as the identity, so that actions and values do not jump."""
+    """Depths to grow through while training, each with the step at which it begins, such as 4@0,16@2M,64@10M or
+    4@0,16@50K gradient_steps. New blocks start as the identity, so that actions and values do not jump."""
     collector_depth: int | None = None
-    """Depth of a second agent of the same kind that collects all data; the agent itself only learns from them. None:
-    the agent collects for itself."""
+    """Depth of a second agent of the same kind that collects all data; the agent itself only learns. None: the agent
+    collects its own data."""
     width: int = 256
-    """Units in a layer."""
+    """Units of a layer."""
     batch_size: int = 512
-    """State-action pairs in a gradient step; each is a negative for all others."""
+    """State-action pairs of a gradient step; each one is a negative for all others."""
     num_envs: int = 512
-    """Environments that collect side by side."""
+    """Environments that collect in parallel."""
     total_env_steps: int = 100_000_000
-    """Steps to take in all environments together."""
+    """Steps to take in all environments together. 0: nothing is collected, and the agent learns from given data."""
     episode_length: int = 1000
     """Steps after which an episode is truncated."""
     seed: int = 0
     """Seed of all randomness."""
     unroll_length: int = 62
-    """Steps that every environment takes between two rounds of gradient steps."""
+    """Steps of every environment in a round."""
     gradient_steps_per_unroll: int = 800
-    """Gradient steps in a round."""
+    """Gradient steps of a round, after its env steps."""
     replay_capacity: int = 10_000
     """Steps of each environment that the replay buffer holds."""
     min_replay: int = 1_000
-    """Steps of each environment to collect before those that the first gradient step follows; with 0, the first unroll
-    is learnt from."""
+    """Steps of each environment to collect before the first round that learns; with 0, the first round learns."""
     num_evals: int = 100
-    """Evaluations during training, evenly spaced; one more is made before it."""
+    """Evaluations during training, evenly spaced. One more precedes training."""
     num_eval_envs: int = 128
-    """Episodes in an evaluation."""
+    """Episodes of an evaluation."""
     checkpoint_minutes: float = 10.0
-    """A checkpoint is saved at every evaluation, and when this many minutes have passed since the last."""
+    """A checkpoint is saved at every evaluation, and this many minutes after the last checkpoint."""
     checkpoints_to_keep: int = 3
-    """Latest checkpoints to keep; the best one by success_any, then time_at_goal, is kept besides."""
+    """Latest checkpoints to keep, in addition to the best one by success_any, then time_at_goal."""
     diagnostics: bool = False
-    """Look into the networks at every evaluation: norms and gradients by block, dead units, rank and spread of the
-    embeddings. In diagnostics.jsonl and in the report."""
+    """Measure the networks at every evaluation: norms and gradients by block, dead units, rank and spread of the
+    embeddings. Written to diagnostics.jsonl and the report."""
     tensorboard: bool = False
-    """Write metrics to TensorBoard files in the run directory too."""
+    """Also write metrics to TensorBoard files in the run directory."""
     wandb: bool = False
-    """Send metrics to Weights & Biases too."""
+    """Also send metrics to Weights & Biases."""
     wandb_project: str = "kilolayer"
     """Project at Weights & Biases."""
     total_gradient_steps: int | None = None
@@ -99,8 +98,7 @@ class TrainConfig:
     """Steps between evaluations, such as 1M, 1M env_steps or 50K gradient_steps; replaces num_evals. The end of the run
     is always evaluated. None: num_evals evaluations, evenly spaced."""
     checkpoint_every: str | None = None
-    """Steps between checkpoints, written as eval_every; these are saved besides those of checkpoint_minutes and of the
-    evaluations."""
+    """Steps between checkpoints, written like eval_every. None: only evaluations and checkpoint_minutes save them."""
     architecture: ResidualArchitecture = ResidualArchitecture()
     crl: CRLConfig = CRLConfig()
     crl_discrete: CRLDiscreteConfig = CRLDiscreteConfig()
@@ -114,7 +112,7 @@ class TrainConfig:
     qrl: QRLConfig = QRLConfig()
 
     def __post_init__(self) -> None:
-        """Refuse values, and combinations of values, that cannot be.
+        """Validate values and combinations of values.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
@@ -142,7 +140,7 @@ class TrainConfig:
         most = min(most, self.total_env_steps) if self.collects else most
         if self.batch_size > most:
             raise ConfigurationError(
-                f"batch_size={self.batch_size} is more than the replay buffer can ever hold: at most {most} steps "
+                f"batch_size={self.batch_size} is more than the replay buffer can hold: at most {most} steps "
                 f"(replay_capacity={self.replay_capacity} x num_envs={self.num_envs}, "
                 f"total_env_steps={self.total_env_steps})"
             )
@@ -185,7 +183,7 @@ class TrainConfig:
                     raise ConfigurationError(f"{name}={every!r}: {error}") from None
 
     def _check_blocks(self) -> None:
-        """Refuse settings of other agents: they would change nothing."""
+        """Validate that no setting of another agent is set: it would change nothing."""
         reads = agent_spec(self.agent).reads
         for block in BLOCKS:
             if block in reads:
@@ -288,10 +286,10 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "TrainConfig":
-        """Build a configuration from plain data; what is missing takes its default.
+        """Build a configuration from plain data; missing settings take their defaults.
 
         Raises:
-            ConfigurationError: for an unknown setting, a value of the wrong type, or one that cannot be.
+            ConfigurationError: for an unknown setting, or a value that is invalid or of the wrong type.
         """
         _refuse_unknown(cls, settings, "")
         try:
@@ -306,7 +304,7 @@ class TrainConfig:
 
 
 def default_config(env: str, **settings: Any) -> TrainConfig:
-    """Return the settings that suit an environment, with `settings` on top.
+    """Return the default settings of an environment, with `settings` changed.
 
     Args:
         env: a registered name, the path of a maze file (`*.txt`), or a maze as text.
@@ -314,7 +312,7 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
             the fields to change.
 
     Raises:
-        ConfigurationError: for an unknown environment or setting, or a value that cannot be.
+        ConfigurationError: for an unknown environment or setting, or an invalid value.
     """
     env = registry.resolve(env)
     spec = registry.spec(env)
@@ -332,7 +330,7 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
         merged["depth"] = GrowthSchedule.parse(merged["grow"]).final_depth
     eval_env = merged.get("eval_env")
     merged["eval_env"] = registry.resolve(eval_env) if eval_env else spec.eval_env or env
-    # A run is tied to the engine that it began with: what `auto` means may differ on the next machine.
+    # A run keeps the engine that it began with: `auto` may choose another one on the next machine.
     merged["engine"] = spec.engine_name(merged.get("engine", "auto"), variant)
     return TrainConfig.from_dict(merged)
 
