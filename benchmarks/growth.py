@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import kilolayer
 from kilolayer.runs import Checkpoints, RunDirectory
 from kilolayer.runs.growth_schedule import GrowthSchedule
-from kilolayer.training import Setup, TrainState, compile_steps, init_state, run_episodes, summarize
-from kilolayer.training.step import grow_state
+from kilolayer.training import Setup, TrainState, compile_steps, run_episodes, summarize
+from kilolayer.training.step import grow_state, state_shape
 
 TASK = "point_u_maze"
 SETTINGS: dict[str, Any] = {"num_evals": 25, "checkpoints_to_keep": 30}
@@ -44,10 +44,10 @@ def train(path: Path, seed: int, **settings: Any) -> dict[str, Any]:
 
 def restore(run: RunDirectory, step: int) -> tuple[Setup, TrainState]:
     """Read a checkpoint of a run."""
-    setup = Setup.build(run.config()).at(step)
     checkpoints = Checkpoints(run.checkpoints)
     try:
-        return setup, checkpoints.restore(jax.eval_shape(lambda: init_state(setup)), step)
+        setup = Setup.build(run.config()).at(checkpoints.clocks(step))
+        return setup, checkpoints.restore(state_shape(setup), step)
     finally:
         checkpoints.close()
 
@@ -56,15 +56,15 @@ def moment_of_growth(path: Path) -> dict[str, Any]:
     """Take the steps before growth once more, grow, and compare on all that the replay buffer holds."""
     run = RunDirectory.open(path)
     config = run.config()
-    begins = GrowthSchedule.parse(config.grow or "").stages[1].env_steps
+    begins = GrowthSchedule.parse(config.grow or "").stages[1].begins.number
     before = max(row["env_steps"] for row in run.metrics() if row["env_steps"] < begins)
     setup, state = restore(run, before)
     steps = compile_steps(setup)
-    while setup.at(state.env_steps) is setup:
+    while setup.at(state.clocks) is setup:
         state, _ = steps.collect(state)
         state, _ = steps.learn(state)
-    deep = setup.at(state.env_steps)
-    grown = grow_state(deep, state)
+    deep = setup.at(state.clocks)
+    grown = grow_state(deep, state, config.seed)
 
     observation = state.buffer.observation.reshape(-1, state.buffer.observation.shape[-1])
     # Goals are places that were reached, each beside the observation of another time.

@@ -23,6 +23,7 @@ from typing import Any
 import jax
 
 import kilolayer
+from kilolayer.process_setup import set_up_process
 from kilolayer.runs import TrainConfig, default_config
 from kilolayer.training import Setup
 from kilolayer.training.population import Population, populate
@@ -82,7 +83,7 @@ def time_step(mode: str, config: TrainConfig, seeds: Sequence[int]) -> float:
         populations = [populate("threads", setup, [state]) for state in states]
     else:
         populations = [populate(mode, setup, states)]  # type: ignore[arg-type]
-    while populations[0].env_steps < config.prefill_env_steps:
+    while populations[0].clocks.env_steps < config.prefill_env_steps:
         for population in populations:
             population.advance(learn=False)
     times = []
@@ -96,6 +97,7 @@ def time_step(mode: str, config: TrainConfig, seeds: Sequence[int]) -> float:
 
 def measure(mode: str, case: str, seeds: int) -> dict[str, float]:
     """Measure one way in this process."""
+    set_up_process()
     config = config_of(case)
     return {
         "train_seconds": train(mode, config, range(seeds)),

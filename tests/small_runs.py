@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from kilolayer.runs import Checkpoints, RunDirectory, TrainConfig, default_config
-from kilolayer.training import Setup, TrainState, init_state
+from kilolayer.training import Setup, TrainState, state_shape
 
 SMALL: dict[str, Any] = {
     "depth": 4,
@@ -41,8 +41,8 @@ def final_state(path: Path, step: int | None = None) -> TrainState:
     checkpoints = Checkpoints(run.checkpoints)
     try:
         step = checkpoints.resolve(step)
-        setup = Setup.build(run.config()).at(step)
-        return checkpoints.restore(jax.eval_shape(lambda: init_state(setup)), step)
+        setup = Setup.build(run.config()).at(checkpoints.clocks(step))
+        return checkpoints.restore(state_shape(setup), step)
     finally:
         checkpoints.close()
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from kilolayer.runs.config import TrainConfig, default_config
     from kilolayer.runs.run_directory import RunDirectory
     from kilolayer.training.policy import Policy, load
-    from kilolayer.training.seeds import train_seeds
-    from kilolayer.training.trainer import TrainResult, train
+    from kilolayer.training.start import train, train_seeds
+    from kilolayer.training.trainer import TrainResult
 
 __all__ = [
     "ConfigurationError",
@@ -47,8 +47,8 @@ _LAZY = {
     "default_config": "kilolayer.runs.config",
     "load": "kilolayer.training.policy",
     "make_env": "kilolayer.envs.registry.make",
-    "train": "kilolayer.training.trainer",
-    "train_seeds": "kilolayer.training.seeds",
+    "train": "kilolayer.training.start",
+    "train_seeds": "kilolayer.training.start",
 }
 """Where each public name is defined. JAX and MuJoCo are imported when a name that needs them is first used."""
 

@@ -18,8 +18,9 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 @pytest.fixture(scope="module")
 def policy():
-    setup = Setup.build(small_config(depth=8))
-    return Policy(setup, init_state(setup).agent, 0)
+    config = small_config(depth=8)
+    setup = Setup.build(config)
+    return Policy(setup, init_state(setup, 0).agent, 0, config)
 
 
 @pytest.fixture(scope="module")

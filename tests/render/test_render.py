@@ -26,7 +26,7 @@ def run(tmp_path_factory):
     config = small_config()
     directory = RunDirectory.create(tmp_path_factory.mktemp("render") / "run", config)
     checkpoints = Checkpoints(directory.checkpoints, keep=1)
-    checkpoints.save(init_state(Setup.build(config)))
+    checkpoints.save(init_state(Setup.build(config), 0))
     checkpoints.wait()
     checkpoints.close()
     return directory.path
@@ -58,7 +58,7 @@ def test_nothing_of_the_next_episode_is_shown():
     settings = SMALL | {"episode_length": 120, "unroll_length": 10, "replay_capacity": 240, "min_replay": 120}
     config = default_config("humanoid", engine="mujoco", **settings | {"total_env_steps": 960})
     setup = Setup.build(config)
-    policy = Policy(setup, init_state(setup).agent, 0)
+    policy = Policy(setup, init_state(setup, 0).agent, 0, config)
     scene = record(policy, setup.eval_environment, jax.random.key(0), num_episodes=8, mode="stochastic")
     lengths = [len(motion.qpos) for motion in scene.motions]
     assert min(lengths) < 120  # some fall: their episodes end early

@@ -9,6 +9,7 @@ import kilolayer as kl
 from kilolayer import envs
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.runs import RunDirectory, TrainConfig, default_config, read_config
+from kilolayer.runs.run_directory import RUN_FORMAT
 from kilolayer.training import Setup
 from small_runs import SMALL, small_config
 
@@ -110,10 +111,13 @@ def test_settings_changed_before_the_first_checkpoint_are_kept(tmp_path):
     assert run.config().total_env_steps == 200
 
 
-def test_a_configuration_of_a_newer_version_is_refused(tmp_path):
+def test_a_configuration_in_another_format_is_refused(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"format": 99, "what": "ever"}))
-    with pytest.raises(RunError, match=r"newer kilolayer \(format 99"):
+    with pytest.raises(RunError, match=r"newer kilolayer \(format 99, this version reads 2\); update kilolayer"):
+        read_config(path)
+    path.write_text(json.dumps({"format": 1, **small_config().to_dict()}))
+    with pytest.raises(RunError, match=r"older kilolayer \(format 1, this version reads 2\); train it again"):
         read_config(path)
 
 
@@ -127,6 +131,6 @@ def test_nonsense_is_no_configuration(tmp_path, text):
 
 def test_a_configuration_with_a_wrong_value_names_file_and_field(tmp_path):
     path = tmp_path / "config.json"
-    path.write_text(json.dumps({"format": 2, **small_config().to_dict(), "width": "wide"}))
+    path.write_text(json.dumps({"format": RUN_FORMAT, **small_config().to_dict(), "width": "wide"}))
     with pytest.raises(ConfigurationError, match=r"config\.json: width='wide'"):
         read_config(path)

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kilolayer.runs import RunDirectory
+from kilolayer.runs.seed_group import GROUP_FILE, GROUP_FORMAT
 from kilolayer.studies.core.study import Case, Outcome
-from kilolayer.training.seeds import GROUP_FILE, GROUP_FORMAT
 
 STEPS = (0, 1000, 2000)
 

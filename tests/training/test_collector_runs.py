@@ -31,7 +31,7 @@ def test_the_data_are_those_of_an_agent_that_collects_for_itself(run):
     """With the same seed, and whatever the learner does: the collector cannot tell that another looks on."""
     setup = Setup.build(small_config(depth=PAIR["collector_depth"]))
     steps = compile_steps(setup)
-    alone = init_state(setup)
+    alone = init_state(setup, 0)
     while alone.env_steps < SMALL["total_env_steps"]:
         enough = alone.env_steps // SMALL["num_envs"] >= SMALL["min_replay"]
         alone, _ = steps.collect(alone)
@@ -108,5 +108,5 @@ def test_what_cannot_be_is_refused_in_one_line(settings, words):
 
 
 def test_the_collector_of_a_run_cannot_change(run):
-    with pytest.raises(ConfigurationError, match="collector_depth cannot change when a run goes on"):
+    with pytest.raises(ConfigurationError, match="collector_depth cannot change when a run is resumed"):
         kl.train(resume=run, collector_depth=8, progress=False)

@@ -58,7 +58,7 @@ def setup():
 
 
 def test_episodes_run_from_reset_to_end_with_the_goal_they_began_with(setup):
-    state = init_state(setup).agent
+    state = init_state(setup, 0).agent
     run = run_episodes(setup.agent, state, setup.eval_environment, jax.random.key(0), num_episodes=6)
     assert run.achieved_goal.shape == (21, 6, 2)
     assert bool(run.alive.all())
@@ -73,7 +73,7 @@ def test_episodes_run_from_reset_to_end_with_the_goal_they_began_with(setup):
 
 
 def test_steps_are_kept_when_asked_for(setup):
-    state, key = init_state(setup).agent, jax.random.key(0)
+    state, key = init_state(setup, 0).agent, jax.random.key(0)
     plain = run_episodes(setup.agent, state, setup.eval_environment, key, num_episodes=3)
     run = run_episodes(setup.agent, state, setup.eval_environment, key, num_episodes=3, keep_steps=True)
     assert plain.steps is None
@@ -103,7 +103,7 @@ def test_an_expert_is_seen_to_succeed_and_to_stay():
 
 
 def test_action_modes_change_the_episodes(setup):
-    state = init_state(setup).agent
+    state = init_state(setup, 0).agent
     places = {
         mode: np.asarray(
             run_episodes(

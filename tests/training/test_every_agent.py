@@ -44,7 +44,7 @@ def test_it_learns_something_finite(run):
     learnt = {name: value for name, value in metrics.items() if name.startswith("train/")}
     assert any(name.endswith("_loss") for name in learnt)
     assert all(np.isfinite(value) for value in learnt.values())
-    first, last = init_state(Setup.build(RunDirectory.open(path).config())), final_state(path)
+    first, last = init_state(Setup.build(RunDirectory.open(path).config()), 0), final_state(path)
     assert int(last.gradient_steps) > int(first.gradient_steps)
     changed = [np.any(a != b) for a, b in zip(*(jax.tree.leaves(s.agent) for s in (first, last)), strict=True)]
     assert np.mean(changed) > 0.8

@@ -13,7 +13,7 @@ import pytest
 import kilolayer as kl
 from kilolayer.cli.main import main
 from kilolayer.report import write_report
-from kilolayer.runs import Checkpoints, RunDirectory
+from kilolayer.runs import Checkpoints, Clocks, RunDirectory
 from kilolayer.training import compile_steps, run_episodes
 from kilolayer.training.setup import Setup
 from kilolayer.training.step import grow_state
@@ -109,8 +109,8 @@ def test_actions_and_values_do_not_jump_in_the_moment_of_growth(whole):
     state = final_state(whole, 160)
     collect, learn = compile_steps(setup)
     state, _ = learn(collect(state)[0])
-    deep = setup.at(state.env_steps)
-    grown = grow_state(deep, state)
+    deep = setup.at(state.clocks)
+    grown = grow_state(deep, state, 0)
     assert (setup.depth, deep.depth) == (4, 8)
     assert_same_state(grown, final_state(whole, 200))
     observation, goal = state.buffer.observation.reshape(-1, 4), state.buffer.achieved_goal[::-1].reshape(-1, 2)
@@ -132,9 +132,9 @@ def test_all_layers_learn_after_growth(whole):
 
 def test_other_seeds_and_moments_draw_other_blocks(whole):
     def new_block(seed, step):
-        setup = Setup.build(small_config(**GROWTH, seed=seed))
+        setup = Setup.build(small_config(**GROWTH))
         state = final_state(whole, step)
-        return grow_state(setup.at(280), state).agent.actor.blocks.dense.weight[-1, 0]
+        return grow_state(setup.at(Clocks(280)), state, seed).agent.actor.blocks.dense.weight[-1, 0]
 
     blocks = [new_block(0, 160), new_block(0, 240), new_block(1, 160)]
     assert all(np.all(a != b) for a, b in [(blocks[0], blocks[1]), (blocks[0], blocks[2]), (blocks[1], blocks[2])])
@@ -173,7 +173,7 @@ def test_the_report_tells_the_depth_of_the_checkpoint(whole):
         (["--grow=4@0,16@200", "--depth=8"], "depth=8 is not the depth that grow='4@0,16@200' ends with"),
         (["--grow=4@0,16@200", "--depth=4"], "make it 16"),
         (["--grow=4@0,8@2M"], "8@2M leaves nothing to train"),
-        (["--grow=4-8"], "such as 4@0,16@2M,64@10M"),
+        (["--grow=4-8"], "such as 4@0,16@2M,64@50K gradient_steps"),
         (["--grow=4@0,8@200", "--crl.actor-depth=4"], "crl.actor_depth=4"),
         (["--grow=4@0,8@200", "--architecture.activation=relu"], "activation='relu' cannot grow"),
     ],
@@ -186,8 +186,8 @@ def test_bad_schedules_are_one_line_and_exit_code_2(capsys, monkeypatch, tmp_pat
 
 def test_the_schedule_of_a_run_cannot_change(capsys, whole):
     line = error_line(capsys, "train", f"--resume={whole}", "--grow=4@0,16@200")
-    assert "grow cannot change when a run goes on" in line
-    assert "must begin by env step 240" in error_line(capsys, "train", f"--resume={whole}", "--total-env-steps=250")
+    assert "grow cannot change when a run is resumed" in line
+    assert "must begin by env_steps 240" in error_line(capsys, "train", f"--resume={whole}", "--total-env-steps=250")
 
 
 def error_line(capsys, *arguments: str) -> str:

@@ -53,10 +53,11 @@ def test_discrete_actions_are_learnt_from_too(tmp_path):
 
 
 def finite_steps(depth: int, **settings):
-    setup = Setup.build(small_config(depth=depth, **settings))
+    config = small_config(depth=depth, **settings)
+    setup = Setup.build(config)
     steps = compile_steps(setup)
-    state = init_state(setup)
-    while int(state.buffer.num_steps) < setup.config.min_replay:
+    state = init_state(setup, 0)
+    while int(state.buffer.num_steps) < config.min_replay:
         state, _ = steps.collect(state)
     before = jax.tree.map(jnp.copy, state.agent)
     state, (metrics, _) = steps.learn(state)

@@ -9,8 +9,9 @@ from typing import Any, get_args
 import jax
 import numpy as np
 
-from kilolayer.bench.process import cores, run_apart
+from kilolayer.bench.process import run_apart
 from kilolayer.errors import ConfigurationError
+from kilolayer.machine import cpu_cores
 from kilolayer.nn import ActingPrecision, ResidualArchitecture, ResidualMLP, check_acting_precision
 from kilolayer.policies import CompiledPolicy
 
@@ -128,7 +129,7 @@ def measure(
             width=width,
             batch_size=batch,
             precision=policy.precision,
-            cores=cores(),
+            cores=cpu_cores(),
             compile_seconds=policy.compile_seconds,
             step_seconds=float(np.median(flat)),
             slowest=float(np.quantile(flat, 0.99)),

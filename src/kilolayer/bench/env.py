@@ -94,8 +94,8 @@ def bench_env(
             rollout = mujoco_rollout
             if engine != "mujoco":
                 rollout = Rollout(_setup(task, engine, depth, width), num_envs, num_steps)
-                sides.append((rollout.setup.config.variant, engine, "bare", _bare(rollout)))
-            sides.append((rollout.setup.config.variant, engine, "rollout", rollout.run))
+                sides.append((_variant(engine), engine, "bare", _bare(rollout)))
+            sides.append((_variant(engine), engine, "rollout", rollout.run))
         first = []
         for _, engine, kind, run in sides:
             tell(f"{task}: compiling {kind} on {engine}")
@@ -137,8 +137,12 @@ def _seconds(run: Callable[[], None]) -> float:
 
 
 def _setup(task: str, engine: str, depth: int, width: int) -> Setup:
-    variant = "paper" if engine == "spring" else "default"
-    return Setup.build(default_config(task, engine=engine, variant=variant, depth=depth, width=width))
+    return Setup.build(default_config(task, engine=engine, variant=_variant(engine), depth=depth, width=width))
+
+
+def _variant(engine: str) -> str:
+    """Return the variant of a task that an engine moves."""
+    return "paper" if engine == "spring" else "default"
 
 
 class Rollout:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from kilolayer.errors import ConfigurationError
-from kilolayer.training import Setup, init_state
+from kilolayer.training import Setup, state_shape
 
 
 def gradient_step_flops(setup: Setup) -> float:
@@ -20,7 +20,7 @@ def gradient_step_flops(setup: Setup) -> float:
     Args:
         setup: whose agent learns, at the depth that it has there.
     """
-    state = jax.eval_shape(lambda: init_state(setup))
+    state = state_shape(setup)
     data = jax.eval_shape(setup.agent.prepare, state.agent, state.buffer)
     return matrix_products(jax.make_jaxpr(setup.agent.update)(state.agent, data, state.key).jaxpr)
 

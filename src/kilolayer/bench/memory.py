@@ -2,9 +2,7 @@
 
 from typing import NamedTuple
 
-import jax
-
-from kilolayer.training import Setup, compile_steps, init_state
+from kilolayer.training import Setup, compile_steps, state_shape
 
 
 class Memory(NamedTuple):
@@ -29,7 +27,7 @@ def learn_memory(setup: Setup) -> Memory:
     Args:
         setup: whose agent learns, at the depth that it has there.
     """
-    state = jax.eval_shape(lambda: init_state(setup))
+    state = state_shape(setup)
     stats = compile_steps(setup).learn.lower(state).compile().memory_analysis()
     if stats is None:
         return Memory(float("nan"), float("nan"))

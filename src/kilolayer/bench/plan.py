@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kilolayer.machine import cpu_cores
 from kilolayer.runs.config import TrainConfig
-from kilolayer.runs.run_directory import cpu_cores
-from kilolayer.training.population import SeedsMode
+from kilolayer.runs.seed_group import SeedsMode
 from kilolayer.training.setup import Setup
-from kilolayer.training.step import compile_steps, init_state
+from kilolayer.training.step import compile_steps, state_shape
 
 
 def plan(config: TrainConfig, *, seeds: int = 1, mode: SeedsMode = "threads") -> dict[str, Any]:
@@ -26,8 +26,8 @@ def plan(config: TrainConfig, *, seeds: int = 1, mode: SeedsMode = "threads") ->
         Sizes in numbers, bytes in bytes, times in seconds. Env and gradient steps, and parameters, are those of each
         seed; bytes are those of all together.
     """
-    setup = Setup.build(config).at(config.total_env_steps)  # at its deepest
-    state = jax.eval_shape(lambda: init_state(setup))
+    setup = Setup.build(config).at(config.timetable.end)  # at its deepest
+    state = state_shape(setup)
     stacked = seeds > 1 and mode == "vmap"
     stepped = (
         jax.eval_shape(lambda one: jax.tree.map(lambda x: jnp.stack([x] * seeds), one), state) if stacked else state
@@ -36,7 +36,8 @@ def plan(config: TrainConfig, *, seeds: int = 1, mode: SeedsMode = "threads") ->
     idle_bytes = 0 if stacked else (seeds - at_once) * _bytes(state)
     trace_seconds = compile_seconds = 0.0
     peaks = []
-    for step in compile_steps(setup, stacked=stacked):
+    collect, learn = compile_steps(setup, stacked=stacked)
+    for step in (collect, learn) if config.collects else (learn,):
         began = time.monotonic()
         lowered = step.lower(stepped)
         traced = time.monotonic()
@@ -45,15 +46,15 @@ def plan(config: TrainConfig, *, seeds: int = 1, mode: SeedsMode = "threads") ->
         compile_seconds += time.monotonic() - traced
         if memory is not None:
             peaks.append(at_once * (memory.argument_size_in_bytes + memory.temp_size_in_bytes) + idle_bytes)
-    rounds = config.num_unrolls - config.prefill_env_steps // config.env_steps_per_unroll
+    end = config.timetable.end
     return {
         "env": setup.environment.name,
         "eval_env": setup.eval_environment.name,
         "observation_size": setup.environment.observation_size,
         "goal_size": setup.environment.goal_size,
         "action_size": setup.environment.action_size,
-        "env_steps": config.num_unrolls * config.env_steps_per_unroll,
-        "gradient_steps": rounds * config.gradient_steps_per_unroll,
+        "env_steps": end.env_steps,
+        "gradient_steps": end.gradient_steps,
         **{f"{name}_parameters": count for name, count in setup.agent.parameter_counts().items()},
         **({"seeds": seeds, "seeds_mode": mode} if seeds > 1 else {}),
         "replay_bytes": seeds * _bytes(state.buffer),

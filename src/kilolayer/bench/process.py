@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from kilolayer.errors import KilolayerError
+from kilolayer.machine import cpu_cores
 
 MARK = "kilolayer-bench-result:"
 
@@ -71,12 +72,7 @@ def peak_bytes() -> int:
 def device_name() -> str:
     """Return what the measurement ran on: the device's kind, and the number of cores of a CPU."""
     device = jax.devices()[0]
-    return device.device_kind if device.platform != "cpu" else f"{device.device_kind}, {cores()} cores"
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return device.device_kind if device.platform != "cpu" else f"{device.device_kind}, {cpu_cores()} cores"
 
 
 if __name__ == "__main__":

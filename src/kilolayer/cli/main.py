@@ -45,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments = import_user_code(arguments)
         if arguments[0] not in COMMANDS:
             raise KilolayerError(f"command {arguments[0]!r} is unknown; {nearest_names(arguments[0], COMMANDS)}")
+        from kilolayer.process_setup import set_up_process
+
+        set_up_process()
         name = MODULES.get(arguments[0], arguments[0])
         return importlib.import_module(f"kilolayer.cli.{name}").run(arguments[1:])
     except KilolayerError as error:

@@ -12,10 +12,10 @@ import jax
 from kilolayer.cli.episodes import EpisodeOptions
 from kilolayer.cli.options import parse
 from kilolayer.errors import ConfigurationError, RunError
+from kilolayer.progress import counted
 from kilolayer.render.camera import CameraMode
 from kilolayer.render.canvas import RendererError, context_class
 from kilolayer.render.film import STILLS, film_length, write_film, write_strip
-from kilolayer.render.progress import counted
 from kilolayer.render.record import record
 from kilolayer.render.scene import Scene
 from kilolayer.render.viewer import write_page

@@ -15,6 +15,7 @@ from kilolayer.cli.options import parse
 from kilolayer.cli.results_table import print_table
 from kilolayer.cli.values import nested, values
 from kilolayer.errors import ConfigurationError, TrainingError, nearest_names
+from kilolayer.runs import parse_seeds
 from kilolayer.studies import (
     STUDIES,
     Case,
@@ -31,7 +32,6 @@ from kilolayer.studies import (
 )
 from kilolayer.studies.core.results import PAGE
 from kilolayer.studies.core.run import Workers
-from kilolayer.training import parse_seeds
 from kilolayer.user_code import FLAG, imported
 
 DIRECTORY = Path("runs") / "studies"

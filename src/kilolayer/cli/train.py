@@ -1,4 +1,4 @@
-"""`kilolayer train`: train an agent, or go on with a run."""
+"""`kilolayer train`: train an agent, or resume a run."""
 
 import json
 import statistics
@@ -12,7 +12,8 @@ from rich.table import Table
 from kilolayer.bench.plan import plan
 from kilolayer.cli.train_options import TrainOptions, parse_train
 from kilolayer.errors import ConfigurationError
-from kilolayer.training import SeedGroup, TrainResult, choose_mode, parse_seeds, train, train_seeds
+from kilolayer.runs import SeedGroup, parse_seeds
+from kilolayer.training import TrainResult, choose_mode, train, train_seeds
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -40,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _group(options: TrainOptions) -> SeedGroup | None:
-    """Return the seeds that are to be trained side by side; None for a run alone."""
+    """Return the seeds to train together; None for a lone run."""
     if options.seeds is not None:
         return SeedGroup(options.run_dir or Path(), parse_seeds(options.seeds), choose_mode(options.seeds_mode))
     if options.resume is not None and SeedGroup.is_at(options.resume):
@@ -59,7 +60,7 @@ def _print_plan(description: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _readable(name: str, value: Any) -> str:
-    """Return a number with its unit, which the end of its name tells."""
+    """Return a number with its unit, which is the end of its name."""
     if value is None:
         return "unknown"
     if name.endswith("_bytes"):
@@ -75,21 +76,20 @@ def _as_data(result: TrainResult) -> dict[str, Any]:
 
 
 def _print_results(results: Sequence[TrainResult], *, as_json: bool) -> None:
-    """Print what became of several seeds: a line for each, and the mean."""
+    """Print the results of several seeds: a line for each, and the mean."""
     if as_json:
         print(json.dumps([_as_data(result) for result in results], indent=2))
         return
     directory = results[0].run.path.parent
     if results[0].stopped_by is not None:
-        steps = results[0].env_steps
-        print(f"stopped and saved at {steps:,} env steps; go on with: kilolayer train --resume {directory}")
+        print(f"stopped and saved at {results[0].clocks}; resume with: kilolayer train --resume {directory}")
         return
     success = [result.metrics["eval/success_any"] for result in results]
     for result, value in zip(results, success, strict=True):
         print(f"{result.run.path}: success_any {value:.2f}, time_at_goal {result.metrics['eval/time_at_goal']:.0f}")
     error = statistics.stdev(success) / len(success) ** 0.5 if len(success) > 1 else float("nan")
     print(
-        f"finished {results[0].env_steps:,} env steps with each of {len(results)} seeds: success_any "
+        f"finished {results[0].clocks} with each of {len(results)} seeds: success_any "
         f"{statistics.fmean(success):.3f} ± {error:.3f} (mean and standard error over seeds)"
     )
 
@@ -99,14 +99,11 @@ def _print_result(result: TrainResult, *, as_json: bool) -> None:
         print(json.dumps(_as_data(result), indent=2))
         return
     if result.stopped_by is not None:
-        print(
-            f"stopped and saved at {result.env_steps:,} env steps; go on with: "
-            f"kilolayer train --resume {result.run.path}"
-        )
+        print(f"stopped and saved at {result.clocks}; resume with: kilolayer train --resume {result.run.path}")
         return
     metrics = result.metrics
     print(
-        f"finished {result.env_steps:,} env steps: success_any {metrics['eval/success_any']:.2f}, "
+        f"finished {result.clocks}: success_any {metrics['eval/success_any']:.2f}, "
         f"time_at_goal {metrics['eval/time_at_goal']:.0f} of {metrics['eval/episode_length']:.0f} steps; "
         f"next: kilolayer report {result.run.path}"
     )

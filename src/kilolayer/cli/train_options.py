@@ -13,8 +13,8 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.nn import torso_names, torso_spec
 from kilolayer.runs import RunDirectory, TrainConfig, default_config, read_config
 from kilolayer.runs.growth_schedule import GrowthSchedule
-from kilolayer.training import SeedGroup
-from kilolayer.training.seeds import SeedsModeChoice
+from kilolayer.runs.seed_group import SeedGroup
+from kilolayer.training.population import SeedsModeChoice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,9 +124,9 @@ def _choices(given: Mapping[str, str]) -> dict[str, Any]:
     """Return what was given of the settings that defaults depend on: names, and sizes but for the depth."""
     names = {name: given[name] for name in ("agent", "torso", "variant", "engine", "eval_env") if name in given}
     sizes = {
-        field.name: int(given[field.name])
-        for field in dataclasses.fields(TrainConfig)
-        if field.type is int and field.name != "depth" and given.get(field.name, "").lstrip("-").isdecimal()
+        name: int(given[name])
+        for name in [*(f.name for f in dataclasses.fields(TrainConfig) if f.type is int), "total_gradient_steps"]
+        if name != "depth" and given.get(name, "").lstrip("-").isdecimal()
     }
     return names | sizes
 

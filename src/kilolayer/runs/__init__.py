@@ -1,13 +1,19 @@
-"""Runs: configuration, presets, the run directory, checkpoints and metric sinks."""
+"""Runs: configuration, presets, clocks, the run directory, checkpoints and metric sinks."""
 
 from kilolayer.runs.checkpoints import Checkpoints
+from kilolayer.runs.clock import Clocks, Count
 from kilolayer.runs.config import TrainConfig, default_config
 from kilolayer.runs.run_directory import RunDirectory, read_config
+from kilolayer.runs.seed_group import SeedGroup, parse_seeds
 
 __all__ = [
     "Checkpoints",
+    "Clocks",
+    "Count",
     "RunDirectory",
+    "SeedGroup",
     "TrainConfig",
     "default_config",
+    "parse_seeds",
     "read_config",
 ]

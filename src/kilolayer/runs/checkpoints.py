@@ -1,12 +1,11 @@
-"""Checkpoints by Orbax: whole or absent, written while training goes on, readable without running anything in them.
+"""Checkpoints by Orbax: whole or absent, written while training continues, and read without running code from them.
 
-A checkpoint is two sets of named arrays, `agent` and `rest`, so that a policy can be loaded without the replay buffer,
-and a checksum of every array.
+A checkpoint holds two sets of named arrays, `agent` and `rest`, so that a policy can be loaded without the replay
+buffer; a checksum of every array; and both clocks.
 """
 
-import logging
+import dataclasses
 import re
-import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -20,6 +19,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from kilolayer.errors import RunError, TrainingError
+from kilolayer.runs.clock import Clocks
 
 
 class Saved(Protocol):
@@ -27,12 +27,12 @@ class Saved(Protocol):
 
     @property
     def agent(self) -> Any:
-        """What the agent has learnt."""
+        """The state of the agent."""
         ...
 
     @property
-    def env_steps(self) -> int:
-        """Env steps at which the state was taken: its name."""
+    def clocks(self) -> Clocks:
+        """How far the run is; `clocks.step` names the checkpoint."""
         ...
 
 
@@ -43,48 +43,52 @@ AGENT_PREFIX = "agent."
 
 
 class Checkpoints:
-    """The checkpoints of one run, each known by the env steps at which it was taken.
+    """The checkpoints of one run.
+
+    A checkpoint is named by its step: the env steps of the run, or the gradient steps if the run collects nothing.
 
     Args:
         directory: holds one directory for each checkpoint.
-        keep: how many of the latest to keep when a new one is saved; None opens the directory for reading only.
+        keep: how many of the latest to keep when a new one is saved; None opens the directory only for reading.
     """
 
     def __init__(self, directory: Path, *, keep: int | None = None):
-        """Open, and for writing create, the directory."""
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # what Orbax logs is raised here, in a line of our own
-        _hush_abandoned_io()
+        """Open the directory; create it if checkpoints are to be saved."""
         self.directory = directory
         self._saving: int | None = None
         self._failed = False
-        policies = [LatestN(keep or 1), BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)]
-        options = ocp.CheckpointManagerOptions(
-            best_fn=_score,
-            preservation_policy=AnyPreservationPolicy(policies),
-            create=keep is not None,
-            cleanup_tmp_directories=keep is not None,
-            read_only=keep is None,
-        )
+        if keep is None:  # Orbax prints warnings for its option `read_only`; these options write nothing either
+            options = ocp.CheckpointManagerOptions(
+                best_fn=_score, create=False, cleanup_tmp_directories=False, enable_async_checkpointing=False
+            )
+        else:
+            policies = [LatestN(keep), BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)]
+            options = ocp.CheckpointManagerOptions(
+                best_fn=_score,
+                preservation_policy=AnyPreservationPolicy(policies),
+                create=True,
+                cleanup_tmp_directories=True,
+            )
         self._manager = ocp.CheckpointManager(directory.resolve(), options=options)
 
     def steps(self) -> list[int]:
-        """Return the env steps of all whole checkpoints, oldest first."""
+        """Return the steps of all whole checkpoints, oldest first."""
         return sorted(self._manager.all_steps())
 
     def best(self) -> int | None:
-        """Return the env steps of the checkpoint with the best evaluation; None if none was evaluated."""
+        """Return the step of the checkpoint with the best evaluation; None if none was evaluated."""
         scored = {step: _score(self._manager.metrics(step)) for step in self.steps()}
         known = {step: score for step, score in scored.items() if score is not None}
         return max(known, key=lambda step: (known[step], step)) if known else None
 
     def resolve(self, wanted: int | str | None) -> int:
-        """Return the env steps of a checkpoint.
+        """Return the step of a checkpoint.
 
         Args:
-            wanted: env steps, `latest` (as None), or `best`.
+            wanted: a step, `latest` (the same as None), or `best`.
 
         Raises:
-            RunError: if there is no such checkpoint; the line names those there are.
+            RunError: if there is no such checkpoint; the line lists all checkpoints.
         """
         steps = self.steps()
         if not steps:
@@ -102,19 +106,36 @@ class Checkpoints:
             )
         return int(wanted)
 
+    def clocks(self, step: int) -> Clocks:
+        """Return both clocks of a checkpoint.
+
+        Raises:
+            RunError: if the checkpoint is damaged.
+        """
+        try:
+            found = ocp.JsonCheckpointHandler().restore(self.directory.resolve() / str(step) / "clocks")
+            return Clocks(int(found["env_steps"]), int(found["gradient_steps"]))
+        except Exception as error:  # Orbax raises many types for damaged files
+            raise self._damaged(step, _reason(error)) from error
+
     def drop_after(self, step: int) -> None:
-        """Delete the checkpoints later than `step`: the run goes on from there."""
+        """Delete the checkpoints after `step`, from which the run resumes."""
         for later in self.steps():
             if later > step:
                 self._manager.delete(later)
 
     def save(self, state: Saved, metrics: Mapping[str, float] | None = None) -> None:
-        """Begin to save `state`, with the evaluation that it reached; returns once the arrays are copied.
+        """Begin to save a state; return once its arrays are copied.
+
+        Args:
+            state: to save; nothing is done if its step is saved already.
+            metrics: the evaluation of the state, if there is one.
 
         Raises:
-            TrainingError: if this or the save before it failed. The checkpoints before are whole.
+            TrainingError: if this or the previous save failed. The checkpoints before are whole.
         """
-        step = state.env_steps
+        clocks = state.clocks
+        step = clocks.step
         self.wait()
         if step in self.steps():
             return
@@ -131,12 +152,13 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     **{name: ocp.args.PyTreeSave(item) for name, item in items.items()},
                     checksums=ocp.args.JsonSave(checksums),
+                    clocks=ocp.args.JsonSave(dataclasses.asdict(clocks)),
                 ),
                 metrics=dict(metrics) if metrics is not None else None,
             )
 
     def wait(self) -> None:
-        """Wait until what was begun is saved.
+        """Wait until the last save is complete.
 
         Raises:
             TrainingError: if the save failed.
@@ -146,7 +168,7 @@ class Checkpoints:
             self._manager.check_for_errors()
 
     def close(self) -> None:
-        """Let go of the directory. After a save that failed, what fails on the way out is the same failure."""
+        """Close the directory. After a save that failed, closing fails for the same reason, and raises nothing."""
         with suppress(Exception) if self._failed else nullcontext():
             self._manager.close()
 
@@ -155,16 +177,16 @@ class Checkpoints:
 
         Args:
             template: a state of the same structure, of arrays or `jax.ShapeDtypeStruct`.
-            step: env steps of the checkpoint.
+            step: of the checkpoint.
 
         Raises:
-            RunError: if the checkpoint is damaged or of another structure.
+            RunError: if the checkpoint is damaged or has another structure.
         """
         arrays = self._read(step, "agent") | self._read(step, "rest")
         return self._fill(template, arrays, step, "")
 
     def restore_agent(self, template: Any, step: int) -> Any:
-        """Read only the agent's state; see `restore`."""
+        """Read only the state of the agent; see `restore`."""
         return self._fill(template, self._read(step, "agent"), step, AGENT_PREFIX)
 
     def _read(self, step: int, item: str) -> dict[str, np.ndarray]:
@@ -187,13 +209,13 @@ class Checkpoints:
             handler.close()
 
     def _fill(self, template: Tree, arrays: dict[str, np.ndarray], step: int, prefix: str) -> Tree:
-        """Put named arrays in the places of `template`."""
+        """Return `template` with the named arrays in its places."""
 
         def take(path: tuple, leaf: Any) -> jax.Array:
             name = prefix + _name(path)
             is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
             expected = jax.eval_shape(jax.random.key_data, leaf) if is_key else leaf
-            # What has no numbers is not saved: Orbax refuses it.
+            # Orbax cannot save arrays without numbers.
             value = arrays.get(name) if expected.size else np.zeros(expected.shape, expected.dtype)
             if value is None or value.shape != expected.shape or value.dtype != expected.dtype:
                 found = "nothing" if value is None else f"{value.dtype}{list(value.shape)}"
@@ -204,7 +226,7 @@ class Checkpoints:
 
     def _damaged(self, step: int, why: str) -> RunError:
         others = [other for other in self.steps() if other != step]
-        advice = f"use another: --checkpoint {others[-1]}" if others else "there is no other"
+        advice = f"use checkpoint {others[-1]}" if others else "there is no other"
         return RunError(f"checkpoint {self.directory / str(step)} is damaged ({why}); {advice}")
 
     @contextmanager
@@ -214,37 +236,17 @@ class Checkpoints:
         except Exception as error:  # disk full, directory gone, and whatever else the writers meet
             self._failed = True
             steps = [step for step in self.steps() if step != self._saving]
-            last = f"the last good one is {self.directory / str(steps[-1])}" if steps else "there is none before it"
+            last = f"the last good one is {self.directory / str(steps[-1])}" if steps else "there is no earlier one"
             raise TrainingError(
                 f"checkpoint {self.directory / str(self._saving)} could not be saved ({_reason(error)}); {last}"
             ) from error
 
 
 def _reason(error: Exception) -> str:
-    """Return what the operating system said, if it said anything, and the first words of the error otherwise."""
+    """Return the message of the operating system, if there is one, or the beginning of the error."""
     text = " ".join(str(error).split())
     said = re.search(r"([^:\[\]]+) \[os_error_code", text)
     return said.group(1).strip() if said else f"{type(error).__name__}: {text[:160]}"
-
-
-def _hush_abandoned_io() -> None:
-    """Keep reads and writes that TensorStore finishes after Orbax gave up from printing a traceback each."""
-    logging.getLogger("asyncio").addFilter(_is_no_abandoned_write)
-    previous = sys.unraisablehook
-    if previous.__module__ == __name__:
-        return
-
-    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            previous(unraisable)
-
-    sys.unraisablehook = hook
-
-
-def _is_no_abandoned_write(record: logging.LogRecord) -> bool:
-    """Say whether a line of asyncio's log is about something else: of several failed writes Orbax raises the first."""
-    message = record.getMessage()
-    return not (message.startswith("Task exception was never retrieved") and "orbax" in message)
 
 
 def _score(metrics: Mapping[str, float] | None) -> float | None:
@@ -260,7 +262,7 @@ def _name(path: tuple) -> str:
 
 
 def _to_arrays(state: Saved) -> dict[str, np.ndarray]:
-    """Return all leaves that hold numbers by name, copied to the host: training goes on in the memory they leave."""
+    """Return all leaves that hold numbers, by name, copied to the host: training reuses the memory of the state."""
 
     def copy(leaf: jax.Array) -> np.ndarray:
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -1,4 +1,4 @@
-"""The configuration of a run: every setting, checked before anything is compiled."""
+"""The configuration of a run: every setting, validated before anything is compiled."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,23 +12,25 @@ from kilolayer.envs import EnvironmentSpec, Variant, registry
 from kilolayer.envs.engines import EngineName
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Architecture, ResidualArchitecture, torso_names, torso_spec
+from kilolayer.runs.clock import Clocks, Count
 from kilolayer.runs.growth_schedule import GrowthSchedule
+from kilolayer.runs.timetable import Timetable
 
 Settings = TypeVar("Settings")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Settings of a training run. The defaults are the paper's; `default_config` suits them to an environment."""
+    """Settings of a training run. Defaults are those of the paper; `default_config` returns those of an environment."""
 
     env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")] = ""
-    """Environment to train in; `kilolayer envs` lists them. In a run's config.json also a maze as text."""
+    """Environment to train in; `kilolayer envs` lists them. In the config.json of a run, also a maze as text."""
     eval_env: str | None = None
-    """Environment to evaluate in; None takes the one registered for env (far goals, for the mazes)."""
+    """Environment to evaluate in. None: the one registered for env (mazes are evaluated on far goals)."""
     engine: EngineName = "auto"
-    """How the world moves; auto takes MuJoCo on a CPU, MJX on a GPU, and the paper's engine for the paper's variant."""
+    """Physics engine. auto: MuJoCo on a CPU, MJX on a GPU, and the engine of the paper for the variant paper."""
     variant: Variant = "default"
-    """Form of the task: default is the sound one, paper all that the published numbers depend on."""
+    """Variant of the task. default: with known flaws fixed; paper: as the published numbers need it."""
     agent: Annotated[str, tyro.conf.arg(help_behavior_hint=lambda default: _choices(default, agent_names()))] = "crl"
     """Learning method. Its settings are a block of this name."""
     torso: Annotated[str, tyro.conf.arg(help_behavior_hint=lambda default: _choices(default, torso_names()))] = (
@@ -36,52 +38,58 @@ class TrainConfig:
     )
     """Kind of network. Its settings are the block `architecture`."""
     depth: int = 4
-    """Dense layers inside the residual blocks of every network; a multiple of the block size. With --grow it is that of
+    """Dense layers inside the residual blocks of every network; a multiple of the block size. With grow, the depth of
     the last stage."""
     grow: str | None = None
-    """Depths to grow through while training, each with the env step that it begins at, such as 4@0,16@2M,64@10M. New
-    blocks start as the identity, so that actions and values do not jump."""
+    """Depths to grow through while training, each with the step at which it begins, such as 4@0,16@2M,64@10M or
+    4@0,16@50K gradient_steps. New blocks start as the identity, so that actions and values do not jump."""
     collector_depth: int | None = None
-    """Depth of a second agent of the same kind that collects all data; the agent itself only learns from them. None:
-    the agent collects for itself."""
+    """Depth of a second agent of the same kind that collects all data; the agent itself only learns. None: the agent
+    collects its own data."""
     width: int = 256
-    """Units in a layer."""
+    """Units of a layer."""
     batch_size: int = 512
-    """State-action pairs in a gradient step; each is a negative for all others."""
+    """State-action pairs of a gradient step; each one is a negative for all others."""
     num_envs: int = 512
-    """Environments that collect side by side."""
+    """Environments that collect in parallel."""
     total_env_steps: int = 100_000_000
-    """Steps to take in all environments together."""
+    """Steps to take in all environments together. 0: nothing is collected, and the agent learns from given data."""
     episode_length: int = 1000
     """Steps after which an episode is truncated."""
     seed: int = 0
     """Seed of all randomness."""
     unroll_length: int = 62
-    """Steps that every environment takes between two rounds of gradient steps."""
+    """Steps of every environment in a round."""
     gradient_steps_per_unroll: int = 800
-    """Gradient steps in a round."""
+    """Gradient steps of a round, after its env steps."""
     replay_capacity: int = 10_000
     """Steps of each environment that the replay buffer holds."""
     min_replay: int = 1_000
-    """Steps of each environment to collect before those that the first gradient step follows; with 0, the first unroll
-    is learnt from."""
+    """Steps of each environment to collect before the first round that learns; with 0, the first round learns."""
     num_evals: int = 100
-    """Evaluations during training, evenly spaced; one more is made before it."""
+    """Evaluations during training, evenly spaced. One more precedes training."""
     num_eval_envs: int = 128
-    """Episodes in an evaluation."""
+    """Episodes of an evaluation."""
     checkpoint_minutes: float = 10.0
-    """A checkpoint is saved at every evaluation, and when this many minutes have passed since the last."""
+    """A checkpoint is saved at every evaluation, and this many minutes after the last checkpoint."""
     checkpoints_to_keep: int = 3
-    """Latest checkpoints to keep; the best one by success_any, then time_at_goal, is kept besides."""
+    """Latest checkpoints to keep, in addition to the best one by success_any, then time_at_goal."""
     diagnostics: bool = False
-    """Look into the networks at every evaluation: norms and gradients by block, dead units, rank and spread of the
-    embeddings. In diagnostics.jsonl and in the report."""
+    """Measure the networks at every evaluation: norms and gradients by block, dead units, rank and spread of the
+    embeddings. Written to diagnostics.jsonl and the report."""
     tensorboard: bool = False
-    """Write metrics to TensorBoard files in the run directory too."""
+    """Also write metrics to TensorBoard files in the run directory."""
     wandb: bool = False
-    """Send metrics to Weights & Biases too."""
+    """Also send metrics to Weights & Biases."""
     wandb_project: str = "kilolayer"
     """Project at Weights & Biases."""
+    total_gradient_steps: int | None = None
+    """Gradient steps to take; the run ends when this or total_env_steps is reached. None: total_env_steps ends it."""
+    eval_every: str | None = None
+    """Steps between evaluations, such as 1M, 1M env_steps or 50K gradient_steps; replaces num_evals. The end of the run
+    is always evaluated. None: num_evals evaluations, evenly spaced."""
+    checkpoint_every: str | None = None
+    """Steps between checkpoints, written like eval_every. None: only evaluations and checkpoint_minutes save them."""
     architecture: Architecture = dataclasses.field(default_factory=ResidualArchitecture)
     optimizer: OptimizerSettings = dataclasses.field(default_factory=OptimizerSettings)
     agent_settings: Annotated[Any, tyro.conf.Suppress] = None
@@ -97,33 +105,67 @@ class TrainConfig:
         self._check_blocks()
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name in ("seed", "min_replay") else 1
+            least = 0 if field.name in ("seed", "min_replay", "total_env_steps") else 1
             if field.type is int and field.name != "depth" and value < least:
                 raise ConfigurationError(f"{field.name}={value} must be at least {least}")
         if not self.checkpoint_minutes > 0.0:
             raise ConfigurationError(f"checkpoint_minutes={self.checkpoint_minutes} must be above 0")
+        self._check_clocks()
         if self.grow is not None:
             self._check_growth(GrowthSchedule.parse(self.grow))
         self.architecture.num_blocks(self.depth)
         if self.collector_depth is not None:
             self._check_collector(self.collector_depth)
         for name in ("unroll_length", "min_replay"):
-            if getattr(self, name) > self.replay_capacity:
+            if self.collects and getattr(self, name) > self.replay_capacity:
                 raise ConfigurationError(
                     f"{name}={getattr(self, name)} does not fit replay_capacity={self.replay_capacity}"
                 )
-        most = min(self.replay_capacity * self.num_envs, self.total_env_steps)
+        most = self.replay_capacity * self.num_envs
+        most = min(most, self.total_env_steps) if self.collects else most
         if self.batch_size > most:
             raise ConfigurationError(
-                f"batch_size={self.batch_size} is more than the replay buffer can ever hold: at most {most} steps "
+                f"batch_size={self.batch_size} is more than the replay buffer can hold: at most {most} steps "
                 f"(replay_capacity={self.replay_capacity} x num_envs={self.num_envs}, "
                 f"total_env_steps={self.total_env_steps})"
             )
-        if self.prefill_env_steps >= self.total_env_steps:
+        if self.collects and self.prefill_env_steps >= self.total_env_steps:
             raise ConfigurationError(
                 f"total_env_steps={self.total_env_steps} leaves nothing to train on: filling min_replay="
                 f"{self.min_replay} in num_envs={self.num_envs} takes {self.prefill_env_steps} steps"
             )
+
+    def _check_clocks(self) -> None:
+        """Validate the end of the run, the intervals of evaluations and checkpoints, and a run that collects nothing.
+
+        Raises:
+            ConfigurationError: naming the field, its value and what would be valid.
+        """
+        if self.total_gradient_steps is not None and self.total_gradient_steps < 1:
+            raise ConfigurationError(f"total_gradient_steps={self.total_gradient_steps} must be at least 1")
+        if not self.collects:
+            nothing = "total_env_steps=0 collects nothing"
+            if self.total_gradient_steps is None:
+                raise ConfigurationError(
+                    f"{nothing}, so total_gradient_steps must end the run; set it, such as 100_000"
+                )
+            if agent_spec(self.agent).on_policy:
+                fitting = [spec.name for spec in agent_specs() if not spec.on_policy]
+                raise ConfigurationError(
+                    f"{nothing}, but agent={self.agent!r} learns only from what its own policy collects; use "
+                    f"agent={' or '.join(fitting)}"
+                )
+            if self.collector_depth is not None:
+                raise ConfigurationError(
+                    f"{nothing}, so collector_depth={self.collector_depth} has no effect; leave it out"
+                )
+        for name in ("eval_every", "checkpoint_every"):
+            every = getattr(self, name)
+            if every is not None:
+                try:
+                    self.timetable.check_every(Count.parse(every))
+                except ConfigurationError as error:
+                    raise ConfigurationError(f"{name}={every!r}: {error}") from None
 
     def _check_blocks(self) -> None:
         """Check that the blocks of settings are those of the agent and the torso; fill in an agent's defaults."""
@@ -154,7 +196,7 @@ class TrainConfig:
                 f"{schedule.final_depth}"
             )
         self._check_no_part_has_a_depth_besides("grow", "grow sets the depth of every network")
-        schedule.check_steps(self.env_steps_per_unroll, self.num_unrolls)
+        schedule.check(self.timetable)
 
     def _check_collector(self, depth: int) -> None:
         asked = f"collector_depth={depth}"
@@ -184,6 +226,11 @@ class TrainConfig:
                 )
 
     @property
+    def collects(self) -> bool:
+        """Whether the run collects data; one that does not learns from data that it is given."""
+        return self.total_env_steps > 0
+
+    @property
     def env_steps_per_unroll(self) -> int:
         """Steps of all environments in one unroll."""
         return self.unroll_length * self.num_envs
@@ -194,13 +241,24 @@ class TrainConfig:
         return -(-self.min_replay // self.unroll_length) * self.env_steps_per_unroll
 
     @property
-    def num_unrolls(self) -> int:
-        """Unrolls in the run: the fewest that reach `total_env_steps`."""
-        return -(-self.total_env_steps // self.env_steps_per_unroll)
+    def timetable(self) -> Timetable:
+        """Both clocks after every round of the run."""
+        return Timetable(
+            env_steps_per_round=self.env_steps_per_unroll if self.collects else 0,
+            gradient_steps_per_round=self.gradient_steps_per_unroll,
+            prefill_rounds=self.prefill_env_steps // self.env_steps_per_unroll if self.collects else 0,
+            total_env_steps=self.total_env_steps if self.collects else None,
+            total_gradient_steps=self.total_gradient_steps,
+        )
 
-    def depth_at(self, env_steps: int) -> int:
-        """Return the depth of the networks after `env_steps` steps in all environments together."""
-        return self.depth if self.grow is None else GrowthSchedule.parse(self.grow).depth_at(env_steps)
+    @property
+    def num_unrolls(self) -> int:
+        """Unrolls of the run."""
+        return self.timetable.rounds if self.collects else 0
+
+    def depth_at(self, clocks: Clocks) -> int:
+        """Return the depth of the networks at a point of the run."""
+        return self.depth if self.grow is None else GrowthSchedule.parse(self.grow).depth_at(clocks)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as plain data; the agent's block has the agent's name."""
@@ -235,7 +293,7 @@ class TrainConfig:
 
 
 def default_config(env: str, **settings: Any) -> TrainConfig:
-    """Return the settings that suit an environment, with `settings` on top.
+    """Return the default settings of an environment, with `settings` changed.
 
     Args:
         env: a registered name, the path of a maze file (`*.txt`), or a maze as text.
@@ -261,7 +319,7 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
         merged["depth"] = GrowthSchedule.parse(merged["grow"]).final_depth
     eval_env = merged.get("eval_env")
     merged["eval_env"] = registry.resolve(eval_env) if eval_env else spec.eval_env or env
-    # A run keeps the engine that it started with: what `auto` means may differ on another machine.
+    # A run keeps the engine that it began with: `auto` may choose another one on the next machine.
     merged["engine"] = spec.engine_name(merged.get("engine", "auto"), variant)
     return TrainConfig.from_dict(merged)
 

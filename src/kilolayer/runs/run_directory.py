@@ -1,14 +1,14 @@
-"""The run directory: everything that a run leaves behind, and all that is needed to go on.
+"""The run directory: every file of a run, and everything that is needed to resume it.
 
-config.json     every setting; a run can be started again from this file alone
-system.json     versions and hardware, one entry for each time the run was started or resumed
-metrics.jsonl   one line for each evaluation
-metrics.csv     the same as a table
-diagnostics.jsonl   what was seen inside the networks at each evaluation, if that was asked for
-checkpoints/    one directory for each checkpoint, named by env steps
-figures/        pictures, and report.html beside it
+config.json         every setting; this file alone can start the run again
+system.json         versions and hardware, one entry for each time the run was started or resumed
+metrics.jsonl       one line for each evaluation
+metrics.csv         the same as a table
+diagnostics.jsonl   measurements inside the networks at each evaluation, if the setting diagnostics is on
+checkpoints/        one directory for each checkpoint, named by env steps; by gradient steps if nothing is collected
+figures/            pictures, and report.html beside it
 
-Seeds that were trained side by side are run directories seed-0, seed-1, ... in one that holds seeds.json besides.
+Seeds that were trained together are run directories seed-0, seed-1, ... in a directory that also holds seeds.json.
 """
 
 import fcntl
@@ -25,26 +25,27 @@ from typing import Any
 import jax
 
 from kilolayer.errors import ConfigurationError, RunError
+from kilolayer.machine import cpu_cores
 from kilolayer.runs.config import TrainConfig
 
-CONFIG_FORMAT = 2
-"""Grows when a config.json of this version would be misread by the version before."""
+RUN_FORMAT = 2
+"""Format of a run directory. It increases when another version would misread config.json or a checkpoint.
 
-GROUP_FILE = "seeds.json"
-"""Beside the run directories of several seeds: which they are."""
+1: up to version 0.1. 2: checkpoints hold both clocks, and the state of the collector as `collector`.
+"""
 
 _RECORDED_PACKAGES = (
     *("kilolayer", "jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "numpy"),
     *("mujoco", "mujoco-mjx", "warp-lang", "brax"),
 )
-"""What a run's numbers depend on; those that are not installed are left out."""
+"""Packages that the numbers of a run depend on; packages that are not installed are left out."""
 
 
 class RunDirectory:
     """Paths and small files of one run."""
 
     def __init__(self, path: str | os.PathLike):
-        """Name the directory; nothing is read or written."""
+        """Set the paths; nothing is read or written."""
         self.path = Path(path)
         self.config_file = self.path / "config.json"
         self.system_file = self.path / "system.json"
@@ -60,13 +61,11 @@ class RunDirectory:
         """Make the directory and write its configuration.
 
         Raises:
-            RunError: if it holds a run already, or cannot be written.
+            RunError: if the directory holds a run already, or cannot be written.
         """
         run = cls(path)
         if run.config_file.exists():
-            raise RunError(
-                f"{run.path} holds a run already; go on with `--resume {run.path}` or choose another --run-dir"
-            )
+            raise RunError(f"{run.path} holds a run already; resume it, or choose another run_dir")
         with write_errors(run.path):
             run.path.mkdir(parents=True, exist_ok=True)
         run.write_config(config)
@@ -77,7 +76,7 @@ class RunDirectory:
         """Find the run in an existing directory.
 
         Raises:
-            RunError: if there is none.
+            RunError: if there is no run.
         """
         run = cls(path)
         if not run.path.is_dir():
@@ -92,22 +91,22 @@ class RunDirectory:
         """Read the configuration.
 
         Raises:
-            RunError: if the file cannot be read, or a newer version wrote it.
-            ConfigurationError: if a setting in it cannot be.
+            RunError: if the file cannot be read, or was written in another format.
+            ConfigurationError: if a setting in it is invalid.
         """
         return read_config(self.config_file)
 
     def write_config(self, config: TrainConfig) -> None:
-        """Write the configuration, whole or not at all.
+        """Write the configuration; the file is whole or absent.
 
         Raises:
             RunError: if the directory cannot be written.
         """
         with write_errors(self.path):
-            write_json(self.config_file, {"format": CONFIG_FORMAT, **config.to_dict()})
+            write_json(self.config_file, {"format": RUN_FORMAT, **config.to_dict()})
 
     def record_system(self) -> None:
-        """Note on what the run is about to be started or resumed."""
+        """Add versions and hardware to system.json, when the run is started or resumed."""
         try:
             entries = json.loads(self.system_file.read_text())
         except (OSError, ValueError):
@@ -116,11 +115,11 @@ class RunDirectory:
             write_json(self.system_file, [*entries, describe_system()])
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the rows of metrics.jsonl; a last line cut short by a crash is left out."""
+        """Return the rows of metrics.jsonl, without a last line that a crash cut short."""
         return _read_rows(self.metrics_file)
 
     def diagnostics(self) -> list[dict[str, Any]]:
-        """Return the rows of diagnostics.jsonl; none if they were not asked for."""
+        """Return the rows of diagnostics.jsonl; none if diagnostics is off."""
         return _read_rows(self.diagnostics_file)
 
     @contextmanager
@@ -128,7 +127,7 @@ class RunDirectory:
         """Keep other processes from training in this directory.
 
         Raises:
-            RunError: if another does, or the directory cannot be written.
+            RunError: if another process trains in it, or it cannot be written.
         """
         with write_errors(self.path):
             file = open(self.path / ".lock", "w")  # noqa: SIM115 (held open for as long as the lock)
@@ -155,19 +154,25 @@ def read_config(path: Path) -> TrainConfig:
     """Read a config.json.
 
     Raises:
-        RunError: if the file cannot be read, or a newer version wrote it.
-        ConfigurationError: if a setting in it cannot be.
+        RunError: if the file cannot be read, or was written in another format.
+        ConfigurationError: if a setting in it is invalid.
     """
     try:
         settings = json.loads(path.read_text())
         found = settings.pop("format")
+        if type(found) is not int:
+            raise TypeError(f"format {found!r}")
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise RunError(f"{path} is not a configuration of kilolayer: {type(error).__name__}: {error}") from error
-    if not isinstance(found, int) or found > CONFIG_FORMAT:
+    if found != RUN_FORMAT:
+        older = found < RUN_FORMAT
+        which, advice = (
+            ("an older", "train it again, or use that version") if older else ("a newer", "update kilolayer")
+        )
         raise RunError(
-            f"{path} was written by a newer kilolayer (format {found}, this one reads up to {CONFIG_FORMAT}); update it"
+            f"{path} was written by {which} kilolayer (format {found}, this version reads {RUN_FORMAT}); {advice}"
         )
     try:
         return TrainConfig.from_dict(settings)
@@ -176,14 +181,14 @@ def read_config(path: Path) -> TrainConfig:
 
 
 def default_path(config: TrainConfig, seeds: str | None = None) -> Path:
-    """Return a fresh name under `runs/` in the working directory; `seeds` stands in it for the configuration's seed."""
+    """Return a new path under `runs/` in the working directory.
+
+    Args:
+        config: its environment, depth and seed are part of the name.
+        seeds: replaces the seed in the name.
+    """
     env = "maze" if "\n" in config.env else config.env
     return Path("runs") / f"{env}-d{config.depth}-{seeds or f's{config.seed}'}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-def cpu_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_system() -> dict[str, Any]:
@@ -205,7 +210,7 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write a file that is whole or absent, even if the power fails."""
+    """Write a JSON file; it is whole or absent, even if the power fails."""
     partial = path.with_suffix(".partial")
     with open(partial, "w") as file:
         json.dump(data, file, indent=2)
@@ -217,7 +222,7 @@ def write_json(path: Path, data: Any) -> None:
 
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Turn a disk's refusal into one line that names `path`."""
+    """Raise an OSError as a RunError of one line that names `path`."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Metric sinks: where rows of metrics go. Files always; TensorBoard and Weights & Biases when asked for."""
+"""Metric sinks: where rows of metrics are written. Files always; TensorBoard and Weights & Biases if they are on."""
 
 import csv
 import importlib
@@ -12,34 +12,41 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from kilolayer.errors import ConfigurationError, TrainingError
+from kilolayer.runs.clock import Clocks
 from kilolayer.runs.config import TrainConfig
-from kilolayer.runs.run_directory import GROUP_FILE, RunDirectory
+from kilolayer.runs.run_directory import RunDirectory
+from kilolayer.runs.seed_group import SeedGroup
 
 Row = Mapping[str, Any]
 
 
 class Sink(Protocol):
-    """Takes rows in the order of their env steps."""
+    """Takes rows of metrics, in the order of their steps."""
 
     def write(self, row: Row) -> None:
-        """Take one row."""
+        """Write one row."""
         ...
 
     def close(self) -> None:
-        """Finish."""
+        """Close the sink."""
         ...
 
 
 class FileSink:
-    """metrics.jsonl, one line for each row, and metrics.csv, the same as a table.
+    """metrics.jsonl, one line for each row, and metrics.csv, the same as a table."""
 
-    Rows beyond the env steps at which the run goes on are dropped: they will come again.
-    """
+    def __init__(self, run: RunDirectory, step: int):
+        """Open the files, and delete rows after the step from which the run starts or resumes.
 
-    def __init__(self, run: RunDirectory, env_steps: int):
-        """Open the files, with the rows up to `env_steps` in them."""
+        Args:
+            run: the run directory.
+            step: as checkpoints are named; see `Clocks.step`.
+
+        Raises:
+            TrainingError: if a file cannot be written.
+        """
         self._run = run
-        self._rows = [row for row in run.metrics() if row["env_steps"] <= env_steps]
+        self._rows = _rows_until(step, run.metrics())
         with _file_errors(run):
             _rewrite(run.metrics_file, "".join(json.dumps(row) + "\n" for row in self._rows))
             self._write_table()
@@ -53,7 +60,7 @@ class FileSink:
         """Append one row; it is on the disk when this returns.
 
         Raises:
-            TrainingError: if the disk does not take it.
+            TrainingError: if the row cannot be written.
         """
         new_columns = not self._rows or set(row) - set(self._columns)
         self._rows.append(dict(row))
@@ -66,7 +73,7 @@ class FileSink:
                     csv.DictWriter(file, self._columns).writerow(row)
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Do nothing: no file is open."""
 
     def _write_table(self) -> None:
         self._columns = list(dict.fromkeys(name for row in self._rows for name in row))
@@ -78,12 +85,12 @@ class FileSink:
 
 
 class DiagnosticsFile:
-    """diagnostics.jsonl, one line for each evaluation; rows beyond where the run goes on are dropped."""
+    """diagnostics.jsonl, one line for each evaluation."""
 
-    def __init__(self, run: RunDirectory, env_steps: int):
-        """Keep the rows up to `env_steps`."""
+    def __init__(self, run: RunDirectory, step: int):
+        """Delete rows after the step from which the run starts or resumes; see `FileSink`."""
         self._run = run
-        rows = [row for row in run.diagnostics() if row["env_steps"] <= env_steps]
+        rows = _rows_until(step, run.diagnostics())
         with _file_errors(run):
             if rows or run.diagnostics_file.exists():
                 _rewrite(run.diagnostics_file, "".join(json.dumps(row) + "\n" for row in rows))
@@ -92,7 +99,7 @@ class DiagnosticsFile:
         """Append one row; it is on the disk when this returns.
 
         Raises:
-            TrainingError: if the disk does not take it.
+            TrainingError: if the row cannot be written.
         """
         with _file_errors(self._run):
             _append(self._run.diagnostics_file, row)
@@ -101,39 +108,40 @@ class DiagnosticsFile:
 class TensorBoardSink:
     """TensorBoard event files in `RUN/tensorboard`."""
 
-    def __init__(self, run: RunDirectory, env_steps: int):
-        """Open an event file.
+    def __init__(self, run: RunDirectory, step: int):
+        """Open an event file, and delete what comes after the step from which the run starts or resumes.
 
         Raises:
             ConfigurationError: if tensorboardX is not installed.
         """
         module = _optional("tensorboardX", "tensorboard")
-        self._writer = module.SummaryWriter(str(run.path / "tensorboard"), purge_step=env_steps + 1)
+        self._writer = module.SummaryWriter(str(run.path / "tensorboard"), purge_step=step + 1)
 
     def write(self, row: Row) -> None:
-        """Take one row."""
+        """Write one row."""
+        step = Clocks.of_row(row).step
         for name, value in row.items():
             if "/" in name:
-                self._writer.add_scalar(name, value, row["env_steps"])
+                self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
     def close(self) -> None:
-        """Finish the event file."""
+        """Close the event file."""
         self._writer.close()
 
 
 class WandbSink:
-    """Weights & Biases, under the account that the user is logged in with."""
+    """A run at Weights & Biases, in the account that the user is logged in with."""
 
     def __init__(self, run: RunDirectory, project: str, config: dict[str, Any]):
-        """Start, or go on with, the run there.
+        """Start or resume the run there.
 
         Raises:
             ConfigurationError: if wandb is not installed.
         """
         module = _optional("wandb", "wandb")
         path = run.path.resolve()
-        several = (path.parent / GROUP_FILE).is_file()
+        several = SeedGroup.is_at(path.parent)
         name = f"{path.parent.name}-{path.name}" if several else path.name
         identity = run.path / "wandb-id"
         if not identity.exists():
@@ -144,30 +152,34 @@ class WandbSink:
             group=path.parent.name if several else None,
             id=identity.read_text(),
             resume="allow",
-            reinit="create_new",  # seeds that are trained side by side each have a run of their own
+            reinit="create_new",  # seeds that are trained together have a run each
             config=config,
             dir=run.path,
         )
 
     def write(self, row: Row) -> None:
-        """Take one row."""
-        self._run.log(dict(row), step=row["env_steps"])
+        """Write one row."""
+        self._run.log(dict(row), step=Clocks.of_row(row).step)
 
     def close(self) -> None:
-        """Finish."""
+        """Close the run."""
         self._run.finish()
 
 
 def require_extras(config: TrainConfig) -> None:
-    """Refuse sinks whose packages are not installed, before anything is written.
+    """Validate that the packages of all sinks are installed, before a file is written.
 
     Raises:
-        ConfigurationError: with the command that installs the package.
+        ConfigurationError: with the command that installs a missing package.
     """
     if config.tensorboard:
         _optional("tensorboardX", "tensorboard")
     if config.wandb:
         _optional("wandb", "wandb")
+
+
+def _rows_until(step: int, rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if Clocks.of_row(row).step <= step]
 
 
 def _optional(module: str, extra: str) -> ModuleType:
@@ -193,7 +205,7 @@ def _append(path: Path, row: Row) -> None:
 
 @contextmanager
 def _file_errors(run: RunDirectory) -> Iterator[None]:
-    """Turn a disk's refusal into one line."""
+    """Raise an OSError as a TrainingError of one line."""
     try:
         yield
     except OSError as error:

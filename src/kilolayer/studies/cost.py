@@ -12,9 +12,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from kilolayer.bench.flops import gradient_step_flops
 from kilolayer.bench.memory import learn_memory
-from kilolayer.compilation_cache import enable_compilation_cache
 from kilolayer.report.style import GREY, new_figure, tidy
-from kilolayer.runs import TrainConfig
+from kilolayer.runs import SeedGroup, TrainConfig
 from kilolayer.studies.core.budgets import METRICS, SETTINGS, TASKS, by_depth
 from kilolayer.studies.core.figures import (
     draw_mean,
@@ -29,7 +28,7 @@ from kilolayer.studies.core.figures import (
 from kilolayer.studies.core.results import by_case
 from kilolayer.studies.core.statistics import mean_and_error
 from kilolayer.studies.core.study import Measured, Outcome, Row, Study
-from kilolayer.training import SeedGroup, Setup
+from kilolayer.training import Setup
 
 SUCCESS = METRICS[0]
 MOST = 0.9
@@ -71,7 +70,6 @@ def measure(outcome: Outcome) -> Measured:
 @functools.lru_cache(maxsize=64)
 def _program(config: TrainConfig) -> tuple[dict[str, float], dict[str, int]]:
     """Return operations and memory of the gradient steps, and the parameters of each network; alike for all seeds."""
-    enable_compilation_cache()
     setup = Setup.build(config)
     memory = learn_memory(setup)
     costs = {

@@ -1,28 +1,44 @@
-"""Training: the collector, the training step, the trainer and evaluation."""
+"""Training: collectors, the training step, the trainer and evaluation."""
 
+from kilolayer.training.collector import Collector, EnvironmentCollector, NoCollector
 from kilolayer.training.evaluation import Episodes, run_episodes, summarize
 from kilolayer.training.policy import Policy, load
-from kilolayer.training.seeds import SeedGroup, choose_mode, parse_seeds, train_seeds
+from kilolayer.training.population import choose_mode
+from kilolayer.training.seed_run import SeedRun
 from kilolayer.training.setup import Setup
-from kilolayer.training.step import Steps, TrainState, collect_step, compile_steps, init_state, learn_step
-from kilolayer.training.trainer import TrainResult, train
+from kilolayer.training.start import RESUMABLE_SETTINGS, train, train_seeds
+from kilolayer.training.step import (
+    Steps,
+    TrainState,
+    collect_step,
+    compile_steps,
+    init_state,
+    learn_step,
+    state_shape,
+)
+from kilolayer.training.trainer import Trainer, TrainResult
 
 __all__ = [
+    "RESUMABLE_SETTINGS",
+    "Collector",
+    "EnvironmentCollector",
     "Episodes",
+    "NoCollector",
     "Policy",
-    "SeedGroup",
+    "SeedRun",
     "Setup",
     "Steps",
     "TrainResult",
     "TrainState",
+    "Trainer",
     "choose_mode",
     "collect_step",
     "compile_steps",
     "init_state",
     "learn_step",
     "load",
-    "parse_seeds",
     "run_episodes",
+    "state_shape",
     "summarize",
     "train",
     "train_seeds",

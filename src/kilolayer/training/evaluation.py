@@ -1,4 +1,4 @@
-"""Evaluation: whole episodes, from reset to their end, and what they amount to."""
+"""Evaluation: whole episodes, from reset to their end, and their metrics."""
 
 import functools
 
@@ -15,20 +15,20 @@ METRICS = ("time_at_goal", "success_any", "success_final", "return", "episode_le
 
 
 class Steps(eqx.Module):
-    """What the policy saw and did in each step."""
+    """Observations, actions and goals of each step."""
 
     observation: Float[Array, "length episodes observation"]
     action: Float[Array, "length episodes action"]
     desired_goal: Float[Array, "length episodes goal"]
-    """As it was in that step: some tasks have goals that move."""
+    """Of that step: the goals of some tasks move."""
 
 
 class Episodes(eqx.Module):
-    """One episode of each environment, step by step. What lies behind an episode's end is not part of it."""
+    """One episode of each environment, step by step. Steps after the end of an episode are not part of it."""
 
     desired_goal: Float[Array, "episodes goal"]
     achieved_goal: Float[Array, "length_and_one episodes goal"]
-    """The goal that each state amounts to, the first state included."""
+    """The goal that each state achieves, the first state included."""
     success: Bool[Array, "length episodes"]
     reward: Float[Array, "length episodes"]
     alive: Bool[Array, "length episodes"]
@@ -36,11 +36,14 @@ class Episodes(eqx.Module):
     finite: Bool[Array, ""]
     """All observations and actions of the episodes are finite numbers."""
     steps: Steps | None = None
-    """None unless asked for: it takes far more memory than all else."""
+    """None by default, because it takes much more memory than everything else."""
 
     def metrics(self) -> dict[str, Float[np.ndarray, " episodes"]]:
-        """Return for each episode what `METRICS` names: steps at the goal, at least one, the last one, the sum of
-        rewards, and the number of steps.
+        """Return the metrics of each episode, by the names in `METRICS`.
+
+        Returns:
+            `time_at_goal`: steps at the goal. `success_any`: 1 if there is at least one. `success_final`: 1 if the last
+            step is one. `return`: sum of rewards. `episode_length`: number of steps.
         """
         alive, success = np.asarray(self.alive), np.asarray(self.success & self.alive)
         length = alive.sum(axis=0)
@@ -65,8 +68,16 @@ def run_episodes(
     mode: ActionMode = "deterministic",
     keep_steps: bool = False,
 ) -> Episodes:
-    """Run `num_episodes` episodes side by side, each once from reset to end; with `keep_steps`, keep what was seen and
-    done.
+    """Run episodes in parallel, each from reset to its end.
+
+    Args:
+        agent: chooses the actions.
+        agent_state: of the agent.
+        environment: to run in.
+        key: randomness of starts, goals and actions.
+        num_episodes: how many episodes.
+        mode: how actions are chosen.
+        keep_steps: keep observations, actions and goals of every step.
     """
     reset_key, act_key = jax.random.split(key)
     start = environment.reset(reset_key, num_episodes)

@@ -1,4 +1,4 @@
-"""Numbers that are not finite: where in a training step the first one appeared."""
+"""Where in a training step the first number appeared that is not finite."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,21 +9,21 @@ class CollectFaults(eqx.Module):
     """Where in an unroll the first number appeared that is not finite; -1 where all are finite."""
 
     action_step: Int[Array, ""]
-    """Step of the unroll in which the policy gave such an action."""
+    """Step of the unroll in which the policy returned such an action."""
     physics_step: Int[Array, ""]
-    """Step of the unroll in which the physics gave such an observation."""
+    """Step of the unroll in which the environment returned such an observation."""
     physics_env: Int[Array, ""]
-    """The first environment in which it did."""
+    """The first environment that returned one."""
 
     def describe(self, environment: str, env_steps: int, num_envs: int) -> str | None:
-        """Say in words what was first not finite; None if nothing was.
+        """Return in words which number was the first that is not finite; None if all are finite.
 
         Args:
             environment: name of the environment.
             env_steps: env steps before the unroll.
-            num_envs: environments that step side by side.
+            num_envs: environments that step in parallel.
         """
-        # What was first is the cause, and the policy acts before the physics moves.
+        # The first one is the cause, and within a step the policy acts before the physics moves.
         physics = f"the physics of {environment} in environment {int(self.physics_env)}"
         causes = [(int(self.action_step), 0, "the policy's action"), (int(self.physics_step), 1, physics)]
         step, _, cause = min((cause for cause in causes if cause[0] >= 0), default=(-1, 0, ""))
@@ -34,12 +34,12 @@ class LearnFaults(eqx.Module):
     """Where in a round of gradient steps the first number appeared that is not finite."""
 
     gradient_step: dict[str, Int[Array, ""]]
-    """For each metric of the agent, the gradient step of the round in which it was such a number; -1 for none."""
+    """For each metric of the agent, the gradient step of the round in which it was not finite; -1 for none."""
     parameter: Bool[Array, ""]
-    """The agent's state holds such a number at the end."""
+    """The state of the agent holds a number that is not finite at the end."""
 
     def describe(self, env_steps: int, gradient_steps: int) -> str | None:
-        """Say in words what was first not finite; None if nothing was.
+        """Return in words which number was the first that is not finite; None if all are finite.
 
         Args:
             env_steps: env steps before the training step.
@@ -55,7 +55,7 @@ class LearnFaults(eqx.Module):
 
 
 def finite_rows(x: Array) -> Bool[Array, " rows"]:
-    """Say for each row whether all its numbers are finite."""
+    """Return for each row whether all its numbers are finite."""
     return jnp.all(jnp.isfinite(x), axis=-1)
 
 

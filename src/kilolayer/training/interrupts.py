@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request: the training step in hand is finished first."""
+"""Ctrl-C and SIGTERM as a request to stop after the current training step."""
 
 import signal
 import threading
@@ -7,17 +7,17 @@ from typing import Any
 
 
 class StopRequest:
-    """While entered, notes Ctrl-C and SIGTERM instead of dying of them; a second one takes effect at once."""
+    """A context that records Ctrl-C and SIGTERM in `signal`; a second one has its usual effect at once."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
-        """Nothing is asked for yet."""
+        """Start without a request."""
         self.signal: signal.Signals | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopRequest":
-        """Take over the signals; elsewhere than in the main thread they stay as they are."""
+        """Replace the handlers of the signals. Outside the main thread, where Python allows none, do nothing."""
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
         return self
@@ -25,7 +25,7 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the signals back."""
+        """Restore the previous handlers."""
         self._restore()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

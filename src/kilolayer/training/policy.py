@@ -1,7 +1,6 @@
 """A trained policy, loaded from a run, to call with observation and desired goal."""
 
 import os
-from typing import Any
 
 import jax
 import numpy as np
@@ -9,7 +8,6 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from kilolayer.agents import ActionMode, AgentState
-from kilolayer.compilation_cache import enable_compilation_cache
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ActingPrecision, ResidualMLP
 from kilolayer.policies.compiled import CompiledPolicy, check_sizes
@@ -17,7 +15,7 @@ from kilolayer.runs.checkpoints import Checkpoints
 from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.run_directory import RunDirectory
 from kilolayer.training.setup import Setup
-from kilolayer.training.step import init_state
+from kilolayer.training.step import state_shape
 
 
 class Policy:
@@ -30,19 +28,15 @@ class Policy:
         setup: environments and agent as the run was trained with, at the depth of the checkpoint.
         agent_state: what the agent has learnt.
         env_steps: env steps of the checkpoint.
+        config: the settings of the run.
     """
 
-    def __init__(self, setup: Setup, agent_state: AgentState, env_steps: int):
+    def __init__(self, setup: Setup, agent_state: AgentState, env_steps: int, config: TrainConfig):
         """Wrap a learnt state."""
-        self.setup, self.agent_state, self.env_steps = setup, agent_state, env_steps
+        self.setup, self.agent_state, self.env_steps, self.config = setup, agent_state, env_steps, config
         self._act = jax.jit(setup.agent.act, static_argnames="mode")
         self._value = jax.jit(setup.agent.value)
-        self._key = jax.random.key(setup.config.seed)
-
-    @property
-    def config(self) -> TrainConfig:
-        """The settings of the run."""
-        return self.setup.config
+        self._key = jax.random.key(config.seed)
 
     def __call__(
         self, observation: ArrayLike, desired_goal: ArrayLike, *, mode: ActionMode = "deterministic"
@@ -102,19 +96,20 @@ def load(run: str | os.PathLike, *, checkpoint: int | str | None = None) -> Poli
 
     Args:
         run: the run directory.
-        checkpoint: env steps of the checkpoint, `latest` (as None) or `best`.
+        checkpoint: the step that names the checkpoint, `latest` (as None) or `best`.
 
     Raises:
         RunError: if the directory is not a run, has no such checkpoint, or the checkpoint is damaged.
     """
-    enable_compilation_cache()
     directory = RunDirectory.open(run)
-    setup = Setup.build(directory.config())
+    config = directory.config()
+    setup = Setup.build(config)
     checkpoints = Checkpoints(directory.checkpoints)
     try:
         step = checkpoints.resolve(checkpoint)
-        setup = setup.at(step)
-        template: Any = jax.eval_shape(lambda: init_state(setup).agent)
-        return Policy(setup, checkpoints.restore_agent(template, step), step)
+        clocks = checkpoints.clocks(step)
+        setup = setup.at(clocks)
+        agent_state = checkpoints.restore_agent(state_shape(setup).agent, step)
+        return Policy(setup, agent_state, clocks.env_steps, config)
     finally:
         checkpoints.close()

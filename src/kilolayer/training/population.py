@@ -3,13 +3,16 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from kilolayer.runs.run_directory import cpu_cores
+from kilolayer.errors import ConfigurationError
+from kilolayer.machine import cpu_cores
+from kilolayer.runs.clock import Clocks
+from kilolayer.runs.seed_group import SeedsMode
 from kilolayer.training.evaluation import Episodes, run_episodes
 from kilolayer.training.faults import CollectFaults, LearnFaults
 from kilolayer.training.setup import Setup
@@ -17,89 +20,93 @@ from kilolayer.training.step import TrainState, compile_steps
 
 Result = TypeVar("Result")
 
-SeedsMode = Literal["threads", "vmap"]
-"""threads: each seed by the program that trains it alone, to the same bits, as many at once as there are cores.
-vmap: one program for all, which computes the same up to rounding."""
+SeedsModeChoice = Literal["auto", "threads", "vmap"]
+
+
+def choose_mode(mode: SeedsModeChoice = "auto") -> SeedsMode:
+    """Return how to move several seeds; `auto` is what is faster here: threads on a CPU, vmap elsewhere.
+
+    Raises:
+        ConfigurationError: for an unknown mode.
+    """
+    if mode not in get_args(SeedsModeChoice):
+        raise ConfigurationError(f"mode={mode!r} is unknown; choose one of {', '.join(get_args(SeedsModeChoice))}")
+    if mode != "auto":
+        return mode
+    return "threads" if jax.default_backend() == "cpu" else "vmap"
 
 
 class Outcome(NamedTuple):
     """What a training step of one seed led to, on the host."""
 
-    collected: CollectFaults
+    collected: CollectFaults | None
+    """Where the collected numbers were not finite; None if nothing is collected."""
     learnt: tuple[dict[str, Any], LearnFaults] | None
-    """The agent's metrics, and where they were not finite; None if there was too little to learn from."""
+    """The agent's metrics, and where they were not finite; None if no gradient steps were taken."""
 
 
 class Population(Protocol):
-    """The states of one or several seeds, all at the same training step. Seeds are known by their place."""
+    """The states of one or several seeds, all at the same training step. A place is an index into the seeds."""
 
     @property
-    def env_steps(self) -> int:
-        """Steps that each seed has taken in all its environments together."""
-        ...
-
-    @property
-    def gradient_steps(self) -> int:
-        """Gradient steps that each seed has taken."""
+    def clocks(self) -> Clocks:
+        """How far each seed is."""
         ...
 
     def state(self, place: int) -> TrainState:
-        """Return one seed's state, until the next training step consumes it."""
+        """Return the state of one seed. The next training step consumes it."""
         ...
 
     def advance(self, *, learn: bool) -> list[Outcome]:
-        """Take a training step with every seed: collect, and then learn if told to."""
+        """Take a training step with every seed: collect, and then learn if `learn` is set."""
         ...
 
     def evaluate(self, keys: Sequence[PRNGKeyArray], num_episodes: int) -> list[Episodes]:
-        """Run whole episodes in the evaluation environment with every seed's policy, each seed with its key."""
+        """Run whole episodes in the evaluation environment with the policy of every seed, each with its own key."""
         ...
 
     def close(self) -> None:
-        """End what runs beside the caller."""
+        """Stop all threads."""
         ...
 
 
 def populate(mode: SeedsMode, setup: Setup, states: Sequence[TrainState]) -> Population:
-    """Return the population that consumes `states`; the setup's own seed plays no part."""
+    """Return a population that takes over `states`."""
     return Stacked(setup, states) if mode == "vmap" else Threads(setup, states)
 
 
 class Threads:
-    """Each seed by the same program, that of a run alone, on as many threads as there are cores.
+    """Every seed runs the program that trains it alone, on as many threads as there are cores.
 
-    A program for small networks keeps one core busy at most; several of them keep all. A lone run takes no thread.
+    A program for small networks uses one core at most; several of them use all. A single seed needs no thread.
     """
 
     def __init__(self, setup: Setup, states: Sequence[TrainState]):
         """Take over the states."""
         self._setup, self._states = setup, list(states)
-        self._steps = compile_steps(setup)
+        self._steps, self._collects = compile_steps(setup), setup.collector.env_steps_per_round > 0
         workers = min(len(self._states), cpu_cores())
         self._pool = ThreadPoolExecutor(workers, "seed") if workers > 1 else None
-        self._host_physics = threading.Lock() if self._pool and setup.environment.runs_on_host else None
+        self._host_lock = threading.Lock() if self._pool and _uses_host(setup) else None
         self._compiled: set[str] = set()
 
     @property
-    def env_steps(self) -> int:
-        """Steps that each seed has taken in all its environments together."""
-        return self._states[0].env_steps
-
-    @property
-    def gradient_steps(self) -> int:
-        """Gradient steps that each seed has taken."""
-        return int(self._states[0].gradient_steps)
+    def clocks(self) -> Clocks:
+        """How far each seed is."""
+        return self._states[0].clocks
 
     def state(self, place: int) -> TrainState:
-        """Return one seed's state, until the next training step consumes it."""
+        """Return the state of one seed. The next training step consumes it."""
         return self._states[place]
 
     def advance(self, *, learn: bool) -> list[Outcome]:
-        """Take a training step with every seed: collect, and then learn if told to."""
+        """Take a training step with every seed: collect, and then learn if `learn` is set."""
 
         def step(place: int) -> Outcome:
-            state, collected = self._in_turn(lambda: self._steps.collect(self._states[place]))
-            learnt = None
+            collected = learnt = None
+            state = self._states[place]
+            if self._collects:
+                state, collected = self._one_at_a_time(lambda: self._steps.collect(self._states[place]))
             if learn:
                 state, learnt = self._steps.learn(state)
             self._states[place] = state
@@ -108,12 +115,12 @@ class Threads:
         return self._each("learn" if learn else "collect", step)
 
     def evaluate(self, keys: Sequence[PRNGKeyArray], num_episodes: int) -> list[Episodes]:
-        """Run whole episodes in the evaluation environment with every seed's policy, each seed with its key."""
+        """Run whole episodes in the evaluation environment with the policy of every seed, each with its own key."""
         setup = self._setup
 
         def run(place: int) -> Episodes:
             agent = self._states[place].agent
-            episodes = self._in_turn(
+            episodes = self._one_at_a_time(
                 lambda: run_episodes(setup.agent, agent, setup.eval_environment, keys[place], num_episodes=num_episodes)
             )
             return jax.device_get(episodes)
@@ -121,67 +128,67 @@ class Threads:
         return self._each("evaluate", run)
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop all threads."""
         if self._pool is not None:
             self._pool.shutdown()
 
     def _each(self, kind: str, job: Callable[[int], Result]) -> list[Result]:
-        """Do a job for every seed: the first time in turn, so that the first compiles for all, then side by side."""
+        """Run a job for every seed: the first time in turn, so that one seed compiles for all, and then in parallel."""
         places = range(len(self._states))
         if self._pool is None or kind not in self._compiled:
             self._compiled.add(kind)
             return [job(place) for place in places]
         return list(self._pool.map(job, places))
 
-    def _in_turn(self, program: Callable[[], Result]) -> Result:
-        """Run a program that moves robots. One seed at a time, if an engine on the host does that: it takes all cores,
-        and its programs hold a thread of JAX's own few while they wait for each other.
+    def _one_at_a_time(self, program: Callable[[], Result]) -> Result:
+        """Run a program that steps environments; one seed at a time if they run on the host.
+
+        An engine on the host uses all cores, and its programs occupy threads of JAX's small pool while they wait for
+        each other.
         """
-        if self._host_physics is None:
+        if self._host_lock is None:
             return program()
-        with self._host_physics:
+        with self._host_lock:
             return jax.block_until_ready(program())
 
 
 class Stacked:
-    """All seeds by one program: their states stacked on a leading axis, and the program of one mapped over it."""
+    """One program trains all seeds: their states are stacked on a leading axis, and the step is mapped over it."""
 
     def __init__(self, setup: Setup, states: Sequence[TrainState]):
         """Copy the states."""
         self._setup, self._size = setup, len(states)
         self._state: TrainState = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
         self._steps = compile_steps(setup, stacked=True)
+        self._collects = setup.collector.env_steps_per_round > 0
         self._pick = jax.jit(lambda state, place: jax.tree.map(lambda leaf: leaf[place], state))
         self._episodes = jax.jit(self._run_episodes, static_argnums=2)
 
     @property
-    def env_steps(self) -> int:
-        """Steps that each seed has taken in all its environments together."""
-        return int(self._state.buffer.num_steps[0]) * self._setup.config.num_envs
-
-    @property
-    def gradient_steps(self) -> int:
-        """Gradient steps that each seed has taken."""
-        return int(self._state.gradient_steps[0])
+    def clocks(self) -> Clocks:
+        """How far each seed is."""
+        env_steps = int(self._state.collected_steps[0]) * self._setup.collector.num_envs
+        return Clocks(env_steps, int(self._state.gradient_steps[0]))
 
     def state(self, place: int) -> TrainState:
-        """Return a copy of one seed's state."""
+        """Return a copy of the state of one seed."""
         return self._pick(self._state, place)
 
     def advance(self, *, learn: bool) -> list[Outcome]:
-        """Take a training step with every seed: collect, and then learn if told to."""
-        self._state, collected = self._steps.collect(self._state)
-        learnt = None
+        """Take a training step with every seed: collect, and then learn if `learn` is set."""
+        collected = learnt = None
+        if self._collects:
+            self._state, collected = self._steps.collect(self._state)
         if learn:
             self._state, learnt = self._steps.learn(self._state)
         return [Outcome(*each) for each in self._split((collected, learnt))]
 
     def evaluate(self, keys: Sequence[PRNGKeyArray], num_episodes: int) -> list[Episodes]:
-        """Run whole episodes in the evaluation environment with every seed's policy, each seed with its key."""
+        """Run whole episodes in the evaluation environment with the policy of every seed, each with its own key."""
         return self._split(self._episodes(self._state.agent, jnp.stack(keys), num_episodes))
 
     def close(self) -> None:
-        """Nothing runs beside the caller."""
+        """Do nothing: there are no threads."""
 
     def _run_episodes(self, agents: Any, keys: PRNGKeyArray, num_episodes: int) -> Episodes:
         def run(agent: Any, key: PRNGKeyArray) -> Episodes:
@@ -194,3 +201,8 @@ class Stacked:
         """Return what belongs to each seed, on the host."""
         fetched = jax.device_get(stacked)
         return [jax.tree.map(lambda leaf, place=place: leaf[place], fetched) for place in range(self._size)]
+
+
+def _uses_host(setup: Setup) -> bool:
+    """Return whether collecting or evaluating uses the cores of the host."""
+    return setup.collector.runs_on_host or setup.eval_environment.runs_on_host

@@ -1,63 +1,72 @@
-"""A run among those that a trainer moves together: its directory, its files and its checkpoints."""
+"""What belongs to one seed of a run: its directory, its metric sinks and its checkpoints."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
 import jax
+import numpy as np
 
-from kilolayer.errors import RunError
+from kilolayer.data import ReplayBuffer
+from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.runs.checkpoints import Checkpoints
+from kilolayer.runs.clock import Clocks
+from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.run_directory import RunDirectory
 from kilolayer.runs.sinks import DiagnosticsFile, FileSink, Row, Sink, TensorBoardSink, WandbSink
 from kilolayer.training.setup import Setup
-from kilolayer.training.step import TrainState, init_state, init_states
+from kilolayer.training.step import TrainState, init_states, state_shape
 
 
-class Member:
-    """What belongs to one seed alone. A run that is trained by itself is the only member.
+class SeedRun:
+    """The run of one seed.
 
     Attributes:
-        seed: of the run.
-        diagnostics: takes rows once the run has begun.
+        directory: holds all files of the run.
+        config: the settings, with the seed.
+        checkpoints: of the run.
+        diagnostics: takes rows after `begin`.
         train_metrics: of the last training step, by their names in metrics.jsonl.
-        seconds_before: the training time of the run until it was stopped.
+        seconds_before: training time of the run before it was resumed.
     """
 
-    def __init__(self, run: RunDirectory, setup: Setup, *, least_kept: int = 1):
-        """Open the run's checkpoints.
+    def __init__(self, directory: RunDirectory, config: TrainConfig, *, least_kept: int = 1):
+        """Open the checkpoints of the run.
 
         Args:
-            run: the run directory.
-            setup: with the configuration of this run, as it is at env step 0.
-            least_kept: checkpoints to keep if the configuration asks for fewer.
+            directory: of the run.
+            config: the settings, with the seed.
+            least_kept: checkpoints to keep if the settings ask for fewer.
         """
-        self.run, self.setup, self.config = run, setup, setup.config
-        self.seed = self.config.seed
+        self.directory, self.config = directory, config
         self.train_metrics: dict[str, float] = {}
         self.seconds_before = 0.0
         self._open = ExitStack()
-        self.checkpoints = Checkpoints(run.checkpoints, keep=max(self.config.checkpoints_to_keep, least_kept))
+        self.checkpoints = Checkpoints(directory.checkpoints, keep=max(config.checkpoints_to_keep, least_kept))
         self._open.enter_context(closing(self.checkpoints))
         self._sinks: list[Sink] = []
 
-    def restore(self, step: int) -> TrainState:
-        """Read the state at a checkpoint; see `Checkpoints.restore`."""
-        setup = self.setup.at(step)
-        return self.checkpoints.restore(jax.eval_shape(lambda: init_state(setup)), step)
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        return self.config.seed
 
-    def begin(self, env_steps: int) -> None:
-        """Drop what the run holds beyond `env_steps`, which it goes on from, and take rows."""
-        self.checkpoints.drop_after(env_steps)
-        self._files = FileSink(self.run, env_steps)
+    def restore(self, setup: Setup, step: int) -> TrainState:
+        """Read the state of a checkpoint; see `Checkpoints.restore`."""
+        return self.checkpoints.restore(state_shape(setup.at(self.checkpoints.clocks(step))), step)
+
+    def begin(self, clocks: Clocks) -> None:
+        """Delete rows and checkpoints after the point where the run starts or resumes, and open the sinks."""
+        self.checkpoints.drop_after(clocks.step)
+        self._files = FileSink(self.directory, clocks.step)
         self._add(self._files)
-        self.diagnostics = DiagnosticsFile(self.run, env_steps)
+        self.diagnostics = DiagnosticsFile(self.directory, clocks.step)
         self.seconds_before = float(self.last_row.get("perf/seconds", 0.0))
-        self.run.record_system()
+        self.directory.record_system()
         if self.config.tensorboard:
-            self._add(TensorBoardSink(self.run, env_steps))
+            self._add(TensorBoardSink(self.directory, clocks.step))
         if self.config.wandb:
-            self._add(WandbSink(self.run, self.config.wandb_project, self.config.to_dict()))
+            self._add(WandbSink(self.directory, self.config.wandb_project, self.config.to_dict()))
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -69,8 +78,12 @@ class Member:
         """The last evaluation; empty before the first."""
         return self.rows[-1] if self.rows else {}
 
+    def was_evaluated_at(self, clocks: Clocks) -> bool:
+        """Return whether the last row is of this moment."""
+        return bool(self.rows) and Clocks.of_row(self.last_row) == clocks
+
     def write(self, row: Row) -> None:
-        """Write a row of metrics everywhere."""
+        """Write a row of metrics to every sink."""
         for sink in self._sinks:
             sink.write(row)
 
@@ -82,33 +95,53 @@ class Member:
         self._sinks.append(self._open.enter_context(closing(sink)))
 
 
-def states_to_begin_with(members: Sequence[Member], *, resumed: bool, checkpoint: int | None) -> list[TrainState]:
-    """Return each member's state, all at the same env steps: new ones, or those of the latest checkpoint that all have.
+def first_states(
+    setup: Setup,
+    runs: Sequence[SeedRun],
+    *,
+    resumed: bool,
+    checkpoint: int | None = None,
+    data: ReplayBuffer | None = None,
+) -> list[TrainState]:
+    """Return the state of every seed to train from, all at the same point.
 
     Args:
-        members: which differ by their seeds alone.
+        setup: the parts of the run.
+        runs: one for each seed.
         resumed: the runs may have checkpoints.
-        checkpoint: env steps of the checkpoint to take; None for the latest.
+        checkpoint: the checkpoint to resume from, by its step; None takes the latest that all seeds have.
+        data: a replay buffer to learn from, if the run collects nothing. A checkpoint holds it too.
 
     Raises:
         RunError: if there is no such checkpoint, or one cannot be read.
+        ConfigurationError: if the data are missing, or are not those of the checkpoint.
     """
-    step = _common_checkpoint(members, checkpoint) if resumed else None
+    step = _common_checkpoint(runs, checkpoint) if resumed else None
     if step is None:
-        return init_states(members[0].setup, [member.seed for member in members])
-    return [member.restore(step) for member in members]
+        if data is None and not runs[0].config.collects:
+            raise ConfigurationError("data is missing: the run collects nothing and has no checkpoint yet")
+        return init_states(setup, [run.seed for run in runs], data)
+    states = [run.restore(setup, step) for run in runs]
+    if data is not None and not all(_same(state.buffer, data) for state in states):
+        raise ConfigurationError(f"data are not those that checkpoint {step} learned from; leave data out")
+    return states
 
 
-def _common_checkpoint(members: Sequence[Member], wanted: int | None) -> int | None:
+def _same(a: ReplayBuffer, b: ReplayBuffer) -> bool:
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y, equal_nan=x.dtype.kind == "f") for x, y in pairs)
+
+
+def _common_checkpoint(runs: Sequence[SeedRun], wanted: int | None) -> int | None:
     if wanted is not None:
-        for member in members:
-            member.checkpoints.resolve(wanted)
+        for run in runs:
+            run.checkpoints.resolve(wanted)
         return wanted
-    steps = {member.run.path.name: member.checkpoints.steps() for member in members}
+    steps = {run.directory.path.name: run.checkpoints.steps() for run in runs}
     common = set.intersection(*map(set, steps.values()))
     if common:
         return max(common)
     if not all(steps.values()) and max(map(len, steps.values())) <= 1:
         return None  # stopped before, or while, the first checkpoints were saved
     listing = "; ".join(f"{name} has {', '.join(map(str, each)) or 'none'}" for name, each in steps.items())
-    raise RunError(f"there is no checkpoint that all seeds have ({listing}); --resume each of these runs alone")
+    raise RunError(f"there is no checkpoint that all seeds have ({listing}); resume each of these runs alone")

@@ -1,27 +1,40 @@
-"""What a configuration amounts to: environments and agent, built and fitting each other."""
+"""What the settings of a run amount to, for all its seeds: environments, agent and collector, which fit each other."""
 
 import dataclasses
+from collections.abc import Callable
 
 from kilolayer.agents import Agent, NetworkSettings, Problem, Tandem, make_agent
 from kilolayer.envs import Environment, make
 from kilolayer.errors import ConfigurationError
+from kilolayer.runs.clock import Clocks
 from kilolayer.runs.config import TrainConfig
+from kilolayer.training.collector import Collector, EnvironmentCollector, NoCollector
 
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """The parts of a run that do not change while it trains; with `grow`, until the networks grow."""
+    """The parts of a run that do not change while it trains, the same for every seed.
 
-    config: TrainConfig
+    With `grow`, agent, collector and depth hold until the networks grow; `at` returns the setup of another moment.
+    """
+
     environment: Environment
     eval_environment: Environment
     agent: Agent
+    collector: Collector
     depth: int
     """Of the agent's networks."""
+    replay_capacity: int
+    """Steps of each environment that the replay buffer holds."""
+    gradient_steps_per_round: int
+    depth_at: Callable[[Clocks], int] = dataclasses.field(compare=False, repr=False)
+    """Returns the depth of the networks at a point of the run."""
+    parts_of_depth: Callable[[int], tuple[Agent, Collector]] = dataclasses.field(compare=False, repr=False)
+    """Builds agent and collector with networks of a depth."""
 
     @classmethod
     def build(cls, config: TrainConfig) -> "Setup":
-        """Build environments and agent; the agent as it is at env step 0.
+        """Build environments, agent and collector, as they are at the beginning of a run. The seed is not used.
 
         Raises:
             ConfigurationError: if an environment is unknown, both do not fit each other, or the agent cannot be built.
@@ -36,15 +49,32 @@ class Setup:
                     f"eval_env {eval_environment.name!r} does not fit env {environment.name!r}: its {size} is "
                     f"{getattr(eval_environment, size)}, not {getattr(environment, size)}"
                 )
-        depth = config.depth_at(0)
-        return cls(config, environment, eval_environment, _agent(config, environment, depth), depth)
 
-    def at(self, env_steps: int) -> "Setup":
-        """Return the setup after so many env steps: this one, but where the networks have another depth by then."""
-        depth = self.config.depth_at(env_steps)
+        def parts_of_depth(depth: int) -> tuple[Agent, Collector]:
+            agent = _agent(config, environment, depth)
+            return agent, _collector(config, environment, agent)
+
+        depth = config.depth_at(Clocks())
+        agent, collector = parts_of_depth(depth)
+        return cls(
+            environment=environment,
+            eval_environment=eval_environment,
+            agent=agent,
+            collector=collector,
+            depth=depth,
+            replay_capacity=config.replay_capacity,
+            gradient_steps_per_round=config.gradient_steps_per_unroll,
+            depth_at=config.depth_at,
+            parts_of_depth=parts_of_depth,
+        )
+
+    def at(self, clocks: Clocks) -> "Setup":
+        """Return the setup at a point of the run: this one, unless the networks have another depth there."""
+        depth = self.depth_at(clocks)
         if depth == self.depth:
             return self
-        return dataclasses.replace(self, agent=_agent(self.config, self.environment, depth), depth=depth)
+        agent, collector = self.parts_of_depth(depth)
+        return dataclasses.replace(self, agent=agent, collector=collector, depth=depth)
 
 
 def _agent(config: TrainConfig, environment: Environment, depth: int) -> Agent:
@@ -69,3 +99,9 @@ def _agent(config: TrainConfig, environment: Environment, depth: int) -> Agent:
 
     learner = of_depth(depth)
     return learner if config.collector_depth is None else Tandem(learner, of_depth(config.collector_depth))
+
+
+def _collector(config: TrainConfig, environment: Environment, agent: Agent) -> Collector:
+    if config.collects:
+        return EnvironmentCollector(environment, agent, config.num_envs, config.unroll_length)
+    return NoCollector(config.num_envs, environment.observation_size, environment.goal_size, environment.action_size)

@@ -1,8 +1,8 @@
 """The training step, in two halves over one state: collect (unroll, insert) and learn (sample, update).
 
-Each half is one pure function, jitted with donated buffers. They are two programs, not one: collecting goes on alone
-until the buffer holds enough, and a program that calls a C engine cannot be kept in the compilation cache, but the half
-that takes long to compile can.
+Each half is one pure function, jitted with donated buffers. They are two programs, because the first rounds only
+collect, because a run that learns from given data only learns, and because a program that calls a C engine cannot be
+kept in the compilation cache while the half that takes long to compile can.
 """
 
 import dataclasses
@@ -15,94 +15,107 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from kilolayer.agents import AgentState, grow_agent
-from kilolayer.data import ReplayBuffer, Trajectory, empty_buffer, insert
-from kilolayer.envs import EnvironmentState
-from kilolayer.training.faults import CollectFaults, LearnFaults, finite_rows, first_false
+from kilolayer.data import ReplayBuffer, empty_buffer, insert
+from kilolayer.runs.clock import Clocks
+from kilolayer.training.collector import CollectorState
+from kilolayer.training.faults import CollectFaults, LearnFaults, first_false
 from kilolayer.training.setup import Setup
 
 GROWTH = 2**32 - 1
-"""Folded into the seed's key for growth: evaluations fold in their env steps, which do not come that far."""
+"""Folded into the seed's key for growth: evaluations fold in their steps, which do not come that far."""
 
 
 class TrainState(eqx.Module):
-    """Everything that the future of a run depends on. A run that goes on from it goes on as if never stopped."""
+    """Everything that the future of a run depends on. Resumed from it, a run continues as if it had never stopped."""
 
     agent: AgentState
     buffer: ReplayBuffer
-    environment: EnvironmentState
+    collector: CollectorState
     key: PRNGKeyArray
     gradient_steps: Int[Array, ""]
+    collected_steps: Int[Array, ""]
+    """Steps that every environment has taken in this run."""
+
+    @property
+    def clocks(self) -> Clocks:
+        """How far the run is, by both clocks (reads the device)."""
+        return Clocks(self.env_steps, int(self.gradient_steps))
 
     @property
     def env_steps(self) -> int:
         """Steps taken in all environments together (reads the device)."""
-        return int(self.buffer.num_steps) * self.buffer.num_envs
+        return int(self.collected_steps) * self.buffer.num_envs
 
 
-def init_state(setup: Setup) -> TrainState:
-    """Return the state of a run that has not begun; no two leaves share memory, so a step can consume it."""
-    return init_states(setup, [setup.config.seed])[0]
+def init_state(setup: Setup, seed: int, data: ReplayBuffer | None = None) -> TrainState:
+    """Return the state of a run that has not begun.
+
+    Args:
+        setup: the parts of the run.
+        seed: all randomness of the run follows from it.
+        data: a replay buffer to begin with, which is copied; None begins with an empty one.
+
+    Returns:
+        A state of which no two leaves share memory, so that a training step can consume it.
+    """
+    return init_states(setup, [seed], data)[0]
 
 
-def init_states(setup: Setup, seeds: Sequence[int]) -> list[TrainState]:
+def init_states(setup: Setup, seeds: Sequence[int], data: ReplayBuffer | None = None) -> list[TrainState]:
     """Return for each seed the state of a run that has not begun; see `init_state`."""
     init = jax.jit(lambda key: _init_state(setup, key))
-    return [init(jax.random.key(seed)) for seed in seeds]
+    states = [init(jax.random.key(seed)) for seed in seeds]
+    if data is None:
+        return states
+    return [dataclasses.replace(state, buffer=jax.tree.map(jnp.copy, data)) for state in states]
+
+
+def state_shape(setup: Setup) -> TrainState:
+    """Return the state of a run with shapes and types in place of arrays; nothing is computed."""
+    return jax.eval_shape(lambda: _init_state(setup, jax.random.key(0)))
 
 
 def _init_state(setup: Setup, seed: PRNGKeyArray) -> TrainState:
-    config = setup.config
-    agent_key, environment_key, key = jax.random.split(seed, 3)
+    collector = setup.collector
+    agent_key, collector_key, key = jax.random.split(seed, 3)
     return TrainState(
         agent=setup.agent.init(agent_key),
         buffer=empty_buffer(
-            config.replay_capacity,
-            config.num_envs,
-            setup.environment.observation_size,
-            setup.environment.goal_size,
-            setup.environment.action_size,
+            setup.replay_capacity,
+            collector.num_envs,
+            collector.observation_size,
+            collector.goal_size,
+            collector.action_size,
         ),
-        environment=setup.environment.reset(environment_key, config.num_envs),
+        collector=collector.init(collector_key),
         key=key,
         gradient_steps=jnp.zeros((), jnp.int32),
+        collected_steps=jnp.zeros((), jnp.int32),
     )
 
 
 def collect_step(setup: Setup, state: TrainState) -> tuple[TrainState, CollectFaults]:
-    """Unroll every environment with the policy, and insert what happened into the buffer."""
-    key, act_key = jax.random.split(state.key)
-
-    def act_and_step(
-        environment: EnvironmentState, key: PRNGKeyArray
-    ) -> tuple[EnvironmentState, tuple[Trajectory, Array, Array]]:
-        action = setup.agent.collect(state.agent, environment.observation, environment.desired_goal, key)
-        next_environment, result = setup.environment.step(environment, action)
-        step = Trajectory(
-            observation=environment.observation,
-            achieved_goal=environment.achieved_goal,
-            desired_goal=environment.desired_goal,
-            action=action,
-            terminated=result.terminated,
-            done=result.done,
-        )
-        return next_environment, (step, finite_rows(action), finite_rows(result.observation))
-
-    environment, (trajectory, action_finite, physics_finite) = jax.lax.scan(
-        act_and_step, state.environment, jax.random.split(act_key, setup.config.unroll_length)
+    """Collect the data of a round with the policy, and insert them into the buffer."""
+    key, collect_key = jax.random.split(state.key)
+    collector, trajectory, faults = setup.collector.collect(state.agent, state.collector, collect_key)
+    state = dataclasses.replace(
+        state,
+        buffer=insert(state.buffer, trajectory),
+        collector=collector,
+        key=key,
+        collected_steps=state.collected_steps + trajectory.done.shape[0],
     )
-    faults = CollectFaults(
-        action_step=first_false(jnp.all(action_finite, axis=1)),
-        physics_step=first_false(jnp.all(physics_finite, axis=1)),
-        physics_env=first_false(jnp.all(physics_finite, axis=0)),
-    )
-    buffer = insert(state.buffer, trajectory)
-    return dataclasses.replace(state, buffer=buffer, environment=environment, key=key), faults
+    return state, faults
 
 
 def learn_step(setup: Setup, state: TrainState) -> tuple[TrainState, tuple[dict[str, Float[Array, ""]], LearnFaults]]:
-    """Take a round of gradient steps; returns the agent's metrics too, each the round's mean."""
+    """Take the gradient steps of a round.
+
+    Returns:
+        The next state; the agent's metrics, each the mean over the round; and where a number was not finite.
+    """
     key, learn_key = jax.random.split(state.key)
-    gradient_steps = setup.config.gradient_steps_per_unroll
+    gradient_steps = setup.gradient_steps_per_round
     data = setup.agent.prepare(state.agent, state.buffer)
 
     def learn(agent: AgentState, key: PRNGKeyArray) -> tuple[AgentState, dict[str, Array]]:
@@ -117,12 +130,16 @@ def learn_step(setup: Setup, state: TrainState) -> tuple[TrainState, tuple[dict[
     return state, ({name: jnp.mean(values) for name, values in metrics.items()}, faults)
 
 
-def grow_state(setup: Setup, state: TrainState) -> TrainState:
-    """Return `state` with the agent's networks as deep as `setup` has them; what they compute stays the same.
+def grow_state(setup: Setup, state: TrainState, seed: int) -> TrainState:
+    """Return a state whose networks are as deep as those of `setup` and compute the same as before.
 
-    The new blocks depend on the seed and the env steps alone: a run that goes on from any checkpoint grows alike.
+    Args:
+        setup: the parts of the run after growth.
+        state: before growth.
+        seed: of the run. The new blocks depend on it and on the clocks only, so that a run that is resumed from any
+            checkpoint grows the same.
     """
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(setup.config.seed), GROWTH), state.env_steps)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), GROWTH), state.clocks.step)
     agent = jax.jit(lambda agent, key: grow_agent(setup.agent, agent, key))(state.agent, key)
     return dataclasses.replace(state, agent=agent)
 
@@ -131,6 +148,7 @@ class Steps(NamedTuple):
     """Both halves of the training step, jitted for one setup; each consumes the state that it is given."""
 
     collect: jax.stages.Wrapped
+    """Raises if the run collects nothing."""
     learn: jax.stages.Wrapped
 
 
@@ -138,7 +156,7 @@ def compile_steps(setup: Setup, *, stacked: bool = False) -> Steps:
     """Return `collect_step` and `learn_step` for a setup, jitted.
 
     Args:
-        setup: whose seed plays no part: the state holds all randomness.
+        setup: the parts of the run.
         stacked: the state is that of several seeds, with a leading axis over them, and so are the results.
     """
     lift = jax.vmap if stacked else lambda step: step

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kilolayer.errors import ConfigurationError, RunError
+from kilolayer.process_setup import set_up_process
 from kilolayer.studies.core.run import StudyStoppedError, Work, Workers, one_line
 from kilolayer.studies.core.watch import POLL_SECONDS, Progress, check_jobs
 from kilolayer.training.interrupts import StopRequest
@@ -86,6 +87,7 @@ class _Submitted:
 
         Where a signal stopped it there is no answer: if the cluster starts the job again, it goes on.
         """
+        set_up_process()
         try:
             import_missing(self.imports)
             work.train()

@@ -12,11 +12,10 @@ from signal import Signals
 from typing import Protocol
 
 from kilolayer.errors import KilolayerError, RunError, TrainingError
-from kilolayer.runs import RunDirectory, TrainConfig
+from kilolayer.runs import RunDirectory, SeedGroup, TrainConfig
 from kilolayer.runs.run_directory import write_errors
 from kilolayer.studies.core.study import RECORDING, Case, Outcome, Study, decisive_settings
-from kilolayer.training import SeedGroup, TrainResult, train_seeds
-from kilolayer.training.trainer import RESUMABLE_SETTINGS
+from kilolayer.training import RESUMABLE_SETTINGS, TrainResult, train_seeds
 
 
 class StudyStoppedError(RunError):

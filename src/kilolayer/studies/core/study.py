@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import torso_spec
-from kilolayer.runs import RunDirectory, TrainConfig, default_config
+from kilolayer.runs import RunDirectory, SeedGroup, TrainConfig, default_config
 from kilolayer.runs.config import deep_merge
-from kilolayer.training import SeedGroup
 
 Size = Literal["cpu", "gpu", "paper"]
 """What a study is sized for: 2 CPU cores, one GPU, or the published budget."""

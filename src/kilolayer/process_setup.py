@@ -1,0 +1,38 @@
+"""Process-wide settings of the command line: the compilation cache, and what is printed about failed saves.
+
+Library calls change nothing in their process. The command line, and processes that are made to train one case of a
+study, call `set_up_process` once. A program that uses the library calls it too if it wants the same.
+"""
+
+import logging
+import sys
+
+from kilolayer.compilation_cache import enable_compilation_cache
+
+
+def set_up_process() -> None:
+    """Keep compiled programs on disk, and print a failed save as one error line; further calls change nothing."""
+    enable_compilation_cache()
+    # The library raises what Orbax logs.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").addFilter(_is_not_an_abandoned_write)
+    _ignore_closed_event_loops()
+
+
+def _ignore_closed_event_loops() -> None:
+    """Print no traceback for reads and writes that TensorStore completes after Orbax gave up."""
+    previous = sys.unraisablehook
+    if previous.__module__ == __name__:
+        return
+
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            previous(unraisable)
+
+    sys.unraisablehook = hook
+
+
+def _is_not_an_abandoned_write(record: logging.LogRecord) -> bool:
+    """Return whether a record of asyncio is about something else: of several failed writes, Orbax raises the first."""
+    message = record.getMessage()
+    return not (message.startswith("Task exception was never retrieved") and "orbax" in message)

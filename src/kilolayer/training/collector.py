@@ -1,0 +1,192 @@
+"""Collectors: where the data of a run come from."""
+
+import dataclasses
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+
+from kilolayer.agents import Agent, AgentState
+from kilolayer.data import Trajectory
+from kilolayer.envs import Environment, EnvironmentState
+from kilolayer.training.faults import CollectFaults, finite_rows, first_false
+
+CollectorState = Any
+"""Pytree of everything that a collector carries from round to round; all leaves are arrays."""
+
+
+class Collector(Protocol):
+    """Where the data of a run come from. A collector is a set of pure functions over explicit state.
+
+    `init` and `collect` are traced and compiled, and mapped over seeds with `jax.vmap`. An environment that runs on the
+    host, in Python, fits behind them in one of two ways: `collect` calls it through `jax.experimental.io_callback`, as
+    the MuJoCo engine does; or a population runs `collect` outside the compiled program and compiles only the agent's
+    `collect` and the insertion into the buffer. In both cases `runs_on_host` is True, and its state must be arrays, so
+    that a checkpoint can hold it.
+    """
+
+    @property
+    def num_envs(self) -> int:
+        """Environments that collect side by side: rings of the replay buffer."""
+        ...
+
+    @property
+    def env_steps_per_round(self) -> int:
+        """Steps of all environments in a call of `collect`; 0 if nothing is collected."""
+        ...
+
+    @property
+    def observation_size(self) -> int:
+        """Numbers in an observation."""
+        ...
+
+    @property
+    def goal_size(self) -> int:
+        """Numbers in a goal."""
+        ...
+
+    @property
+    def action_size(self) -> int:
+        """Numbers in an action."""
+        ...
+
+    @property
+    def runs_on_host(self) -> bool:
+        """Whether `collect` uses the cores of the host: several seeds then collect one after another."""
+        ...
+
+    def init(self, key: PRNGKeyArray) -> CollectorState:
+        """Return the state before the first round."""
+        ...
+
+    def collect(
+        self, agent_state: AgentState, state: CollectorState, key: PRNGKeyArray
+    ) -> tuple[CollectorState, Trajectory, CollectFaults]:
+        """Collect the data of a round with the agent's policy.
+
+        Args:
+            agent_state: of the agent that acts.
+            state: of the collector.
+            key: randomness.
+
+        Returns:
+            The next state, what was collected, and where a number was not finite.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvironmentCollector:
+    """Unrolls a vectorised environment with an agent's policy.
+
+    Attributes:
+        environment: takes a batch of actions.
+        agent: acts.
+        num_envs: environments side by side.
+        unroll_length: steps of each environment in a round.
+    """
+
+    environment: Environment
+    agent: Agent
+    num_envs: int
+    unroll_length: int
+
+    @property
+    def env_steps_per_round(self) -> int:
+        """Steps of all environments in a round."""
+        return self.num_envs * self.unroll_length
+
+    @property
+    def observation_size(self) -> int:
+        """Numbers in an observation."""
+        return self.environment.observation_size
+
+    @property
+    def goal_size(self) -> int:
+        """Numbers in a goal."""
+        return self.environment.goal_size
+
+    @property
+    def action_size(self) -> int:
+        """Numbers in an action."""
+        return self.environment.action_size
+
+    @property
+    def runs_on_host(self) -> bool:
+        """Whether the engine of the environment runs on the host."""
+        return self.environment.runs_on_host
+
+    def init(self, key: PRNGKeyArray) -> EnvironmentState:
+        """Reset all environments."""
+        return self.environment.reset(key, self.num_envs)
+
+    def collect(
+        self, agent_state: AgentState, state: EnvironmentState, key: PRNGKeyArray
+    ) -> tuple[EnvironmentState, Trajectory, CollectFaults]:
+        """Take `unroll_length` steps in every environment; see `Collector.collect`."""
+
+        def act_and_step(
+            environment: EnvironmentState, key: PRNGKeyArray
+        ) -> tuple[EnvironmentState, tuple[Trajectory, Array, Array]]:
+            action = self.agent.collect(agent_state, environment.observation, environment.desired_goal, key)
+            next_environment, result = self.environment.step(environment, action)
+            step = Trajectory(
+                observation=environment.observation,
+                achieved_goal=environment.achieved_goal,
+                desired_goal=environment.desired_goal,
+                action=action,
+                terminated=result.terminated,
+                done=result.done,
+            )
+            return next_environment, (step, finite_rows(action), finite_rows(result.observation))
+
+        state, (trajectory, action_finite, physics_finite) = jax.lax.scan(
+            act_and_step, state, jax.random.split(key, self.unroll_length)
+        )
+        faults = CollectFaults(
+            action_step=first_false(jnp.all(action_finite, axis=1)),
+            physics_step=first_false(jnp.all(physics_finite, axis=1)),
+            physics_env=first_false(jnp.all(physics_finite, axis=0)),
+        )
+        return state, trajectory, faults
+
+
+@dataclasses.dataclass(frozen=True)
+class NoCollector:
+    """Collects nothing: the run learns from the replay buffer that it is given. It has no state.
+
+    Attributes:
+        num_envs: rings of the buffer.
+        observation_size: numbers in an observation.
+        goal_size: numbers in a goal.
+        action_size: numbers in an action.
+    """
+
+    num_envs: int
+    observation_size: int
+    goal_size: int
+    action_size: int
+
+    @property
+    def env_steps_per_round(self) -> int:
+        """Return 0: the training step never calls `collect`."""
+        return 0
+
+    @property
+    def runs_on_host(self) -> bool:
+        """Return False."""
+        return False
+
+    def init(self, key: PRNGKeyArray) -> None:
+        """Return no state."""
+
+    def collect(
+        self, agent_state: AgentState, state: None, key: PRNGKeyArray
+    ) -> tuple[None, Trajectory, CollectFaults]:
+        """Raise: there is nothing to collect.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("this run collects nothing; it learns from the data that it was given")

@@ -1,0 +1,231 @@
+"""Start and resume training: `train` for one seed, `train_seeds` for several."""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+from kilolayer.data import ReplayBuffer
+from kilolayer.errors import ConfigurationError
+from kilolayer.runs.config import TrainConfig, default_config
+from kilolayer.runs.run_directory import RunDirectory, default_path
+from kilolayer.runs.seed_group import SeedGroup, SeedsMode, check_same_settings, check_seeds, parse_seeds
+from kilolayer.runs.sinks import require_extras
+from kilolayer.training.given_data import check_data, settings_for
+from kilolayer.training.population import SeedsModeChoice, choose_mode
+from kilolayer.training.seed_run import SeedRun
+from kilolayer.training.setup import Setup
+from kilolayer.training.trainer import Trainer, TrainResult
+
+RESUMABLE_SETTINGS = (
+    "total_env_steps",
+    "total_gradient_steps",
+    "checkpoint_minutes",
+    "checkpoint_every",
+    "checkpoints_to_keep",
+    "diagnostics",
+    "tensorboard",
+    "wandb",
+)
+"""Settings that may change when a run is resumed: none of them changes a training step."""
+
+LEAST_KEPT = 2
+"""Checkpoints that each of several seeds keeps at least: one seed may have its next checkpoint while another, stopped
+at that moment, does not."""
+
+
+def train(
+    env: str | None = None,
+    *,
+    run_dir: str | os.PathLike | None = None,
+    resume: str | os.PathLike | None = None,
+    config: TrainConfig | None = None,
+    checkpoint: int | None = None,
+    data: ReplayBuffer | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> TrainResult:
+    """Train an agent, or resume a run.
+
+    Args:
+        env: a registered environment, the path of a maze file (`*.txt`), or a maze as text.
+        run_dir: the directory of the run; None takes a new directory under `runs/`.
+        resume: the directory of a run to resume; then `env`, `run_dir` and `config` stay None.
+        config: all settings at once, in place of `env` and `settings`.
+        checkpoint: the checkpoint to resume from, by its step; None takes the latest.
+        data: a replay buffer to learn from. Nothing is collected: `env` evaluates the agent, `total_gradient_steps`
+            ends the run, and checkpoints are named by gradient steps. Checkpoints hold the data, so a resumed run does
+            not need them again.
+        progress: show progress on standard error.
+        settings: fields of `TrainConfig`; the others are those of `default_config` for the environment. For a resumed
+            run, fields in `RESUMABLE_SETTINGS`.
+
+    Returns:
+        Where the run is and how it ended. Ctrl-C and SIGTERM end it early and save it.
+
+    Raises:
+        ConfigurationError: for invalid settings, or data that do not fit them.
+        RunError: if a directory cannot be written or a run cannot be read.
+        TrainingError: if a number is not finite or a save fails; the checkpoints before are whole.
+    """
+    if resume is not None:
+        if env or config or run_dir:
+            raise ConfigurationError("resume takes env, config and run_dir from the run; leave them out")
+        directory = RunDirectory.open(resume)
+        config = _resumed_config(directory, settings)
+    else:
+        config = _new_config(env, config, settings, checkpoint, data)
+    setup = _build(config, data)
+    if resume is None:
+        directory = RunDirectory.create(run_dir or default_path(config), config)
+    (result,) = _train(
+        setup,
+        config,
+        {config.seed: directory},
+        resumed=resume is not None,
+        checkpoint=checkpoint,
+        data=data,
+        show=progress,
+    )
+    return result
+
+
+def train_seeds(
+    env: str | None = None,
+    *,
+    seeds: Iterable[int] | str | None = None,
+    run_dir: str | os.PathLike | None = None,
+    resume: str | os.PathLike | None = None,
+    config: TrainConfig | None = None,
+    checkpoint: int | None = None,
+    data: ReplayBuffer | None = None,
+    mode: SeedsModeChoice = "auto",
+    progress: bool = True,
+    **settings: Any,
+) -> list[TrainResult]:
+    """Train an agent with each of several seeds at the same time, or resume such runs.
+
+    Every seed has its own run directory, `run_dir/seed-0` and so on, which can be evaluated, reported and resumed
+    alone like any other. All seeds take each training step together, and their states are in memory at the same time.
+
+    Args:
+        env: as for `train`.
+        seeds: such as `range(8)`, or text: `0..7`, `0,3,5`.
+        run_dir: holds the run directories; None takes a new directory under `runs/`.
+        resume: such a directory to resume, from the latest checkpoint that all seeds have.
+        config: as for `train`; its seed is not used.
+        checkpoint: as for `train`; all seeds must have it.
+        data: as for `train`; all seeds learn from it.
+        mode: `threads`, `vmap` (see `SeedsMode`), or `auto`: see `choose_mode`. Resumed runs keep their mode.
+        progress: show one line of progress for all seeds on standard error.
+        settings: as for `train`.
+
+    Returns:
+        For each seed, where its run is and how it ended.
+
+    Raises:
+        ConfigurationError: for invalid seeds or settings, or data that do not fit them.
+        RunError: if a directory cannot be written or a run cannot be read.
+        TrainingError: if a number of any seed is not finite or a save fails. All seeds stop; their checkpoints before
+            are whole, and the other seeds can be resumed alone.
+    """
+    if resume is not None:
+        if env or seeds or config or run_dir or mode != "auto":
+            raise ConfigurationError("resume takes env, seeds, mode, config and run_dir from the runs; leave them out")
+        group = SeedGroup.open(resume)
+        directories = [RunDirectory.open(run.path) for run in group.runs]
+        configs = [_resumed_config(directory, settings) for directory in directories]
+        check_same_settings(directories, configs)
+        config = configs[0]
+    else:
+        if "seed" in settings:
+            raise ConfigurationError(f"seed={settings['seed']} and seeds exclude each other; leave seed out")
+        if seeds is None:
+            raise ConfigurationError("seeds is missing; give such as range(8) or '0..7'")
+        chosen = parse_seeds(seeds) if isinstance(seeds, str) else check_seeds(seeds)
+        config = _new_config(env, config, settings, checkpoint, data)
+        group = SeedGroup(Path(run_dir or default_path(config, "seeds")), chosen, choose_mode(mode))
+    setup = _build(config, data)
+    if resume is None:
+        directories = group.create(config)
+    return _train(
+        setup,
+        config,
+        dict(zip(group.seeds, directories, strict=True)),
+        group.mode,
+        resumed=resume is not None,
+        checkpoint=checkpoint,
+        data=data,
+        show=progress,
+    )
+
+
+def _train(
+    setup: Setup, config: TrainConfig, directories: Mapping[int, RunDirectory], mode: SeedsMode = "threads", **how: Any
+) -> list[TrainResult]:
+    """Train the seeds of these directories; `how` are the keyword arguments of `Trainer`."""
+    least_kept = LEAST_KEPT if len(directories) > 1 else 1
+    with ExitStack() as stack:
+        runs = []
+        for seed, directory in directories.items():
+            stack.enter_context(directory.lock())
+            own = dataclasses.replace(config, seed=seed)
+            runs.append(stack.enter_context(closing(SeedRun(directory, own, least_kept=least_kept))))
+        return Trainer(setup, runs, mode, **how).train()
+
+
+def _build(config: TrainConfig, data: ReplayBuffer | None) -> Setup:
+    """Build what the settings amount to, and validate everything that can be validated before a file is written."""
+    setup = Setup.build(config)
+    if data is not None:
+        check_data(data, config, setup.collector)
+    require_extras(config)
+    return setup
+
+
+def _new_config(
+    env: str | None,
+    config: TrainConfig | None,
+    settings: Mapping[str, Any],
+    checkpoint: int | None,
+    data: ReplayBuffer | None,
+) -> TrainConfig:
+    """Return the settings of a new run, from an environment and changes to its defaults, or from `config`.
+
+    Raises:
+        ConfigurationError: for invalid settings, or if `env` and `config` are both given, or neither is.
+    """
+    if config is None:
+        if not env:
+            raise ConfigurationError("env is missing; `kilolayer envs` lists the environments")
+        config = default_config(env, **(settings if data is None else settings_for(data, settings)))
+    elif env or settings:
+        raise ConfigurationError("config holds all settings; leave env and the other settings out")
+    if checkpoint is not None:
+        raise ConfigurationError(f"checkpoint={checkpoint} needs resume")
+    if data is None and not config.collects:
+        raise ConfigurationError("total_env_steps=0 collects nothing to learn from: pass data to kilolayer.train")
+    return config
+
+
+def _resumed_config(directory: RunDirectory, settings: Mapping[str, Any]) -> TrainConfig:
+    """Return the configuration of a run with `settings` changed.
+
+    Raises:
+        ConfigurationError: for settings that cannot change when a run is resumed.
+    """
+    config = directory.config()
+    for name in settings:
+        if name not in RESUMABLE_SETTINGS:
+            raise ConfigurationError(
+                f"{name} cannot change when a run is resumed; only {', '.join(RESUMABLE_SETTINGS)} can"
+            )
+    changed = TrainConfig.from_dict(config.to_dict() | dict(settings))
+    if changed.collects != config.collects:
+        raise ConfigurationError(
+            f"total_env_steps={changed.total_env_steps} cannot replace {config.total_env_steps} when a run is resumed: "
+            "0 collects nothing"
+        )
+    return changed
