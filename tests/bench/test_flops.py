@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from kilolayer.agents import AGENTS
+from kilolayer.agents import agent_specs
 from kilolayer.bench.flops import gradient_step_flops, matrix_products
 from kilolayer.bench.step import matrix_operations
 from kilolayer.errors import ConfigurationError
@@ -73,7 +73,7 @@ def test_layers_computed_again_count_again():
     assert 1.1 * kept < again < 1.5 * kept
 
 
-@pytest.mark.parametrize("agent", [name for name, spec in AGENTS.items() if not spec.discrete])
+@pytest.mark.parametrize("agent", [spec.name for spec in agent_specs() if not spec.discrete])
 def test_every_agent_is_counted(agent):
     shallow, deep = (of(agent=agent, depth=depth, width=64) for depth in (8, 16))
     assert 1.5 * shallow < deep < 2.0 * shallow

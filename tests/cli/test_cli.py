@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from kilolayer.agents import BLOCKS, agent_spec
+from kilolayer.agents import agent_specs
 from kilolayer.cli.main import main
 from kilolayer.runs import TrainConfig
 
@@ -156,19 +156,18 @@ def test_every_setting_that_is_read_is_a_flag_with_help(capsys, agent):
     with pytest.raises(SystemExit):
         main(["train", "point_u_maze", "--agent", agent, "--help"])
     text = capsys.readouterr().out
-    reads = agent_spec(agent).reads
+    for spec in agent_specs():
+        for setting in dataclasses.fields(spec.settings):
+            flag = f"--{spec.name}.{setting.name}".replace("_", "-")
+            assert (f"{flag} " in text) == (spec.name == agent), flag
     for field in dataclasses.fields(TrainConfig):
-        if field.name in BLOCKS:
-            for setting in dataclasses.fields(field.default):
-                flag = f"--{field.name}.{setting.name}".replace("_", "-")
-                assert (f"{flag} " in text) == (field.name in reads), flag
-        elif field.name not in ("env", "architecture"):
+        if field.name not in ("env", "architecture", "optimizer", "agent_settings"):
             assert f"--{field.name.replace('_', '-')}" in text
-    for flag in ("--run-dir", "--resume", "--dry-run", "--architecture.activation"):
+    for flag in ("--run-dir", "--resume", "--dry-run", "--architecture.activation", "--optimizer.name"):
         assert flag in text
     text = " ".join(text.replace("│", " ").split())
     assert "(default: point_u_maze_eval)" in text
-    assert f"(default: {agent})" in text
+    assert f"(default: {agent};" in text
 
 
 def test_without_arguments_the_commands_are_shown(capsys):
