@@ -122,7 +122,7 @@ def test_the_disc_moves_among_the_walls_of_the_corridor():
 @pytest.mark.parametrize(
     ("distances", "line"),
     [
-        ((), "distances are none; list at least one from 1 to 6 cells"),
+        ((), "distances is empty; it needs at least one number from 1 to 6 (cells)"),
         ((1, 7), r"distances=\[1, 7\]: 7 must be from 1 to 6, the corridor's length in cells"),
         ((0,), r"distances=\[0\]: 0 must be from 1 to 6"),
         ((2, 3, 2), r"distances=\[2, 3, 2\]: 2 is listed twice"),

@@ -90,7 +90,7 @@ def test_mean_path_to_the_far_goals_of_big_is_the_papers() -> None:
         pytest.param("####\n#R.#\n####", ["no goal", "at least one cell with 'G'"], id="no goal"),
         pytest.param(
             "#####\n#RG##\n###G#\n#####",
-            ["line 3, column 4", "no way leads from a start to this goal"],
+            ["line 3, column 4", "there is no path from a start to this goal"],
             id="cut off",
         ),
     ],

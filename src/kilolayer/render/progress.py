@@ -1,4 +1,4 @@
-"""The progress of work that is counted in steps: a bar on a terminal, plain lines elsewhere."""
+"""Progress of work that is counted in steps: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -9,12 +9,21 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 SECONDS = 10.0
-"""Between two plain lines."""
+"""Seconds between two plain lines."""
 
 
 @contextmanager
 def counted(label: str, total: int, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """Show on standard error how far work of `total` steps is; gives the function that takes steps done."""
+    """Show progress on standard error.
+
+    Args:
+        label: name of the work.
+        total: total number of steps.
+        shown: False shows nothing.
+
+    Yields:
+        A function to call with the number of completed steps.
+    """
     console = Console(stderr=True)
     if not shown:
         yield lambda steps: None

@@ -2,6 +2,7 @@
 
 from kilolayer.runs.checkpoints import Checkpoints
 from kilolayer.runs.config import TrainConfig, default_config
+from kilolayer.runs.presets import preset, register_preset, unregister_preset
 from kilolayer.runs.run_directory import RunDirectory, read_config
 
 __all__ = [
@@ -9,5 +10,8 @@ __all__ = [
     "RunDirectory",
     "TrainConfig",
     "default_config",
+    "preset",
     "read_config",
+    "register_preset",
+    "unregister_preset",
 ]

@@ -22,7 +22,6 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 from kilolayer.errors import RunError, TrainingError
 
 
-
 class Saved(Protocol):
     """A pytree of arrays whose field `agent` can be read without the rest."""
 

@@ -9,8 +9,8 @@ import tyro
 
 from kilolayer.agents import (
     AGENTS,
-    AgentName,
     BLOCKS,
+    AgentName,
     CLearningConfig,
     CRLConfig,
     CRLDiscreteConfig,
@@ -23,11 +23,13 @@ from kilolayer.agents import (
     TD3Config,
     agent_spec,
 )
-from kilolayer.envs import EnvironmentSpec, Variant, registry
-from kilolayer.envs.engines import EngineName
+from kilolayer.envs import Variant, registry
+from kilolayer.envs.engines import check_engine_name
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ResidualArchitecture
 from kilolayer.runs.growth_schedule import GrowthSchedule
+from kilolayer.runs.option_types import EngineOption
+from kilolayer.runs.presets import preset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +40,8 @@ class TrainConfig:
     """Environment to train in; `kilolayer envs` lists them. In a run's config.json also a maze as text."""
     eval_env: str | None = None
     """Environment to evaluate in; None takes the one registered for env (far goals, for the mazes)."""
-    engine: EngineName = "auto"
-    """How the world moves; auto takes MuJoCo on a CPU, MJX on a GPU, and the paper's engine for the paper's variant."""
+    engine: EngineOption = "auto"
+    """Physics engine; auto selects MuJoCo on a CPU, MJX on a GPU, and the paper's engine for the variant paper."""
     variant: Variant = "default"
     """Form of the task: default is the sound one, paper all that the published numbers depend on."""
     agent: AgentName = "crl"
@@ -116,6 +118,7 @@ class TrainConfig:
                 raise ConfigurationError(f"{field.name}={value} must be at least {least}")
         if not self.checkpoint_minutes > 0.0:
             raise ConfigurationError(f"checkpoint_minutes={self.checkpoint_minutes} must be above 0")
+        check_engine_name(self.engine)
         self._check_blocks()
         if self.grow is not None:
             self._check_growth(GrowthSchedule.parse(self.grow))
@@ -259,12 +262,12 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     env = registry.resolve(env)
     spec = registry.spec(env)
     variant = settings.get("variant", "default")
-    preset = _preset(spec, variant)
-    agent = agent_spec(settings.get("agent") or preset.get("agent", "crl"))
+    suited = _preset(env, variant)
+    agent = agent_spec(settings.get("agent") or suited.get("agent", "crl"))
     unread = set(BLOCKS) - set(agent.reads)
-    preset = {name: value for name, value in preset.items() if name not in unread}
+    suited = {name: value for name, value in suited.items() if name not in unread}
     merged: dict[str, Any] = {"env": env, "episode_length": spec.episode_length}
-    lay(preset, over=merged)
+    lay(suited, over=merged)
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     lay(agent.training(defaults | merged | settings), over=merged)
     lay(settings, over=merged)
@@ -277,9 +280,9 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     return TrainConfig.from_dict(merged)
 
 
-def _preset(spec: EnvironmentSpec, variant: str) -> Mapping[str, Any]:
-    """Return the training settings of a variant."""
-    return spec.training if variant != "paper" or spec.paper_training is None else spec.paper_training
+def _preset(env: str, variant: str) -> Mapping[str, Any]:
+    """Return the training settings of an environment; `crl_discrete` reads its loss from the block `crl`."""
+    return {name: value for name, value in preset(env, variant).items() if name != "crl_discrete"}
 
 
 def lay(settings: Mapping[str, Any], *, over: dict[str, Any]) -> None:
