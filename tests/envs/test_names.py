@@ -94,7 +94,7 @@ def test_names_are_those_of_the_tasks_docstring():
     paper = Humanoid(variant="paper")
     assert paper.observation_names[24:26] == ("target_x position (m)", "target_y position (m)")
     assert paper.action_names[0] == "abdomen_y torque (-140 to 140 N m)"
-    assert ArmPush().action_names[0] == "joint1 target (0.3491 to 2.792 rad)"
+    assert ArmPush().action_names[0] == "joint1 target (0.3491 to 2.793 rad)"
 
 
 @pytest.mark.parametrize("task", [HalfCheetah(), Humanoid()])

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kilolayer.cli.options import parse
@@ -112,7 +113,7 @@ def _show(options: ShowOptions) -> int:
         print(json.dumps(about, indent=2))
         return 0
     console = Console()
-    console.print(f"[bold]{about['name']}[/]: {about['summary']}", highlight=False)
+    console.print(f"[bold]{escape(about['name'])}[/]: {escape(about['summary'])}", highlight=False)
     facts = Table(box=None, show_header=False)
     step = about["control_step"]
     facts.add_row("control step", "not known" if step is None else f"{step:g} s")
@@ -121,7 +122,7 @@ def _show(options: ShowOptions) -> int:
     for engine in about["engines"]:
         default = " (default)" if engine["name"] == about["default_engine"] else ""
         needs = f"; needs {engine['needs']}" if engine["needs"] else ""
-        facts.add_row("engine", f"{engine['name']}{default}: {engine['summary']}{needs}")
+        facts.add_row("engine", escape(f"{engine['name']}{default}: {engine['summary']}{needs}"))
     console.print(facts, highlight=False)
     for part in PARTS:
         entries = about[part]
@@ -132,7 +133,7 @@ def _show(options: ShowOptions) -> int:
             continue
         table = Table("entry", "name", box=None, header_style="dim")
         for index, name in enumerate(entries):
-            table.add_row(str(index), name)
+            table.add_row(str(index), escape(name))
         console.print(table, highlight=False)
     return 0
 

@@ -9,7 +9,7 @@ import tyro
 from kilolayer.agents import ActionMode
 from kilolayer.envs import Environment, registry
 from kilolayer.errors import ConfigurationError
-from kilolayer.runs.option_types import EngineOption
+from kilolayer.runs.option_types import OptionalEngineOption
 from kilolayer.training import Policy, load
 from kilolayer.training.setup import Setup
 
@@ -22,7 +22,7 @@ class EpisodeOptions:
     """The run directory."""
     env: str | None = None
     """Environment; None takes the run's evaluation environment."""
-    engine: EngineOption | None = None
+    engine: OptionalEngineOption = None
     """Physics engine; None selects the run's engine."""
     mode: ActionMode = "deterministic"
     """How actions are chosen."""

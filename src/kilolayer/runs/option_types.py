@@ -11,5 +11,9 @@ def _engines(default: str) -> str:
     return f"({', '.join(engine_names())}; default: {default})"
 
 
-EngineOption = Annotated[str, tyro.conf.arg(metavar="ENGINE", help_behavior_hint=_engines)]
+_engine = tyro.conf.arg(metavar="ENGINE", help_behavior_hint=_engines)
+
+EngineOption = Annotated[str, _engine]
 """The name of a registered engine, or `auto`."""
+OptionalEngineOption = Annotated[str | None, _engine]
+"""The same, or None."""

@@ -63,6 +63,11 @@ register_engine(
     )
 )
 register_engine(
-    EngineSpec("spring", "Brax's spring pipeline, which the paper uses", _spring, needs="pip install 'kilolayer[brax]'")
+    EngineSpec(
+        "spring",
+        "Brax's spring pipeline, as for the paper's ants and humanoids",
+        _spring,
+        needs="pip install 'kilolayer[brax]'",
+    )
 )
 register_engine(EngineSpec("point", "discs in mazes, exact at walls, in pure JAX", _point))
