@@ -77,15 +77,17 @@ def test_mean_path_to_the_far_goals_of_big_is_the_papers() -> None:
     [
         pytest.param("", ["maze is empty", "'#' walls, an 'R' start and 'G' goals"], id="empty"),
         pytest.param("\n \n\n", ["maze is empty"], id="blank"),
-        pytest.param("#####\n#RG#\n#####", ["line 2 has 4 cells", "line 1 has 5", "of one length"], id="ragged"),
+        pytest.param(
+            "#####\n#RG#\n#####", ["line 2 has 4 cells", "line 1 has 5", "all must have the same length"], id="ragged"
+        ),
         pytest.param("#####\n#R.G#\n\n#####", ["line 3 has 0 cells", "line 1 has 5"], id="gap"),
         pytest.param(
             "####\n#RG#\n#.x#\n####",
             ["line 3, column 3", "'x'", "use '#', 'R', 'G', '.' or space"],
             id="unknown",
         ),
-        pytest.param("####\n#RG#\n#..#\n##.#", ["line 4, column 3", "border must be '#'"], id="open below"),
-        pytest.param("####\nRG.#\n####", ["line 2, column 1", "border must be '#'"], id="open on the left"),
+        pytest.param("####\n#RG#\n#..#\n##.#", ["line 4, column 3", "border must consist of '#'"], id="open below"),
+        pytest.param("####\nRG.#\n####", ["line 2, column 1", "border must consist of '#'"], id="open on the left"),
         pytest.param("####\n#.G#\n####", ["no start", "at least one cell with 'R'"], id="no start"),
         pytest.param("####\n#R.#\n####", ["no goal", "at least one cell with 'G'"], id="no goal"),
         pytest.param(

@@ -27,8 +27,8 @@ class EngineSpec:
     needs: str = ""
     """What to install beside the library, such as `pip install 'kilolayer[mjx]'`; empty if nothing."""
     same_tasks_as: str = ""
-    """Another engine: whatever task runs on that one also runs on this one. Empty: only tasks that list this engine in
-    `Task.engines`."""
+    """Another engine, all of whose tasks this one runs, too. Empty: only tasks that list this engine in `Task.engines`
+    run on it."""
     default_on_gpu: bool = False
     """On a GPU, `auto` selects this engine for tasks that list it."""
 

@@ -8,7 +8,7 @@ LEGS: Final = (1, 2, 3, 4)
 
 # Contact bits. Two geoms touch if the contype of one and the conaffinity of the other share a bit.
 FLOOR: Final = 1
-"""Floor, and whatever stands on it. The paper's variants use this bit for all contacts."""
+"""The floor and everything on it. The paper's variants use this bit for all contacts."""
 OBSTACLE: Final = 2
 """Walls and props. A separate bit, so that legs touch walls but neither other legs nor, along their length, the
 floor."""
