@@ -63,6 +63,13 @@ def test_imports_point_down():
     assert seen > 50
 
 
+def test_no_room_names_a_task():
+    """Tasks are an open set: other rooms ask the registry, or the task itself."""
+    for file in SOURCE.rglob("*.py"):
+        if file.relative_to(SOURCE).parts[0] != "envs":
+            assert not [module for module in imports(file) if module.startswith("kilolayer.envs.tasks")], file
+
+
 def test_files_stay_small():
     for file in SOURCE.rglob("*.py"):
         assert len(file.read_text().splitlines()) <= 400, file
