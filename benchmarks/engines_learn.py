@@ -14,7 +14,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 import kilolayer
-from kilolayer.envs.catalog import ARM_TRAINING
+from kilolayer.envs import spec
+from kilolayer.runs import preset
 
 SIDES = (("mujoco", "default"), ("mjx", "default"), ("spring", "paper"))
 TASK = "reacher"
@@ -23,9 +24,9 @@ TASK = "reacher"
 def train(engine: str, variant: str, seed: int, runs: Path) -> dict[str, Any]:
     """Train once, and return what `results/` keeps of a run."""
     began = time.monotonic()
-    result = kilolayer.train(
-        TASK, engine=engine, variant=variant, seed=seed, run_dir=runs / f"{TASK}-{engine}-{seed}", **ARM_TRAINING
-    )
+    settings = {"episode_length": spec(TASK).episode_length, **preset(TASK)}
+    run_dir = runs / f"{TASK}-{engine}-{seed}"
+    result = kilolayer.train(TASK, engine=engine, variant=variant, seed=seed, run_dir=run_dir, **settings)
     config = result.run.config()
     metrics = ("env_steps", "eval/success_any", "eval/success_final", "eval/time_at_goal", "eval/episode_length")
     return {

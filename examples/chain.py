@@ -1,39 +1,40 @@
-"""A robot that gets harder link by link: a chain in the plane learns to bring its tip to a point, never seeing the tip.
+"""A robot that gets harder with every link: a chain in the plane brings its tip to a point without observing the tip.
 
 kilolayer --import examples/chain.py train chain_4
 kilolayer --import examples/chain.py study depth --tasks chain_6 --only depth=4 depth=16 --seeds 0..4 \
     --set total_env_steps=1600000
 
-The second is the study of docs/studies/laptop.md: where the tip is, and how to bring it elsewhere, follows from what
-the agent sees by a product of as many rotations as there are links.
+The second command is the study of docs/studies/laptop.md. The position of the tip follows from the observation by a
+product of as many rotations as there are links.
 """
 
 import jax
 import jax.numpy as jnp
 import mujoco
 
-from kilolayer.envs import EnvironmentSpec, RobotTask, Start, register, spec
+from kilolayer.envs import EnvironmentSpec, RobotTask, Start, register
+from kilolayer.runs import preset, register_preset
 
 
 class Chain(RobotTask):
-    """Bring the tip within 5 cm of a point of the plane.
+    """Move the tip to within 5 cm of a point in the plane.
 
-    The chain is 1 m long whatever its links, turns about the origin in its first joint, and may cross itself.
-    Observation: cosines, sines and velocities (radians per second) of the joints; goal: x, y of the tip in metres;
-    action: the torque of each joint, in parts of 0.6 N m. An episode begins at rest, and its goal is where another
-    posture has the tip.
+    The chain is 1 m long for any number of links, its first joint is at the origin, and it may cross itself.
+    The observation is cosines, sines and velocities (radians per second) of the joints; the goal is x, y of the tip in
+    metres; the action is the torque of each joint, as a fraction of 0.6 N m. An episode begins at rest. Its goal is the
+    position of the tip in another random posture.
     """
 
     control_step = 0.05
     success_distance = 0.05
     bend = 1.5
-    """Radians: how far joints are bent, at most, at the start and in the posture that the goal is drawn from."""
+    """Largest joint angle at the start and in the posture of the goal, in radians."""
 
     def __init__(self, links: int) -> None:
         self.links = links
 
     def build(self) -> mujoco.MjSpec:
-        """Return the chain: links that meet in hinges, a motor in each."""
+        """Return the model: links connected by hinges, with a motor in each hinge."""
         model = mujoco.MjSpec()
         model.option.timestep = 0.01
         model.option.gravity = (0.0, 0.0, 0.0)
@@ -58,15 +59,24 @@ class Chain(RobotTask):
         return model
 
     def draw_start(self, key):
-        """Begin at rest, bent at random."""
+        """Draw a posture at rest."""
         return Start(qpos=self._posture(key), qvel=jnp.zeros(self.links))
 
     def draw_goal(self, key):
-        """Draw a posture, and ask for its tip."""
+        """Draw a posture and return its tip."""
         return self._tip(self._posture(key))
 
+    @property
+    def observation_names(self):
+        """Name each entry of an observation."""
+        joints = [f"joint{number}" for number in range(self.links)]
+        angles = [f"{function} of {joint} angle" for function in ("cosine", "sine") for joint in joints]
+        return (*angles, *(f"{joint} velocity (rad/s)" for joint in joints))
+
+    goal_names = ("tip x (m)", "tip y (m)")
+
     def observe(self, state):
-        """Return cosines, sines and velocities of the joints, and nothing of the tip."""
+        """Return cosines, sines and velocities of the joints."""
         return jnp.concatenate([jnp.cos(state.qpos), jnp.sin(state.qpos), state.qvel])
 
     def achieved_goal(self, state):
@@ -88,6 +98,7 @@ for links in (2, 4, 6, 8):
             summary=f"a chain of {links} links brings its tip to a point",
             task=lambda links=links: Chain(links),
             episode_length=100,
-            training={**spec("reacher").training, "total_env_steps": 1_600_000},
+            family="chain",
         )
     )
+register_preset("chain", {**preset("reacher"), "total_env_steps": 1_600_000})

@@ -1,4 +1,4 @@
-"""A robot of your own: a crane learns to bring its swinging load anywhere it can reach, without a reward.
+"""A robot of your own: a crane learns to bring its swinging load to any point within reach, without a reward.
 
 kilolayer --import examples/crane.py envs check crane
 kilolayer --import examples/crane.py train crane --run-dir runs/crane
@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from kilolayer.envs import EnvironmentSpec, RobotTask, Start, register
+from kilolayer.runs import register_preset
 
 
 class Crane(RobotTask):
-    """Bring the load to a point. Observation: drive, swing, hoist and their velocities; goal: x, y, z of the load."""
+    """Move the load to a point. Observation: drive, swing, hoist and their velocities; goal: x, y, z of the load."""
 
     mjcf = "crane.xml"
     control_step = 0.05
@@ -20,7 +21,7 @@ class Crane(RobotTask):
     success_distance = 0.1
 
     def draw_start(self, key):
-        """Begin anywhere on the rail, at any length of rope, at rest."""
+        """Draw a position on the rail and a length of the rope, at rest."""
         drive, hoist = jax.random.uniform(key, (2,), minval=jnp.array([-1.0, 0.1]), maxval=jnp.array([1.0, 0.9]))
         return Start(qpos=jnp.stack([drive, 0.0, hoist]), qvel=jnp.zeros(3))
 
@@ -29,25 +30,21 @@ class Crane(RobotTask):
         return jax.random.uniform(key, (3,), minval=jnp.array([-1.0, 0.0, 0.6]), maxval=jnp.array([1.0, 0.0, 1.4]))
 
     def failed(self, state):
-        """Give up when the load swings above the horizontal."""
+        """Terminate when the load swings above the horizontal."""
         return jnp.abs(state.qpos[1]) > jnp.pi / 2
 
 
-register(
-    EnvironmentSpec(
-        name="crane",
-        summary="crane brings a swinging load to a point",
-        task=Crane,
-        episode_length=200,
-        training={
-            "total_env_steps": 1_000_000,
-            "num_envs": 128,
-            "batch_size": 256,
-            "unroll_length": 50,
-            "gradient_steps_per_unroll": 64,
-            "replay_capacity": 2000,
-            "min_replay": 200,
-            "num_evals": 10,
-        },
-    )
+register(EnvironmentSpec("crane", "crane brings a swinging load to a point", task=Crane, episode_length=200))
+register_preset(
+    "crane",
+    {
+        "total_env_steps": 1_000_000,
+        "num_envs": 128,
+        "batch_size": 256,
+        "unroll_length": 50,
+        "gradient_steps_per_unroll": 64,
+        "replay_capacity": 2000,
+        "min_replay": 200,
+        "num_evals": 10,
+    },
 )

@@ -13,7 +13,7 @@ import pytest
 import kilolayer as kl
 from kilolayer.cli.main import main
 from kilolayer.envs import registry
-from kilolayer.runs import RunDirectory
+from kilolayer.runs import RunDirectory, unregister_preset
 from small_runs import SMALL, assert_same_state, final_state, flags
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -26,6 +26,8 @@ def forget_the_examples():
     yield
     for name in ("crane", *(f"chain_{links}" for links in (2, 4, 6, 8))):
         registry.unregister(name)
+    for name in ("crane", "chain"):
+        unregister_preset(name)
     for module in ("crane", "chain"):
         sys.modules.pop(module, None)
 
@@ -125,8 +127,8 @@ def test_the_benchmark_gives_a_row_for_each_side(capsys):
         (["bench", "speed"], "bench 'speed' is unknown"),
         (["bench", "env", "--tasks=point_u_maze"], "has no body"),
         (["bench", "env", "--rounds=0"], "rounds=0 must be at least 1"),
-        (["train", "reacher", "--engine=unreal"], "--engine"),
-        (["train", "point_u_maze", "--engine=mujoco"], "engine='mujoco' cannot move task PointMaze; it runs on point"),
+        (["train", "reacher", "--engine=unreal"], "engine='unreal' is unknown; there are auto, "),
+        (["train", "point_u_maze", "--engine=mujoco"], "engine='mujoco' cannot run task PointMaze; it runs on point"),
         (["train", "point_u_maze", "--variant=paper"], "has no variant 'paper'"),
     ],
 )

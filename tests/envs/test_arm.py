@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kilolayer.envs.robot_task import RobotState
-from kilolayer.envs.tasks.arm import ArmBinpick, ArmGrasp, ArmPush, ArmReach
+from kilolayer.envs.tasks import ArmBinpick, ArmGrasp, ArmPush, ArmReach
 from kilolayer.errors import ConfigurationError
 
 TASKS = {

@@ -96,11 +96,11 @@ def test_a_sound_task_passes_every_check() -> None:
     [
         ("not finite", "random actions", "failed", "not finite at step"),
         ("large", "observations", "warning", "entries 0 exceed 100"),
-        ("control", "actions", "failed", "look at `control`"),
+        ("control", "actions", "failed", "check `control`"),
         ("far goals", "reach", "warning", "out of reach"),
-        ("success", "success at the goal", "failed", "look at `success`"),
+        ("success", "success at the goal", "failed", "check `success`"),
         ("fails at once", "failed at the start", "failed", "100% of the starts count as failed"),
-        ("fails soon", "episodes", "ok", "end in failure"),
+        ("fails soon", "episodes", "ok", "terminate the episode"),
     ],
 )
 def test_a_fault_is_found(fault: str, name: str, verdict: str, words: str) -> None:

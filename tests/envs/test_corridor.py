@@ -122,7 +122,7 @@ def test_the_disc_moves_among_the_walls_of_the_corridor():
 @pytest.mark.parametrize(
     ("distances", "line"),
     [
-        ((), "distances are none; list at least one from 1 to 6 cells"),
+        ((), r"distances is empty; it needs at least one number from 1 to 6 \(cells\)"),
         ((1, 7), r"distances=\[1, 7\]: 7 must be from 1 to 6, the corridor's length in cells"),
         ((0,), r"distances=\[0\]: 0 must be from 1 to 6"),
         ((2, 3, 2), r"distances=\[2, 3, 2\]: 2 is listed twice"),
@@ -138,11 +138,11 @@ def test_distances_that_cannot_be_are_refused(distances, line):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        (LAYOUTS["big"], "makes the maze more than a single corridor that begins at 'R'"),
-        ("#####\n#GRG#\n#####", "maze line 2, column 4: this cell makes the maze more than a single corridor"),
-        ("######\n#RG#.#\n######", "maze line 2, column 5: this cell"),
-        ("####\n#RG#\n#GG#\n####", "maze line 3, column 2: this cell"),
-        ("######\n#RG.R#\n######", "the maze has 2 starts; a corridor has one 'R'"),
+        (LAYOUTS["big"], "because of this cell the maze is not a single corridor that begins at 'R'"),
+        ("#####\n#GRG#\n#####", "maze line 2, column 4: because of this cell the maze is not a single corridor"),
+        ("######\n#RG#.#\n######", "maze line 2, column 5: because of this cell"),
+        ("####\n#RG#\n#GG#\n####", "maze line 3, column 2: because of this cell"),
+        ("######\n#RG.R#\n######", "the maze has 2 starts; a corridor has a single 'R' at one end"),
     ],
 )
 def test_mazes_that_are_no_corridor_are_refused(text, line):

@@ -275,7 +275,7 @@ class Empty(RobotTask):
     [
         (Unknown, "names the body 'tipp', which its model does not have; did you mean tip"),
         (Broken, "the model of task Broken does not compile"),
-        (Uneven, "control_step=0.012 s of task Uneven is no multiple of the model's time step of 0.005 s"),
+        (Uneven, "control_step=0.012 s of task Uneven is not a multiple of the model's time step of 0.005 s"),
         (Missing, "nowhere.xml' is missing"),
         (Unreadable, "cannot be read"),
         (Empty, "names no model"),
@@ -292,7 +292,7 @@ def test_a_task_that_cannot_be_is_refused_in_one_line(task: type[RobotTask], wor
     ("settings", "words"),
     [
         ({"engine": "mujco"}, "engine='mujco' is unknown; did you mean mujoco"),
-        ({"engine": "point"}, "engine='point' cannot move task Reacher; it runs on"),
+        ({"engine": "point"}, "engine='point' cannot run task Reacher; it runs on"),
         ({"variant": "papers"}, "variant='papers' must be one of 'default', 'paper'"),
     ],
 )

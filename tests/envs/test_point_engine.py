@@ -274,8 +274,8 @@ def test_a_disc_slides_round_a_corner(degrees: float, row_side: int, column_side
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"max_speed": 12.5}, ["max_speed=12.5", "radius 0.25", "more substeps or a lower speed"]),
-        ({"substeps": 4}, ["max_speed=10.0", "more substeps"]),
+        ({"max_speed": 12.5}, ["max_speed=12.5", "radius 0.25", "increase substeps or reduce max_speed"]),
+        ({"substeps": 4}, ["max_speed=10.0", "increase substeps"]),
         ({"time_step": 1.0}, ["substep of 0.2 s"]),
         ({"radius": 0.2}, ["radius 0.2 m"]),
         ({"radius": 0.51}, ["radius=0.51", "cells of 2.0 m", "at most 0.5"]),

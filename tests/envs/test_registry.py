@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kilolayer.agents import CRLConfig
 from kilolayer.envs import LAYOUTS, EnvironmentSpec, Maze, make, names, register, registry, spec
 from kilolayer.envs.tasks import PointMaze
 from kilolayer.errors import ConfigurationError
-from kilolayer.runs import TrainConfig, default_config
+from kilolayer.runs import preset
 
 MAZE = "#####\n#R G#\n#G###\n#####\n"
 
@@ -85,7 +84,7 @@ def test_every_point_maze_has_a_discrete_form_in_the_same_walls(layout: str) -> 
     np.testing.assert_array_equal(discrete.make_task().maze.walls, plain.make_task().maze.walls)
     np.testing.assert_array_equal(discrete.make_task().maze.goal_cells, plain.make_task().maze.goal_cells)
     assert discrete.eval_env == (plain.eval_env and f"{plain.eval_env}_discrete")
-    assert discrete.training == {**plain.training, "agent": "crl_discrete"}
+    assert preset(discrete.name) == {**preset(plain.name), "agent": "crl_discrete"}
     assert discrete.summary != plain.summary
 
 
@@ -93,20 +92,6 @@ def test_mazes_are_evaluated_on_their_far_goals() -> None:
     assert spec("point_u_maze").eval_env == "point_u_maze_eval"
     assert spec("point_big_maze_eval").eval_env == "point_big_maze_eval"
     assert spec("point_hardest_maze").eval_env is None
-
-
-@pytest.mark.parametrize("name", names())
-def test_training_presets_name_real_settings_and_make_a_valid_configuration(name: str) -> None:
-    training = spec(name).training
-    assert set(training) <= {field.name for field in dataclasses.fields(TrainConfig)}
-    assert set(training.get("crl", {})) <= {field.name for field in dataclasses.fields(CRLConfig)}
-    config = default_config(name)
-    settings = config.to_dict()
-    for key, value in training.items():
-        if isinstance(value, dict):
-            assert value.items() <= settings[key].items()
-        else:
-            assert settings[key] == value
 
 
 @pytest.mark.parametrize("wrong", ["point_u_mazes", "pointu_maze", "Point_U_Maze"])
@@ -138,7 +123,7 @@ def test_a_registered_environment_is_found_by_its_name(registered: EnvironmentSp
 
 def test_a_name_cannot_be_registered_twice(registered: EnvironmentSpec) -> None:
     usurper = dataclasses.replace(registered, summary="another")
-    with pytest.raises(ConfigurationError, match="'mine' is registered already"):
+    with pytest.raises(ConfigurationError, match="'mine' is already registered"):
         register(usurper)
     assert spec("mine") is registered
 

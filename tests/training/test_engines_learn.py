@@ -3,7 +3,8 @@
 import pytest
 
 import kilolayer as kl
-from kilolayer.envs.catalog import ARM_TRAINING
+from kilolayer.envs import spec
+from kilolayer.runs import preset
 
 
 @pytest.mark.slow
@@ -12,9 +13,8 @@ from kilolayer.envs.catalog import ARM_TRAINING
 def test_reacher_is_learnt(engine: str, variant: str, tmp_path) -> None:
     if engine == "spring":
         pytest.importorskip("brax")
-    result = kl.train(
-        "reacher", engine=engine, variant=variant, run_dir=tmp_path / "run", progress=False, **ARM_TRAINING
-    )
+    settings = {"episode_length": spec("reacher").episode_length, **preset("reacher")}
+    result = kl.train("reacher", engine=engine, variant=variant, run_dir=tmp_path / "run", progress=False, **settings)
     first, *_, last = result.run.metrics()
     assert last["eval/success_any"] >= 0.9
     # An untrained arm that swings passes many goals on its way; it does not stay at them.

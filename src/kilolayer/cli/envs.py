@@ -1,4 +1,4 @@
-"""`kilolayer envs`: list the environments. `kilolayer envs check TASK`: look whether one is fit to train on."""
+"""`kilolayer envs`: list the environments. `kilolayer envs show TASK` describes one, `envs check TASK` tests it."""
 
 import dataclasses
 import json
@@ -7,23 +7,27 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kilolayer.cli.options import parse
-from kilolayer.envs import make, names, spec
+from kilolayer.envs import make, names, registry, spec
 from kilolayer.envs.check import Finding, check
-from kilolayer.envs.engines import EngineName
+from kilolayer.envs.engines import engines_of
+from kilolayer.envs.names import PARTS, entry_names
 from kilolayer.envs.registry import Variant
 from kilolayer.errors import ConfigurationError
+from kilolayer.runs.option_types import EngineOption
 
 MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[bold red]failed[/]"}
 
 
 @dataclasses.dataclass(frozen=True)
 class EnvsOptions:
-    """List the environments with their sizes. A text file with a maze of your own is an environment too.
+    """List the environments with their sizes. A text file with a maze is an environment, too.
 
-    `kilolayer envs check TASK` checks one: sizes, starts, goals, stability under zero and random actions, speed.
+    `kilolayer envs show TASK` describes one: the names of all entries of observation, goal and action, the engines.
+    `kilolayer envs check TASK` tests one: sizes, names, starts, goals, stability under zero and random actions, speed.
     """
 
     json: bool = False
@@ -31,19 +35,31 @@ class EnvsOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class CheckOptions:
-    """Check whether an environment is fit to train on. The exit code is 1 if a check failed."""
+class ShowOptions:
+    """Describe an environment: entries of observation, goal and action, control step, episode length, engines."""
 
     env: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
     """Environment, or the path of a maze file."""
-    engine: EngineName = "auto"
-    """How the world moves."""
+    variant: Variant = "default"
+    """Form of the task."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckOptions:
+    """Test whether an environment is suited for training. The exit code is 1 if a check fails."""
+
+    env: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
+    """Environment, or the path of a maze file."""
+    engine: EngineOption = "auto"
+    """Physics engine."""
     variant: Variant = "default"
     """Form of the task."""
     num_envs: int = 64
-    """Environments side by side."""
+    """Number of environments."""
     num_steps: int = 1000
-    """Steps of each without action, and as many with random actions."""
+    """Steps of each environment without action, and again with random actions."""
     seed: int = 0
     """Seed of starts, goals and actions."""
     json: bool = False
@@ -51,11 +67,16 @@ class CheckOptions:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the subcommand; returns the exit code."""
+    """Run the subcommand and return its exit code."""
     if arguments and arguments[0] == "check":
         return _check(parse(CheckOptions, arguments[1:], command="envs check"))
-    options = parse(EnvsOptions, arguments, command="envs")
-    rows = [_describe(name) for name in names()]
+    if arguments and arguments[0] == "show":
+        return _show(parse(ShowOptions, arguments[1:], command="envs show"))
+    return _list(parse(EnvsOptions, arguments, command="envs"))
+
+
+def _list(options: EnvsOptions) -> int:
+    rows = [_summary(name) for name in names()]
     if options.json:
         print(json.dumps(rows, indent=2))
         return 0
@@ -71,7 +92,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _describe(name: str) -> dict[str, Any]:
+def _summary(name: str) -> dict[str, Any]:
     entry = spec(name)
     task = entry.make_task()
     return {
@@ -83,6 +104,60 @@ def _describe(name: str) -> dict[str, Any]:
         "episode_length": entry.episode_length,
         "engines": list(task.engines),
         "paper_engine": entry.paper_engine,
+    }
+
+
+def _show(options: ShowOptions) -> int:
+    about = _description(options.env, options.variant)
+    if options.json:
+        print(json.dumps(about, indent=2))
+        return 0
+    console = Console()
+    console.print(f"[bold]{escape(about['name'])}[/]: {escape(about['summary'])}", highlight=False)
+    facts = Table(box=None, show_header=False)
+    step = about["control_step"]
+    facts.add_row("control step", "not known" if step is None else f"{step:g} s")
+    facts.add_row("episode", f"{about['episode_length']} steps")
+    facts.add_row("evaluated on", about["eval_env"])
+    for engine in about["engines"]:
+        default = " (default)" if engine["name"] == about["default_engine"] else ""
+        needs = f"; needs {engine['needs']}" if engine["needs"] else ""
+        facts.add_row("engine", escape(f"{engine['name']}{default}: {engine['summary']}{needs}"))
+    console.print(facts, highlight=False)
+    for part in PARTS:
+        entries = about[part]
+        title = f"{part}: {'one of ' if part == 'action' and about['discrete_actions'] else ''}{about[f'{part}_size']}"
+        console.print(f"\n[bold]{title}[/]", highlight=False)
+        if entries is None:
+            console.print(f"The task does not name the entries; define `{part}_names`.", highlight=False)
+            continue
+        table = Table("entry", "name", box=None, header_style="dim")
+        for index, name in enumerate(entries):
+            table.add_row(str(index), escape(name))
+        console.print(table, highlight=False)
+    return 0
+
+
+def _description(env: str, variant: Variant) -> dict[str, Any]:
+    """Return everything that `envs show` prints."""
+    entry = spec(registry.resolve(env))
+    task = entry.make_task(variant)
+    engines = [{"name": engine.name, "summary": engine.summary, "needs": engine.needs} for engine in engines_of(task)]
+    step = getattr(task, "control_step", None)
+    if step is None:  # then the engine has it
+        step = make(env, variant=variant).control_step
+    return {
+        "name": entry.name,
+        "summary": entry.summary,
+        "variant": variant,
+        "control_step": step,
+        "episode_length": entry.episode_length,
+        "eval_env": entry.eval_env or entry.name,
+        "engines": engines,
+        "default_engine": entry.engine_name("auto", variant),
+        "discrete_actions": getattr(task, "discrete_actions", False),
+        **{f"{part}_size": getattr(task, f"{part}_size") for part in PARTS},
+        **{part: entry_names(task, part) for part in PARTS},
     }
 
 
@@ -99,7 +174,7 @@ def _check(options: CheckOptions) -> int:
             num_envs=options.num_envs,
             num_steps=options.num_steps,
             seed=options.seed,
-            tell=lambda what: status.update(f"{environment.name}: {what}"),
+            on_progress=lambda text: status.update(f"{environment.name}: {text}"),
         ):
             findings.append(finding)
     if options.json:

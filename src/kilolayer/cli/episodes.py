@@ -8,8 +8,8 @@ import tyro
 
 from kilolayer.agents import ActionMode
 from kilolayer.envs import Environment, registry
-from kilolayer.envs.engines import EngineName
 from kilolayer.errors import ConfigurationError
+from kilolayer.runs.option_types import OptionalEngineOption
 from kilolayer.training import Policy, load
 from kilolayer.training.setup import Setup
 
@@ -22,8 +22,8 @@ class EpisodeOptions:
     """The run directory."""
     env: str | None = None
     """Environment; None takes the run's evaluation environment."""
-    engine: EngineName | None = None
-    """How the world moves; None takes the run's engine."""
+    engine: OptionalEngineOption = None
+    """Physics engine; None selects the run's engine."""
     mode: ActionMode = "deterministic"
     """How actions are chosen."""
     checkpoint: str = "latest"

@@ -1,7 +1,9 @@
 """Environments: tasks, engines, and the vectorised environment that joins them."""
 
 from kilolayer.envs import catalog, registry
-from kilolayer.envs.environment import Engine, Environment, EnvironmentState, MazeTask, StepResult, Task
+from kilolayer.envs.engines import EngineSpec, register_engine
+from kilolayer.envs.environment import Environment, EnvironmentState, StepResult
+from kilolayer.envs.interface import DrawableTask, Engine, MazeTask, Task
 from kilolayer.envs.mazes.layouts import LAYOUTS
 from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.registry import EnvironmentSpec, Variant, make, names, register, spec
@@ -9,7 +11,9 @@ from kilolayer.envs.robot_task import RobotState, RobotTask, Start
 
 __all__ = [
     "LAYOUTS",
+    "DrawableTask",
     "Engine",
+    "EngineSpec",
     "Environment",
     "EnvironmentSpec",
     "EnvironmentState",
@@ -25,6 +29,7 @@ __all__ = [
     "make",
     "names",
     "register",
+    "register_engine",
     "registry",
     "spec",
 ]

@@ -1,9 +1,9 @@
-"""All environments that come with the library."""
+"""Registers the environments of the library."""
 
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from kilolayer.envs.mazes.layouts import EVAL_LAYOUTS, LAYOUTS
@@ -28,53 +28,19 @@ from kilolayer.envs.tasks import (
     Reacher,
 )
 
-POINT_MAZE_TRAINING: Mapping[str, Any] = {
-    "total_env_steps": 1_600_000,
-    "num_envs": 128,
-    "batch_size": 256,
-    "width": 128,
-    "episode_length": 200,
-    "unroll_length": 50,
-    "gradient_steps_per_unroll": 64,
-    "replay_capacity": 2000,
-    "min_replay": 200,
-    "num_evals": 16,
-    "crl": {"loss": "infonce_symmetric"},
-}
-"""Sized for two CPU cores."""
-
-ARM_TRAINING: Mapping[str, Any] = {
-    "total_env_steps": 1_000_000,
-    "num_envs": 128,
-    "batch_size": 256,
-    "episode_length": 100,
-    "unroll_length": 50,
-    "gradient_steps_per_unroll": 64,
-    "replay_capacity": 2000,
-    "min_replay": 200,
-    "num_evals": 10,
-}
-"""For arms that only reach: sized for two CPU cores."""
-
-BUDGETS: Mapping[str, int] = {
-    "ant_hardest_maze": 200_000_000,
-    "ant_u5_maze": 400_000_000,
-    "humanoid_u_maze": 400_000_000,
-    "humanoid_big_maze": 400_000_000,
-}
-"""Env steps of the paper's runs where they are not 100 million (its Figure 1)."""
+POINT_MAZE_EPISODE, ARM_EPISODE = 200, 100
+"""Control steps in an episode."""
 
 CORRIDORS = ("u", "u2", "u3", "u4", "u5", "u6", "u7")
-"""Layouts that are one corridor without branches."""
+"""Layouts that are a single corridor without branches."""
 
 ANT_CELL = 4.0
 HUMANOID_CELL = 2.0
-"""Metres."""
+"""Edge of a maze cell, in metres."""
 
 
 def _register(name: str, summary: str, task: Any, paper_engine: str, **others: Any) -> None:
-    training = {"total_env_steps": BUDGETS[name]} if name in BUDGETS else {}
-    register(EnvironmentSpec(name, summary, task, paper_engine=paper_engine, **({"training": training} | others)))
+    register(EnvironmentSpec(name, summary, task, paper_engine=paper_engine, **others))
 
 
 # Point mazes
@@ -85,21 +51,21 @@ def _point_maze(name: str, layout: str, summary: str, eval_env: str | None) -> E
         name=name,
         summary=summary,
         task=lambda: PointMaze(Maze(layout)),
-        episode_length=POINT_MAZE_TRAINING["episode_length"],
+        episode_length=POINT_MAZE_EPISODE,
         eval_env=eval_env,
-        training=POINT_MAZE_TRAINING,
+        family="point_maze",
     )
 
 
 def _discrete(point_maze: EnvironmentSpec, layout: str) -> EnvironmentSpec:
-    """Return a point maze with actions to choose among."""
+    """Return the form of a point maze with discrete actions."""
     return dataclasses.replace(
         point_maze,
         name=f"{point_maze.name}_discrete",
         summary=f"{point_maze.summary}; discrete actions",
         task=lambda: DiscretePointMaze(Maze(layout)),
         eval_env=point_maze.eval_env and f"{point_maze.eval_env}_discrete",
-        training={**POINT_MAZE_TRAINING, "agent": "crl_discrete"},
+        family="point_maze_discrete",
     )
 
 
@@ -110,7 +76,7 @@ def _own_point_maze(name: str) -> EnvironmentSpec | None:
 
 
 def _maze_name(robot: str, layout: str) -> str:
-    """Return the environment's name: `u_eval` becomes ROBOT_u_maze_eval."""
+    """Return the name of an environment: `u_eval` becomes ROBOT_u_maze_eval."""
     stem, *rest = layout.split("_")
     return "_".join([robot, stem, "maze", *rest])
 
@@ -121,7 +87,7 @@ def _maze_summary(robot: str, layout: str) -> str:
 
 
 def _far_goals(robot: str, layout: str) -> str | None:
-    """Return the environment with the far goals of a layout; humanoids have one goal more in the big maze."""
+    """Return the environment with the far goals of a layout; humanoids have one more goal in the big maze."""
     if layout in EVAL_LAYOUTS:
         return None
     stem = layout.split("_")[0]
@@ -143,7 +109,7 @@ for _text, _spec in _POINT_MAZES.items():
 
 
 def _corridor_name(name: str) -> tuple[str, str, tuple[int, ...]] | None:
-    """Read ROBOT_LAYOUT_maze_gen_DISTANCES: robot, layout, and how many cells goals may be from starts."""
+    """Parse ROBOT_LAYOUT_maze_gen_DISTANCES into robot, layout, and distances between start and goal in cells."""
     match = re.fullmatch(r"([a-z]+)_([a-z]+[0-9]?)(?:_maze)?_gen_((?:\d+f)+)", name)
     if match is None or match[2] not in CORRIDORS:
         return None
@@ -155,7 +121,7 @@ def _corridor_summary(robot: str, layout: str, distances: Sequence[int]) -> str:
 
 
 def _point_corridor(name: str) -> EnvironmentSpec | None:
-    """Read point_LAYOUT_maze_gen_DISTANCES, as in point_u_maze_gen_1f2f3f: starts and goals 1, 2 or 3 cells apart."""
+    """Parse point_LAYOUT_maze_gen_DISTANCES. In point_u_maze_gen_1f2f3f goals are 1, 2 or 3 cells from starts."""
     parts = _corridor_name(name)
     if parts is None or parts[0] != "point":
         return None
@@ -165,14 +131,14 @@ def _point_corridor(name: str) -> EnvironmentSpec | None:
         name=name,
         summary=_corridor_summary(*parts),
         task=lambda: PointCorridor(Maze(LAYOUTS[layout]), distances=distances),
-        episode_length=POINT_MAZE_TRAINING["episode_length"],
+        episode_length=POINT_MAZE_EPISODE,
         eval_env=f"{_maze_name('point', layout)}_gen_{longer}" if longer else None,
-        training=POINT_MAZE_TRAINING,
+        family="point_maze",
     )
 
 
 def _longer(distances: Sequence[int], length: int) -> str:
-    """Return the distances up to twice the longest that are longer than it, as in names: 4f5f6f for 1f2f3f."""
+    """Return the distances beyond the longest, up to twice the longest, as in names: 4f5f6f for 1f2f3f."""
     longest = max(distances)
     return "".join(f"{distance}f" for distance in range(longest + 1, min(2 * longest, length) + 1))
 
@@ -197,7 +163,7 @@ _register("ant_push", "ant moves a block out of its way", AntPush, "mjx")
 
 
 def _ant_corridor(name: str) -> EnvironmentSpec | None:
-    """Read ant_LAYOUT_maze_gen_DISTANCES, as in ant_u_maze_gen_1f2f3f: starts and goals 1, 2 or 3 cells apart."""
+    """Parse ant_LAYOUT_maze_gen_DISTANCES. In ant_u_maze_gen_1f2f3f goals are 1, 2 or 3 cells from starts."""
     parts = _corridor_name(name)
     if parts is None or parts[0] != "ant":
         return None
@@ -229,13 +195,7 @@ for _layout in ("u", "u_eval", "big", "big_eval", "big_eval_10", "hardest"):
 
 # Arms
 
-_ARM: Mapping[str, Any] = {
-    "episode_length": ARM_TRAINING["episode_length"],
-    "training": ARM_TRAINING,
-    "paper_training": {"episode_length": 1000},
-}
-
-_register("arm_reach", "arm moves its wrist to a point", ArmReach, "mjx", **_ARM)
+_register("arm_reach", "arm moves its wrist to a point", ArmReach, "mjx", episode_length=ARM_EPISODE)
 for _level in ("easy", "hard"):
     _register(
         f"arm_push_{_level}",
@@ -254,7 +214,7 @@ _register("arm_grasp", "arm takes a cube between its fingers", ArmGrasp, "mjx")
 
 # Others
 
-_register("reacher", "two links reach a point in the plane", Reacher, "spring", **_ARM)
+_register("reacher", "two links reach a point in the plane", Reacher, "spring", episode_length=ARM_EPISODE)
 for _level in ("easy", "hard"):
     _register(f"pusher_{_level}", "arm pushes a puck to a point", functools.partial(Pusher, _level), "spring")
 _register("half_cheetah", "cheetah runs to a line", HalfCheetah, "mjx")

@@ -1,4 +1,4 @@
-"""Checks of a task before anyone trains on it: its sizes, starts, goals, stability and speed."""
+"""Checks of an environment before training: sizes, names, starts, goals, stability, speed."""
 
 import dataclasses
 import time
@@ -12,26 +12,27 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from kilolayer.envs.environment import Environment, EnvironmentState
+from kilolayer.envs.names import PARTS, entry_names
 
 Verdict = Literal["ok", "warning", "failed"]
 
 LARGE = 100.0
-"""Observations beyond this are hard to learn from: nothing scales them on their way into the networks."""
+"""Larger observations give a warning: they are hard to learn from, because the networks' inputs are not normalised."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What one check found."""
+    """Result of one check."""
 
     name: str
     verdict: Verdict
     text: str
-    """What was seen, in numbers, and if it is not as it should be, what to look at."""
+    """The measured numbers, and for a warning or failure what to change."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Roll:
-    """Steps of all environments under one kind of action; the first axis is time."""
+    """Steps of all environments with one kind of action; the first axis is time."""
 
     observation: np.ndarray
     achieved_goal: np.ndarray
@@ -47,30 +48,34 @@ def check(
     num_envs: int = 64,
     num_steps: int = 1000,
     seed: int = 0,
-    tell: Callable[[str], object] = id,
+    on_progress: Callable[[str], object] = lambda text: None,
 ) -> Iterator[Finding]:
-    """Check an environment, one finding after another.
+    """Check an environment.
 
     Args:
-        environment: what to check.
-        num_envs: environments side by side.
-        num_steps: steps of each under each kind of action.
-        seed: of starts, goals and random actions.
-        tell: called with what is about to be done.
+        environment: the environment.
+        num_envs: number of parallel environments.
+        num_steps: steps of each environment with each kind of action (none, random).
+        seed: seed of starts, goals and random actions.
+        on_progress: called with the name of each part before it runs.
+
+    Yields:
+        The result of each check.
     """
-    tell("sizes and starts")
+    on_progress("sizes and starts")
     key = jax.random.key(seed)
     reset = jax.jit(environment.reset, static_argnums=1)
     begun = reset(key, num_envs)
     yield _sizes(environment, begun)
+    yield _names(environment)
     yield from _starts(environment, begun, reset(key, num_envs), reset(jax.random.key(seed + 1), num_envs))
 
     idle = "the first action" if environment.discrete_actions else "zero actions"
-    tell(f"{num_steps:,} steps of {idle}")
+    on_progress(f"{num_steps:,} steps of {idle}")
     still = _roll(environment, num_envs, num_steps, key, moving=False)
     yield _finite(idle, still)
 
-    tell(f"{num_steps:,} random steps")
+    on_progress(f"{num_steps:,} random steps")
     began = time.perf_counter()
     roll = _roll(environment, num_envs, num_steps, key, moving=True)
     first = time.perf_counter() - began
@@ -80,13 +85,15 @@ def check(
     yield _episodes(environment, roll)
     yield _goals(environment, roll)
 
-    tell("speed")
+    on_progress("speed")
     again = _roll(environment, num_envs, num_steps, key, moving=True)
     same = np.array_equal(roll.observation, again.observation, equal_nan=True)
     yield Finding(
         "same seed",
         "ok" if same else "warning",
-        "the same seed gives the same bits" if same else "the same seed gives other numbers: runs cannot be repeated",
+        "the same seed gives the same bits"
+        if same
+        else "the same seed gives different numbers; runs are not reproducible",
     )
     began = time.perf_counter()
     _roll(environment, num_envs, num_steps, key, moving=True)
@@ -112,7 +119,27 @@ def _sizes(environment: Environment, begun: EnvironmentState) -> Finding:
         if array.dtype != jnp.float32:
             return Finding("sizes", "failed", f"{name} gives {array.dtype}; it must be float32")
     empty = [name for name, size in sizes.items() if size < 1]
-    return Finding("sizes", "failed" if empty else "ok", f"{text}{'; none may be 0' if empty else ''}")
+    return Finding("sizes", "failed" if empty else "ok", f"{text}{'; sizes must be at least 1' if empty else ''}")
+
+
+def _names(environment: Environment) -> Finding:
+    """Compare the names of entries, if the task gives them, with the sizes."""
+    named, unnamed = [], []
+    for part in PARTS:
+        names = entry_names(environment.task, part)
+        if names is None:
+            unnamed.append(part)
+            continue
+        named.append(part)
+        size = getattr(environment, f"{part}_size")
+        if len(names) != size:
+            return Finding("names", "failed", f"{part}_names has {len(names)} entries, but {part}_size is {size}")
+        for name in names:
+            if names.count(name) > 1:
+                return Finding("names", "failed", f"{part}_names has {name!r} twice; names must differ")
+    parts = [f"{', '.join(named)} named"] if named else []
+    parts += [f"{', '.join(unnamed)} without names"] if unnamed else []
+    return Finding("names", "ok", "; ".join(parts))
 
 
 def _starts(
@@ -123,7 +150,9 @@ def _starts(
         for a, b in ((begun.observation, same.observation), (begun.desired_goal, same.desired_goal))
     )
     if not repeated:
-        yield Finding("starts", "failed", "the same key draws another start or goal; draw from the key alone")
+        yield Finding(
+            "starts", "failed", "the same key gives different starts or goals; `reset` must draw from its key only"
+        )
     for name, one, two in (
         ("starts", begun.observation, other.observation),
         ("goals", begun.desired_goal, other.desired_goal),
@@ -132,7 +161,7 @@ def _starts(
         yield Finding(
             name,
             "ok" if distinct > 1 else "warning",
-            f"{distinct} different among {2 * len(one)}{'' if distinct > 1 else ': nothing is drawn'}",
+            f"{distinct} different among {2 * len(one)}{'' if distinct > 1 else '; all are the same'}",
         )
     success = jax.vmap(environment.task.success)
     reached = float(np.mean(success(begun.achieved_goal, begun.desired_goal)))
@@ -147,13 +176,13 @@ def _starts(
         "ok" if perfect else "failed",
         "an achieved goal equal to the desired one is a success"
         if perfect
-        else "an achieved goal equal to the desired one is no success; look at `success`",
+        else "an achieved goal equal to the desired one is not a success; check `success`",
     )
     failed = float(np.mean(jax.vmap(environment.task.failed)(begun.physics)))
     yield Finding(
         "failed at the start",
         "ok" if failed == 0.0 else "failed",
-        f"{failed:.0%} of the starts count as failed{'' if failed == 0.0 else '; look at `failed` and the starts'}",
+        f"{failed:.0%} of the starts count as failed{'' if failed == 0.0 else '; check `failed` and the starts'}",
     )
 
 
@@ -167,7 +196,7 @@ def _finite(name: str, roll: Roll) -> Finding:
         name,
         "failed",
         f"not finite at step {step} of environment {number}, observation entries {_list(entries)}; "
-        "a smaller time step of the engine may help",
+        "try a smaller time step of the model",
     )
 
 
@@ -178,39 +207,39 @@ def _bounded(roll: Roll) -> Finding:
     if not wide.size:
         return Finding("observations", "ok", text)
     return Finding(
-        "observations", "warning", f"{text}; entries {_list(wide)} exceed {LARGE:g}: scale them in `observe`"
+        "observations", "warning", f"{text}; entries {_list(wide)} exceed {LARGE:g}; scale them in `observe`"
     )
 
 
 def _moves(idle: str, still: Roll, roll: Roll) -> Finding:
     same = np.array_equal(still.observation, roll.observation)
     if same:
-        return Finding("actions", "failed", f"random actions lead to the same as {idle}; look at `control`")
+        return Finding("actions", "failed", f"random actions have the same effect as {idle}; check `control`")
     spread = np.nanstd(roll.achieved_goal, axis=(0, 1))
     if not (spread > 0).any():
-        return Finding("actions", "failed", "the achieved goal never changes; look at `achieved_goal`")
-    text = f"achieved goal varies by {', '.join(f'{value:.2g}' for value in spread[:6])} under random ones"
+        return Finding("actions", "failed", "the achieved goal never changes; check `achieved_goal`")
+    text = f"standard deviation of the achieved goal under random actions: {', '.join(f'{v:.2g}' for v in spread[:6])}"
     return Finding("actions", "ok", text)
 
 
 def _episodes(environment: Environment, roll: Roll) -> Finding:
-    """Look at how episodes end: not at once, and never both ways."""
+    """Check that episodes do not end too early, and never both by termination and truncation."""
     ends = roll.terminated | roll.truncated
     both = roll.terminated & roll.truncated
     lengths = roll.success.size / max(int(ends.sum()), 1)
     failures = float(roll.terminated.mean())
-    text = f"under random actions {failures:.2%} of the steps end in failure"
+    text = f"under random actions {failures:.2%} of the steps terminate the episode"
     if ends.any():
-        text += f", a mean episode has {lengths:.0f} of {environment.episode_length} steps"
+        text += f"; mean episode length {lengths:.0f} of {environment.episode_length} steps"
     if both.any():
         return Finding("episodes", "failed", f"{int(both.sum())} steps are both terminated and truncated")
     if failures > 0.2:
-        return Finding("episodes", "warning", f"{text}: hardly anything can be learnt in so few; look at `failed`")
+        return Finding("episodes", "warning", f"{text}; such short episodes teach little; check `failed`")
     return Finding("episodes", "ok", text)
 
 
 def _goals(environment: Environment, roll: Roll) -> Finding:
-    """Compare goals with places that random actions reach: how many of one are near enough to one of the other."""
+    """Compute how many goals are within reach of some state that random actions lead to."""
     rng = np.random.default_rng(0)
     seen = roll.achieved_goal.reshape(-1, roll.achieved_goal.shape[-1])
     wanted = roll.desired_goal.reshape(-1, roll.desired_goal.shape[-1])
@@ -219,11 +248,13 @@ def _goals(environment: Environment, roll: Roll) -> Finding:
     near = jax.jit(lambda goal: jnp.any(jax.vmap(lambda place: environment.task.success(place, goal))(seen)))
     share = float(np.mean(jax.lax.map(near, jnp.asarray(wanted))))
     text = (
-        f"random actions are in success {roll.success.mean():.2%} of the time; "
-        f"{share:.0%} of the goals lie where random actions have led some robot"
+        f"success in {roll.success.mean():.2%} of the steps with random actions; "
+        f"{share:.0%} of the goals are reached by some state of them"
     )
     if share == 0.0:
-        return Finding("reach", "warning", f"{text}: goals may be out of reach, or `achieved_goal` in other units")
+        return Finding(
+            "reach", "warning", f"{text}; goals may be out of reach, or `achieved_goal` may have other units"
+        )
     return Finding("reach", "ok", text)
 
 
@@ -241,7 +272,7 @@ def _compiled(environment: Environment, num_envs: int, num_steps: int, key: PRNG
 
 
 def _random_action(environment: Environment, num_envs: int, key: PRNGKeyArray, moving: Array) -> Array:
-    """Draw an action for each environment; unless `moving`, return zeros, or the first of discrete actions."""
+    """Draw an action for each environment. If not `moving`, return zeros or the first discrete action."""
     if environment.discrete_actions:
         choice = jax.random.randint(key, (num_envs,), 0, environment.action_size)
         return jax.nn.one_hot(jnp.where(moving, choice, 0), environment.action_size)
@@ -255,6 +286,6 @@ def _roll(environment: Environment, num_envs: int, num_steps: int, key: PRNGKeyA
 
 
 def _list(entries: np.ndarray) -> str:
-    """Return a few numbers as text."""
+    """Return at most eight numbers as text."""
     shown = ", ".join(map(str, entries[:8]))
     return f"{shown}, ..." if len(entries) > 8 else shown

@@ -1,11 +1,11 @@
-"""The environment: a task joined to an engine, batched, functional, with new starts and goals in every episode.
+"""The environment: a task and an engine, vectorised and functional, with new starts and goals in every episode.
 
-A task says what to reach; its functions see one robot, and the environment maps them over all. An engine says how the
-world moves; it steps all robots at once. Everything that the next step depends on is in `EnvironmentState`.
+The functions of a task see one robot; the environment maps them over all. An engine steps all robots at once.
+`EnvironmentState` holds everything that the next step depends on.
 """
 
 import dataclasses
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -13,108 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from kilolayer.envs.mazes.maze import Maze
+from kilolayer.envs.interface import Engine, Physics, Task
+from kilolayer.envs.names import entry_names
 from kilolayer.errors import ConfigurationError
-
-Physics = Any
-"""Pytree that an engine steps; every leaf has a leading axis over environments."""
-
-
-@runtime_checkable
-class Engine(Protocol):
-    """How a world moves: N robots at once."""
-
-    def init(self, start: Any) -> Physics:
-        """Turn a batch of starts, as the task draws them, into physics states."""
-        ...
-
-    def restart(self, physics: Physics, start: Any, where: Bool[Array, " num_envs"]) -> Physics:
-        """Put the robots that `where` names at their starts, and leave the others as they are."""
-        ...
-
-    def step(self, physics: Physics, control: Float[Array, "num_envs control"]) -> Physics:
-        """Advance every robot by one control step."""
-        ...
-
-
-@runtime_checkable
-class Task(Protocol):
-    """What to reach: pure functions on one robot. `physics` is one robot's slice of the engine's state."""
-
-    @property
-    def observation_size(self) -> int:
-        """Numbers in an observation, the goal not among them."""
-        ...
-
-    @property
-    def goal_size(self) -> int:
-        """Numbers in a goal."""
-        ...
-
-    @property
-    def action_size(self) -> int:
-        """Numbers in an action, each in [-1, 1]."""
-        ...
-
-    @property
-    def engines(self) -> tuple[str, ...]:
-        """Engines that can move this robot; the first is the default on a CPU."""
-        ...
-
-    def reset(self, key: PRNGKeyArray) -> tuple[Any, Float[Array, " goal"]]:
-        """Draw where an episode begins, and what it should reach."""
-        ...
-
-    def control(self, action: Float[Array, " action"]) -> Float[Array, " control"]:
-        """Turn an action into what the engine takes."""
-        ...
-
-    def observe(self, physics: Physics) -> Float[Array, " observation"]:
-        """Return what the agent sees."""
-        ...
-
-    def achieved_goal(self, physics: Physics) -> Float[Array, " goal"]:
-        """Return the goal that this state amounts to."""
-        ...
-
-    def current_goal(self, physics: Physics, desired_goal: Float[Array, " goal"]) -> Float[Array, " goal"]:
-        """Return the desired goal as it is now: the same, unless the task's goals move."""
-        ...
-
-    def success(self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]) -> Bool[Array, ""]:
-        """Say whether the goal is reached."""
-        ...
-
-    def reward(self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]) -> Float[Array, ""]:
-        """Score a step, for reports and for agents that need a reward; CRL does not see it."""
-        ...
-
-    def failed(self, physics: Physics) -> Bool[Array, ""]:
-        """Say whether the episode is lost and ends here."""
-        ...
-
-
-@runtime_checkable
-class MazeTask(Task, Protocol):
-    """A task among walls; the first two numbers of a goal are x and y in metres."""
-
-    @property
-    def maze(self) -> Maze:
-        """The walls, the start cells and the goal cells."""
-        ...
-
-    @property
-    def clearance(self) -> float:
-        """How near to a wall the robot's centre can come, in metres."""
-        ...
-
-    def observations_at(self, position: Float[Array, "2"]) -> Float[Array, "states observation"]:
-        """Return what the agent sees in a few typical states at x, y; a place is worth the mean of their values."""
-        ...
 
 
 class EnvironmentState(eqx.Module):
-    """All environments between two steps, ready for the next action."""
+    """State of all environments between two steps."""
 
     physics: Physics
     observation: Float[Array, "num_envs observation"]
@@ -126,7 +31,7 @@ class EnvironmentState(eqx.Module):
 
 
 class StepResult(eqx.Module):
-    """What one step led to, before any reset: the true last state of an episode is here."""
+    """Result of one step, before any reset: it includes the true last state of an episode."""
 
     observation: Float[Array, "num_envs observation"]
     achieved_goal: Float[Array, "num_envs goal"]
@@ -135,7 +40,7 @@ class StepResult(eqx.Module):
     terminated: Bool[Array, " num_envs"]
     """The task failed."""
     truncated: Bool[Array, " num_envs"]
-    """The episode's time was over, and the task had not failed."""
+    """The episode reached its last step, and the task had not failed."""
 
     @property
     def done(self) -> Bool[Array, " num_envs"]:
@@ -147,8 +52,8 @@ class StepResult(eqx.Module):
 class Environment:
     """A vectorised goal-reaching environment.
 
-    `reset` and `step` are pure and can be jitted, scanned and differentiated as far as the engine can. An environment
-    whose episode ends is put back at a newly drawn start with a newly drawn goal within the same `step`.
+    `reset` and `step` are pure functions. They can be jitted and scanned, and differentiated if the engine can. When an
+    episode ends, the same `step` draws a new start and a new goal for that environment.
     """
 
     name: str
@@ -158,46 +63,73 @@ class Environment:
     """Steps after which an episode is truncated."""
 
     def __post_init__(self) -> None:
-        """Refuse an episode without steps.
+        """Validate the episode length.
 
         Raises:
-            ConfigurationError: if the episode length is below one.
+            ConfigurationError: if it is below 1.
         """
         if self.episode_length < 1:
             raise ConfigurationError(f"episode_length={self.episode_length} must be at least 1")
 
     @property
     def observation_size(self) -> int:
-        """Numbers in an observation, the goal not among them."""
+        """Number of entries of an observation, without the goal."""
         return self.task.observation_size
 
     @property
     def goal_size(self) -> int:
-        """Numbers in a goal."""
+        """Number of entries of a goal."""
         return self.task.goal_size
 
     @property
     def action_size(self) -> int:
-        """Numbers in an action, each in [-1, 1]."""
+        """Number of entries of an action, each in [-1, 1]."""
         return self.task.action_size
 
     @property
     def discrete_actions(self) -> bool:
-        """An action is one of `action_size` choices: the largest of its numbers says which."""
+        """Actions are discrete: the largest of an action's `action_size` entries selects one of as many choices."""
         return getattr(self.task, "discrete_actions", False)
 
     @property
     def has_success(self) -> bool:
-        """The task says when a goal is reached."""
+        """The task defines when a goal is reached."""
         return getattr(self.task, "success_distance", 0.0) is not None
 
     @property
     def runs_on_host(self) -> bool:
-        """The engine is no part of the compiled program, which calls it on the host; it uses all cores by itself."""
+        """The engine runs on the host, called from the compiled program, and uses all CPU cores by itself."""
         return getattr(self.engine, "runs_on_host", False)
 
+    @property
+    def control_step(self) -> float | None:
+        """Seconds between two actions, as given by the task or else by the engine; None if neither gives it."""
+        step = getattr(self.task, "control_step", None)
+        step = getattr(self.engine, "time_step", None) if step is None else step
+        return None if step is None else float(step)
+
+    @property
+    def observation_names(self) -> tuple[str, ...] | None:
+        """Name and unit of each entry of an observation; None if the task does not give them."""
+        return entry_names(self.task, "observation")
+
+    @property
+    def goal_names(self) -> tuple[str, ...] | None:
+        """Name and unit of each entry of a goal; None if the task does not give them."""
+        return entry_names(self.task, "goal")
+
+    @property
+    def action_names(self) -> tuple[str, ...] | None:
+        """Name, range and unit of each entry of an action; None if the task does not give them."""
+        return entry_names(self.task, "action")
+
     def reset(self, key: PRNGKeyArray, num_envs: int) -> EnvironmentState:
-        """Begin `num_envs` episodes."""
+        """Begin an episode in every environment.
+
+        Args:
+            key: source of all starts and goals, also those of later episodes.
+            num_envs: number of environments.
+        """
         key, fresh_key = jax.random.split(key)
         start, desired_goal = self._draw(fresh_key, num_envs)
         physics = self.engine.init(start)
@@ -213,14 +145,18 @@ class Environment:
     def step(
         self, state: EnvironmentState, action: Float[Array, "num_envs action"]
     ) -> tuple[EnvironmentState, StepResult]:
-        """Take one action in every environment; actions beyond [-1, 1] are clipped.
+        """Take one action in every environment.
+
+        Args:
+            state: all environments.
+            action: one action for each; entries outside [-1, 1] are clipped.
 
         Returns:
             The state for the next action, and the result of this one.
 
         Raises:
-            ConfigurationError: if the actions are of the wrong shape, or, outside `jit`, NaN. Inside `jit` an
-                action that is NaN leads to a state that is.
+            ConfigurationError: if the actions have the wrong shape or, outside `jit`, contain NaN. Inside `jit`, NaN
+                in an action leads to NaN in the state.
         """
         self._check(state, action)
         physics = self.engine.step(state.physics, jax.vmap(self.task.control)(jnp.clip(action, -1.0, 1.0)))
@@ -246,7 +182,7 @@ class Environment:
             episode_step=episode_step,
             key=key,
         )
-        # In most steps no episode ends, and nothing of this needs to be computed.
+        # In most steps no episode ends; then nothing is drawn and nothing is reset.
         next_state = jax.lax.cond(
             _any(result.done), self._begin_anew, lambda state, done, key: state, next_state, result.done, fresh_key
         )
@@ -255,7 +191,7 @@ class Environment:
     def _begin_anew(
         self, state: EnvironmentState, done: Bool[Array, " num_envs"], key: PRNGKeyArray
     ) -> EnvironmentState:
-        """Begin new episodes where the last ones are done."""
+        """Begin a new episode wherever the last one is done."""
         start, fresh_goal = self._draw(key, done.shape[0])
         physics = self.engine.restart(state.physics, start, done)
         observation = jax.vmap(self.task.observe)(physics)
@@ -270,7 +206,7 @@ class Environment:
         )
 
     def _check(self, state: EnvironmentState, action: Float[Array, "num_envs action"]) -> None:
-        """Refuse actions that cannot be."""
+        """Validate actions."""
         expected = (state.episode_step.shape[0], self.action_size)
         if action.shape != expected:
             raise ConfigurationError(
@@ -287,8 +223,10 @@ class Environment:
 
 @jax.custom_batching.custom_vmap
 def _any(done: Bool[Array, " num_envs"]) -> Bool[Array, ""]:
-    """Say whether any is True. Mapped by `vmap`, it asks all of them at once: a condition that differed between them
-    would become a choice for which both sides are computed in every step.
+    """Return whether any entry is True.
+
+    Under `vmap` the result is common to all mapped copies: a condition that differs between copies would become a
+    `select`, for which both branches are computed in every step.
     """
     return jnp.any(done)
 

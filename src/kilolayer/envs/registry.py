@@ -1,12 +1,12 @@
-"""The registry: environments by name, each with the training settings that suit it."""
+"""The registry of environments: one entry for each name that the setting `env` accepts."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from kilolayer.envs.engines import default_engine, make_engine
-from kilolayer.envs.environment import Engine, Environment, Task
+from kilolayer.envs.environment import Environment
+from kilolayer.envs.interface import Engine, Task
 from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.robot_task import Variant as Variant
 from kilolayer.envs.robot_task import check_variant
@@ -21,25 +21,26 @@ class EnvironmentSpec:
     summary: str
     """One line for lists."""
     task: Callable[..., Task]
-    """Builds the task; called with `variant=...` if there is a variant of the paper, else with nothing."""
+    """Build the task; called with `variant=...` if `paper_engine` is set, else without arguments."""
     episode_length: int = 1000
-    """Steps in an episode, unless asked otherwise."""
+    """Default number of control steps in an episode."""
     eval_env: str | None = None
-    """The environment that agents trained here are evaluated on; None for this one."""
-    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Training settings that differ from the paper's, by the field names of `TrainConfig`."""
+    """Environment in which agents trained here are evaluated; None for this one."""
+    family: str = ""
+    """Name shared by environments of one kind, such as `point_maze`; training presets can be registered for it."""
     paper_engine: str | None = None
-    """The engine of the published numbers; None if the task has no variant of the paper."""
-    paper_training: Mapping[str, Any] | None = None
-    """Training settings of the paper's variant; None if they are the same."""
+    """Engine of the published numbers; None if the task has no variant `paper`."""
     engine: Callable[[str, Task], Engine] = make_engine
-    """Builds the engine from its name."""
+    """Build the engine from the setting `engine` and the task."""
 
     def make_task(self, variant: str = "default") -> Task:
         """Build the task.
 
+        Args:
+            variant: `default` or `paper`.
+
         Raises:
-            ConfigurationError: if it has no such variant.
+            ConfigurationError: if the task does not have this variant.
         """
         check_variant(variant)
         if self.paper_engine is not None:
@@ -49,7 +50,13 @@ class EnvironmentSpec:
         return self.task()
 
     def engine_name(self, engine: str, variant: str) -> str:
-        """Return which engine `engine` means here: for `auto` the paper's, or the one that suits the machine."""
+        """Return the name of the engine to use.
+
+        Args:
+            engine: value of the setting `engine`; `auto` selects the paper's engine for the variant `paper`, and
+                otherwise the one that suits the machine.
+            variant: form of the task.
+        """
         if engine != "auto":
             return engine
         if variant == "paper" and self.paper_engine is not None:
@@ -58,7 +65,7 @@ class EnvironmentSpec:
 
 
 Family = Callable[[str], EnvironmentSpec | None]
-"""Reads a name that stands for one of many environments, and returns its entry, or None if it is no such name."""
+"""Function from a name to the entry of a generated environment, or None if the name has another form."""
 
 _REGISTRY: dict[str, EnvironmentSpec] = {}
 _FAMILIES: list[Family] = []
@@ -71,17 +78,21 @@ def register(spec: EnvironmentSpec) -> None:
         ConfigurationError: if the name is taken.
     """
     if spec.name in _REGISTRY:
-        raise ConfigurationError(f"an environment named {spec.name!r} is registered already")
+        raise ConfigurationError(f"an environment named {spec.name!r} is already registered")
     _REGISTRY[spec.name] = spec
 
 
 def unregister(name: str) -> None:
-    """Remove an environment from the registry."""
+    """Remove an environment from the registry, if it is there."""
     _REGISTRY.pop(name, None)
 
 
 def register_family(family: Family) -> None:
-    """Add names that need not be listed one by one."""
+    """Add environments that are generated from their names, such as mazes with other distances.
+
+    Args:
+        family: returns the entry for a name, or None if the name is not one of the family.
+    """
     _FAMILIES.append(family)
 
 
@@ -91,12 +102,13 @@ def names() -> list[str]:
 
 
 def spec(name: str) -> EnvironmentSpec:
-    """Return the entry called `name`.
+    """Return the entry of an environment.
 
-    `name` may also be a maze as text (several lines): a point maze of the user's own.
+    Args:
+        name: a registered name, a generated name, or a maze as text (several lines), which gives a point maze.
 
     Raises:
-        ConfigurationError: if there is none of that name; the line names the nearest.
+        ConfigurationError: if the name is unknown; the message lists similar names.
     """
     if name in _REGISTRY:
         return _REGISTRY[name]
@@ -107,10 +119,10 @@ def spec(name: str) -> EnvironmentSpec:
 
 
 def resolve(name: str) -> str:
-    """Return the maze text if `name` is the path of a maze file (`*.txt`), and `name` itself otherwise.
+    """Return the text of the maze if `name` is the path of a maze file (`*.txt`), and `name` itself otherwise.
 
     Raises:
-        ConfigurationError: if the file cannot be read or holds no maze.
+        ConfigurationError: if the file cannot be read or does not contain a valid maze.
     """
     if not name.endswith(".txt") or "\n" in name:
         return name
@@ -127,17 +139,18 @@ def resolve(name: str) -> str:
 def make(
     name: str, *, episode_length: int | None = None, engine: str = "auto", variant: str = "default"
 ) -> Environment:
-    """Build the environment called `name`, the path of a maze file, or a maze as text.
+    """Build an environment.
 
     Args:
-        name: a registered name, a path ending in `.txt`, or the lines of a maze.
-        episode_length: steps in an episode; None takes the environment's own.
-        engine: how the world moves; `auto` takes what suits the machine, or the paper's for the variant `paper`.
-        variant: `default`, or `paper` for all that the published numbers depend on.
+        name: a registered name, the path of a maze file (`*.txt`), or a maze as text.
+        episode_length: control steps in an episode; None for the environment's default.
+        engine: a registered engine; `auto` selects the one that suits the machine, or the paper's for the variant
+            `paper`.
+        variant: `default`, or `paper` for everything that the published numbers depend on.
 
     Raises:
-        ConfigurationError: for an unknown name, a maze that is none, an episode length below one, or an engine or
-            variant that the environment does not have.
+        ConfigurationError: if the name or the maze is invalid, the episode length is below 1, or the environment does
+            not have the engine or variant.
     """
     entry = spec(resolve(name))
     task = entry.make_task(variant)

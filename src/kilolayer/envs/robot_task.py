@@ -1,4 +1,4 @@
-"""Tasks for a robot with a body: a MuJoCo model, and where its goals are read, how they are drawn, what success is."""
+"""Tasks for robots: a MuJoCo model, how starts and goals are drawn, and what the achieved goal and success are."""
 
 import inspect
 from collections.abc import Sequence
@@ -13,15 +13,17 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from kilolayer.envs.names import actuator_names, position_names, velocity_names, xyz
+from kilolayer.envs.robots.mjcf import load_mjcf, one_line
 from kilolayer.errors import ConfigurationError, nearest_names
 
 Variant = Literal["default", "paper"]
-"""`default` is the sound form of a task; `paper` all that the published numbers depend on."""
+"""`default` is the consistent form of a task; `paper` has everything that the published numbers depend on."""
 VARIANTS: Final[tuple[str, ...]] = get_args(Variant)
 
 
 class Start(eqx.Module):
-    """Where an episode begins."""
+    """Joint positions and velocities at the start of an episode."""
 
     qpos: Float[Array, "*num_envs nq"]
     """Joint positions in MuJoCo's order: metres, radians, quaternions as w, x, y, z."""
@@ -30,10 +32,10 @@ class Start(eqx.Module):
 
 
 class RobotState(eqx.Module):
-    """Robots between two steps: what every engine tells of them, the same for all engines.
+    """State of robots between two steps, the same for all engines.
 
-    The poses and velocities are those of the bodies that the task names in `bodies`, in that order, and belong to
-    `qpos` and `qvel` as they are now.
+    Positions, quaternions and velocities are those of the task's tracked bodies (`RobotTask.tracked_bodies`), in that
+    order. They belong to the same moment as `qpos` and `qvel`.
     """
 
     qpos: Float[Array, "*num_envs nq"]
@@ -41,7 +43,7 @@ class RobotState(eqx.Module):
     qvel: Float[Array, "*num_envs nv"]
     """Joint velocities in MuJoCo's order."""
     control: Float[Array, "*num_envs nu"]
-    """The control that led here; zeros at the start of an episode."""
+    """Control of the last step; zeros at the start of an episode."""
     position: Float[Array, "*num_envs bodies 3"]
     """Origin of the body's frame, in metres."""
     quaternion: Float[Array, "*num_envs bodies 4"]
@@ -51,18 +53,18 @@ class RobotState(eqx.Module):
     angular_velocity: Float[Array, "*num_envs bodies 3"]
     """In world axes, in radians per second."""
     engine: Any
-    """What else the engine's next step depends on."""
+    """Everything else that the engine's next step depends on."""
 
 
 MARKER_RADIUS = 0.05
-"""Metres: of a goal's picture where the task does not say how near is near enough."""
+"""Radius of a goal's mark in pictures if the task has no success distance, in metres."""
 
 
 class RobotTask:
-    """A goal-reaching task for a robot given as MJCF. Derive from it, and override what differs.
+    """Base class of goal-reaching tasks for robots given as MJCF. Derive from it and override what differs.
 
-    The least that a task says is its model (`mjcf`, or `build`), how goals are drawn (`reset` or `draw_goal`) and
-    where the achieved goal is read (`goal_body`, or `achieved_goal`).
+    A task has to define its model (`mjcf` or `build`), how goals are drawn (`draw_goal` or `reset`), and where the
+    achieved goal is read (`goal_body` or `achieved_goal`).
 
         class Reach(RobotTask):
             mjcf = "arm.xml"
@@ -73,36 +75,36 @@ class RobotTask:
             def draw_goal(self, key):
                 return jax.random.uniform(key, (3,), minval=-0.3, maxval=0.3)
 
-    All methods below `control` see one robot; the environment maps them over all.
+    All methods from `control` on see one robot; the environment maps them over all.
 
     Raises:
-        ConfigurationError: in one line, when an engine takes it: if the model does not compile, `control_step` is no
-            multiple of its time step, or a body is named that it does not have.
+        ConfigurationError: when an engine is built for the task, if the model does not compile, `control_step` is not a
+            multiple of the model's time step, or the model lacks one of the bodies.
     """
 
     mjcf: ClassVar[str | None] = None
-    """The model's file; a relative path starts at the folder of the file that defines the class."""
+    """MJCF file; a relative path starts at the folder of the file that defines the class."""
     control_step: float = 0.05
-    """Seconds between two actions; a multiple of the model's time step."""
+    """Seconds between two actions: a multiple of the model's time step."""
     bodies: Sequence[str] = ()
-    """Names of the bodies whose poses and velocities the task reads; `goal_body` need not be among them."""
+    """Names of the bodies whose poses and velocities the task reads; `goal_body` is added if it is missing."""
     goal_body: str | None = None
-    """The body whose position is the achieved goal, unless `achieved_goal` is overridden."""
+    """Body whose position is the achieved goal, unless `achieved_goal` is overridden."""
     success_distance: float | None = 0.1
-    """The goal is reached below this distance between achieved and desired goal; None: a goal is never reached, only
-    approached, which agents that are rewarded for reaching goals cannot learn from."""
+    """The goal is reached below this distance between achieved and desired goal. None: success is never signalled, and
+    agents that are rewarded for success cannot be trained."""
     engines: tuple[str, ...] = ("mujoco", "mjx", "spring")
-    """Engines that can move the robot; the first is the default on a CPU."""
+    """Names of the engines that can run the task; the first is the default on a CPU."""
     variant: str = "default"
-    """Form of the task, for tasks that have more than one."""
+    """Form of the task, if it has more than one."""
 
     @property
     def paper(self) -> bool:
-        """Whether this is the paper's variant."""
+        """Whether the variant is `paper`."""
         return self.variant == "paper"
 
     def build(self) -> mujoco.MjSpec:
-        """Return the model as MuJoCo's editable specification; override to add walls, props or your own edits."""
+        """Return the model as MuJoCo's editable specification. Override it to add walls, props or other edits."""
         if self.mjcf is None:
             raise ConfigurationError(f"task {type(self).__name__} names no model; set `mjcf`, or override `build`")
         path = Path(self.mjcf)
@@ -117,27 +119,27 @@ class RobotTask:
             model = self.build().compile()
         except (ValueError, mujoco.FatalError) as error:
             raise ConfigurationError(
-                f"the model of task {type(self).__name__} does not compile: {_line(error)}"
+                f"the model of task {type(self).__name__} does not compile: {one_line(error)}"
             ) from None
-        # A robot whose state is not finite must show it; MuJoCo would put it back to its start without a word.
+        # A state that is not finite must stay visible; by default MuJoCo resets it silently.
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         return model
 
     @cached_property
     def substeps(self) -> int:
-        """Steps of the engine in a control step."""
+        """Engine steps in a control step."""
         timestep = self.model.opt.timestep
         substeps = round(self.control_step / timestep)
         if substeps < 1 or abs(substeps * timestep - self.control_step) > 1e-6:
             raise ConfigurationError(
-                f"control_step={self.control_step} s of task {type(self).__name__} is no multiple of the model's time "
-                f"step of {timestep} s"
+                f"control_step={self.control_step} s of task {type(self).__name__} is not a multiple of the model's "
+                f"time step of {timestep} s"
             )
         return substeps
 
     @cached_property
     def tracked_bodies(self) -> tuple[str, ...]:
-        """The bodies that engines report on: `bodies`, and `goal_body` if it is not among them."""
+        """Bodies in `RobotState`: `bodies`, and `goal_body` if it is not among them."""
         tracked = tuple(self.bodies)
         if self.goal_body is not None and self.goal_body not in tracked:
             tracked = (*tracked, self.goal_body)
@@ -151,88 +153,117 @@ class RobotTask:
         return tracked
 
     def body(self, name: str) -> int:
-        """Return the place of a tracked body in the arrays of `RobotState`."""
+        """Return the index of a tracked body in the arrays of `RobotState`."""
         return self.tracked_bodies.index(name)
 
     @cached_property
     def observation_size(self) -> int:
-        """Numbers in an observation, the goal not among them."""
+        """Number of entries of an observation, without the goal."""
         return int(jax.eval_shape(lambda: self.observe(self._zero_state())).size)
 
     @cached_property
     def goal_size(self) -> int:
-        """Numbers in a goal."""
+        """Number of entries of a goal."""
         return int(jax.eval_shape(lambda: self.achieved_goal(self._zero_state())).size)
 
     @property
     def action_size(self) -> int:
-        """Numbers in an action, each in [-1, 1]: one for each actuator."""
+        """Number of entries of an action, each in [-1, 1]: one for each actuator."""
         return int(self.model.nu)
+
+    @property
+    def observation_names(self) -> tuple[str, ...] | None:
+        """Name and unit of each entry of an observation: from the model, or None if `observe` is overridden.
+
+        A task that overrides `observe` should override this, too.
+        """
+        if type(self).observe is not RobotTask.observe:
+            return None
+        return (*position_names(self.model), *velocity_names(self.model))
+
+    @property
+    def goal_names(self) -> tuple[str, ...] | None:
+        """Name and unit of each entry of a goal: from `goal_body`, or None if `achieved_goal` is overridden."""
+        if type(self).achieved_goal is not RobotTask.achieved_goal or self.goal_body is None:
+            return None
+        return xyz(self.goal_body)
+
+    @property
+    def action_names(self) -> tuple[str, ...] | None:
+        """Name, range and unit of each entry of an action: from the model, or None if `control` is overridden."""
+        return actuator_names(self.model) if type(self).control is RobotTask.control else None
 
     @cached_property
     def home(self) -> Start:
-        """The pose that episodes begin around, at rest: the model's first keyframe, else its zero pose."""
+        """Default start, at rest: the model's first keyframe, or its zero pose if it has none."""
         qpos = self.model.key_qpos[0] if self.model.nkey else self.model.qpos0
         with jax.ensure_compile_time_eval():
             return Start(qpos=jnp.asarray(qpos, jnp.float32), qvel=jnp.zeros(self.model.nv))
 
     def control(self, action: Float[Array, " action"]) -> Float[Array, " control"]:
-        """Turn an action into controls: [-1, 1] onto the range of each actuator that has one."""
+        """Map an action to controls: from [-1, 1] to the range of each actuator; unchanged if it has no range."""
         limited = np.asarray(self.model.actuator_ctrllimited, bool)[:, None]
         low, high = jnp.asarray(np.where(limited, self.model.actuator_ctrlrange, (-1.0, 1.0)).T, jnp.float32)
         return 0.5 * (high + low) + 0.5 * (high - low) * action
 
     def reset(self, key: PRNGKeyArray) -> tuple[Start, Float[Array, " goal"]]:
-        """Draw where an episode begins and what it should reach; override if one depends on the other."""
+        """Draw the start of an episode and its goal. Override it if one depends on the other."""
         start_key, goal_key = jax.random.split(key)
         return self.draw_start(start_key), self.draw_goal(goal_key)
 
     def draw_start(self, key: PRNGKeyArray) -> Start:
-        """Draw where an episode begins; by default at `home`."""
+        """Draw the start of an episode; by default `home`."""
         del key
         return self.home
 
     def draw_goal(self, key: PRNGKeyArray) -> Float[Array, " goal"]:
-        """Draw what an episode should reach."""
-        raise ConfigurationError(f"task {type(self).__name__} does not say how goals are drawn; define `draw_goal`")
+        """Draw the goal of an episode."""
+        raise ConfigurationError(f"task {type(self).__name__} does not draw goals; define `draw_goal`")
 
     def observe(self, state: RobotState) -> Float[Array, " observation"]:
-        """Return what the agent sees: joint positions and velocities, unless overridden."""
+        """Return the observation: by default joint positions and velocities."""
         return jnp.concatenate([state.qpos, state.qvel])
 
     def achieved_goal(self, state: RobotState) -> Float[Array, " goal"]:
-        """Return the goal that this state amounts to: the position of `goal_body`, unless overridden."""
+        """Return the goal that this state achieves: by default the position of `goal_body`."""
         if self.goal_body is None:
             raise ConfigurationError(
-                f"task {type(self).__name__} does not say where its goal is read; set `goal_body`, or define "
-                "`achieved_goal`"
+                f"task {type(self).__name__} has no achieved goal; set `goal_body`, or define `achieved_goal`"
             )
         return state.position[self.body(self.goal_body)]
 
     def current_goal(self, state: RobotState, desired_goal: Float[Array, " goal"]) -> Float[Array, " goal"]:
-        """Return the desired goal as it is now; override for a goal that moves."""
+        """Return the desired goal after this step. Override it for a goal that moves."""
         del state
         return desired_goal
 
     def success(self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]) -> Bool[Array, ""]:
-        """Say whether the goal is reached: whether it is nearer than `success_distance`."""
+        """Return whether the goal is reached: by default, whether its distance is below `success_distance`."""
         if self.success_distance is None:
             return jnp.zeros((), bool)
         return jnp.linalg.norm(achieved_goal - desired_goal) < self.success_distance
 
     def reward(self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]) -> Float[Array, ""]:
-        """Return minus the distance to the goal."""
+        """Return the negative distance to the goal."""
         return -jnp.linalg.norm(achieved_goal - desired_goal)
 
     def failed(self, state: RobotState) -> Bool[Array, ""]:
-        """Say whether the episode is lost and ends here; by default never."""
+        """Return whether the episode terminates here as a failure; by default never."""
         del state
         return jnp.zeros((), bool)
 
-    def marker(self, desired_goal: Float[np.ndarray, " goal"]) -> tuple[Float[np.ndarray, "3"], float]:
-        """Return where pictures mark a goal, and the radius of the mark, in metres.
+    def scene(self) -> mujoco.MjSpec:
+        """Return the model to draw in films and 3-D pages: by default the robot's own."""
+        return self.build()
 
-        By default a goal's first three numbers are x, y, z; with fewer, the rest is 0.
+    def scene_qpos(self, state: RobotState) -> Float[Array, "*num_envs nq"]:
+        """Return the joint positions of the drawn model."""
+        return state.qpos
+
+    def marker(self, desired_goal: Float[np.ndarray, " goal"]) -> tuple[Float[np.ndarray, "3"], float]:
+        """Return position and radius, in metres, of the mark that shows a goal in pictures.
+
+        By default the first three entries of a goal are x, y, z; missing ones are 0.
         """
         position = np.zeros(3, np.float32)
         position[: min(3, len(desired_goal))] = desired_goal[:3]
@@ -253,35 +284,16 @@ class RobotTask:
 
 
 def rotate(quaternion: Float[Array, "4"], vector: Float[Array, "3"]) -> Float[Array, "3"]:
-    """Turn a vector of a body's frame into world axes, by the body's quaternion (w, x, y, z)."""
+    """Rotate a vector from body axes to world axes, by the body's quaternion (w, x, y, z)."""
     w, axis = quaternion[0], quaternion[1:]
     return vector + 2 * jnp.cross(axis, jnp.cross(axis, vector) + w * vector)
 
 
 def check_variant(variant: str) -> None:
-    """Refuse a variant that no task has.
+    """Validate the setting `variant`.
 
     Raises:
-        ConfigurationError: in one line, if it is none of `VARIANTS`.
+        ConfigurationError: if it is not one of `VARIANTS`.
     """
     if variant not in VARIANTS:
         raise ConfigurationError(f"variant={variant!r} must be one of {', '.join(map(repr, VARIANTS))}")
-
-
-def load_mjcf(path: Path) -> mujoco.MjSpec:
-    """Read a model.
-
-    Raises:
-        ConfigurationError: if the file is missing or is no MJCF.
-    """
-    if not path.is_file():
-        raise ConfigurationError(f"model file {str(path)!r} is missing")
-    try:
-        return mujoco.MjSpec.from_file(str(path))
-    except (ValueError, mujoco.FatalError) as error:
-        raise ConfigurationError(f"model file {str(path)!r} cannot be read: {_line(error)}") from None
-
-
-def _line(error: Exception) -> str:
-    """Return an error's text in one line."""
-    return " ".join(str(error).split())

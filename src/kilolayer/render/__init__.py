@@ -1,4 +1,4 @@
-"""Rendering: scenes, cameras, films and the 3-D page of a run's episodes."""
+"""Rendering: films, stills and interactive 3-D pages of recorded episodes."""
 
 from kilolayer.render.film import write_film, write_strip
 from kilolayer.render.record import record

@@ -1,4 +1,4 @@
-"""Where a camera stands: over a maze, behind a walker, or before an arm."""
+"""Cameras: above a maze, behind a walking robot, or in front of an arm."""
 
 import dataclasses
 from typing import Literal
@@ -13,42 +13,42 @@ CameraMode = Literal["follow", "top"]
 
 MARGIN = 1.06
 SAMPLES = 20
-"""Frames of an episode, about, that a camera which stands still is fitted to."""
+"""Approximate number of frames of an episode that a fixed camera is fitted to."""
 
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """A camera that looks at a point, in MuJoCo's terms."""
+    """A camera that looks at a point, with MuJoCo's parameters."""
 
     lookat: Float[np.ndarray, "frames 3"]
-    """What it looks at in every frame, in metres."""
+    """Point that it looks at in each frame, in metres."""
     distance: float
-    """Metres from there to the camera."""
+    """Distance from that point to the camera, in metres."""
     azimuth: float
-    """Degrees; at 0 it looks along +x, at 90 along +y."""
+    """Direction of view about z, in degrees: 0 along +x, 90 along +y."""
     elevation: float
-    """Degrees; at -90 it looks straight down."""
+    """Direction of view above the horizon, in degrees: -90 straight down."""
     path: Float[np.ndarray, "frames 3"] | None = None
-    """Where the robot's base goes, for a trail; None where it would tell nothing."""
+    """Path of the robot's base, drawn as a trail; None for no trail."""
 
 
 def default_mode(scene: Scene) -> CameraMode:
-    """Return the camera that suits a scene: over all of it if a robot walks among walls, near the robot elsewhere."""
+    """Return the default camera of a scene: above it if a robot moves among walls, otherwise near the robot."""
     return "top" if scene.robot_moves and (scene.maze is not None or scene.has_obstacles) else "follow"
 
 
 def view(scene: Scene, motion: Motion, mode: CameraMode, *, aspect: float) -> View:
     """Return the camera for one episode.
 
-    `top` stands still and holds all walls, or all that happens if there are none, with rows of a maze downwards as in
-    its text. `follow` goes along with a robot that moves its base, and looks past it towards the goal; a robot whose
-    base is fixed is seen from the side, whole, with its goal.
+    `top` is fixed and shows all walls, or the whole motion if there are none, with rows of a maze downwards as in its
+    text. `follow` moves with a robot whose base moves and looks past it towards the goal; a robot with a fixed base is
+    shown from the side, together with its goal.
 
     Args:
-        scene: what is shown.
+        scene: the scene.
         motion: the episode.
         mode: `top` or `follow`.
-        aspect: width of the picture over its height.
+        aspect: width of the picture divided by its height.
     """
     frames = len(motion.qpos)
     path = scene.body_poses(motion.qpos)[0][:, scene.root]
@@ -58,16 +58,18 @@ def view(scene: Scene, motion: Motion, mode: CameraMode, *, aspect: float) -> Vi
         return dataclasses.replace(above, path=path) if scene.robot_moves else above
     if not scene.robot_moves:
         ahead = np.mean([each.goal[0] for each in scene.motions], axis=0) - path[0]
-        azimuth = float(np.degrees(np.arctan2(ahead[1], ahead[0]))) + 115.0  # from the side, a little before the robot
+        azimuth = (
+            float(np.degrees(np.arctan2(ahead[1], ahead[0]))) + 115.0
+        )  # from the side, slightly in front of the robot
         return _fit(_all_there_is(scene, motion), frames, azimuth, -28.0, scene, aspect)
     to_goal = motion.goal[0, :2] - path[0, :2]
-    beside = 18.0 if scene.robot_turns else 70.0  # from behind, the robot hides the goal; what cannot turn has a side
+    beside = 18.0 if scene.robot_turns else 70.0  # directly from behind, the robot hides the goal
     azimuth = float(np.degrees(np.arctan2(to_goal[1], to_goal[0]))) + beside
     return View(_smooth(path) + np.array([0.0, 0.0, scene.middle]), 5.0 * scene.robot_radius, azimuth, -22.0)
 
 
 def _arena(scene: Scene, motion: Motion) -> Float[np.ndarray, "points 3"]:
-    """Return points of all that a view from above should hold."""
+    """Return points that a view from above has to contain."""
     if scene.maze is None:
         return _all_there_is(scene, motion)
     rows, columns = scene.maze.walls.shape
@@ -76,7 +78,7 @@ def _arena(scene: Scene, motion: Motion) -> Float[np.ndarray, "points 3"]:
 
 
 def _all_there_is(scene: Scene, motion: Motion) -> Float[np.ndarray, "points 3"]:
-    """Return corners of all geoms, wherever they go, and of the goal's mark."""
+    """Return the corners of all geoms during the motion, and of the goal's mark."""
     model = scene.model
     solid = model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE
     middle, half = model.geom_aabb[solid, :3], model.geom_aabb[solid, 3:]
@@ -96,14 +98,14 @@ def _corners(low: np.ndarray, high: np.ndarray) -> Float[np.ndarray, "8 3"]:
 
 
 def _fit(points: np.ndarray, frames: int, azimuth: float, elevation: float, scene: Scene, aspect: float) -> View:
-    """Return the nearest camera of a direction that has all points in its picture."""
+    """Return the nearest camera in a direction that shows all points."""
     a, e = np.radians(azimuth), np.radians(elevation)
     forward = np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
     right = np.array([np.sin(a), -np.cos(a), 0.0])
     up = np.cross(right, forward)
     slope = np.tan(np.radians(scene.model.vis.global_.fovy) / 2)
     centre = 0.5 * (points.min(axis=0) + points.max(axis=0))
-    for _ in range(8):  # a perspective picture of a box is not centred where the box is
+    for _ in range(8):  # perspective shifts the centre, so iterate
         offset = points - centre
         depth, x, y = offset @ forward, offset @ right, offset @ up
         distance = float(np.max(np.maximum(np.abs(x) / (slope * aspect), np.abs(y) / slope) - depth))
@@ -113,7 +115,7 @@ def _fit(points: np.ndarray, frames: int, azimuth: float, elevation: float, scen
 
 
 def _smooth(path: Float[np.ndarray, "frames 3"], *, width: int = 12) -> Float[np.ndarray, "frames 3"]:
-    """Return a path without the shake of a gait."""
+    """Return a path smoothed by a Gaussian, without the oscillation of a gait."""
     kernel = np.exp(-0.5 * (np.arange(-2 * width, 2 * width + 1) / width) ** 2)
     padded = np.pad(path, ((2 * width, 2 * width), (0, 0)), mode="edge")
     return np.stack([np.convolve(padded[:, axis], kernel / kernel.sum(), "valid") for axis in range(3)], axis=-1)

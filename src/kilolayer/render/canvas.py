@@ -1,4 +1,4 @@
-"""Drawing without a screen: MuJoCo's own renderer on EGL or OSMesa, whichever works here."""
+"""Off-screen drawing with MuJoCo's renderer on EGL or OSMesa, whichever works on this machine."""
 
 import functools
 import importlib
@@ -18,11 +18,11 @@ from kilolayer.render.camera import View
 from kilolayer.render.scene import SUN, Scene
 
 WAITING_RGB, REACHED_RGB = (0.90, 0.62, 0.00), (0.00, 0.62, 0.45)
-"""Colours of a goal, apart for colour-blind readers too."""
+"""Colours of a goal before and after it is reached; they differ for colour-blind readers, too."""
 
 TRAIL_RGB = (0.00, 0.24, 0.40)
 TRAIL_PIECES = 300
-"""A trail is drawn in about as many straight pieces at most."""
+"""Approximate maximum number of line segments in a trail."""
 
 PROBE = """
 import mujoco
@@ -42,18 +42,18 @@ CURE = {
 
 
 class RendererError(RunError):
-    """No picture can be drawn on this machine as it is."""
+    """Pictures cannot be drawn on this machine."""
 
 
 @functools.cache
 def context_class() -> Any:
-    """Return MuJoCo's class of OpenGL contexts that works here: what `MUJOCO_GL` names, else EGL, else OSMesa.
+    """Return the class of OpenGL contexts of MuJoCo that works here: the one in `MUJOCO_GL`, else EGL, else OSMesa.
 
-    Each is tried in a process of its own: a driver that fails may take its process along, and whatever of PyOpenGL was
-    loaded for one of them keeps the other from loading.
+    Each is tried in a separate process, because a failing driver can terminate its process, and PyOpenGL cannot load a
+    second platform.
 
     Raises:
-        RendererError: in one line that says what to install, if none works.
+        RendererError: if none works; the message says what to install.
     """
     asked = os.environ.get("MUJOCO_GL", "").lower().strip()
     names = ("egl", "osmesa") if sys.platform == "linux" and not asked else (asked,)
@@ -77,14 +77,20 @@ def _works(name: str) -> bool:
 
 
 class Canvas:
-    """A picture off the screen. To be closed, or used in a `with` statement.
+    """An off-screen picture. Close it, or use it in a `with` statement.
 
     Raises:
-        RendererError: if nothing can be drawn on this machine.
+        RendererError: if pictures cannot be drawn on this machine.
     """
 
     def __init__(self, scene: Scene, width: int, height: int):
-        """Prepare pictures of a scene."""
+        """Prepare to draw a scene.
+
+        Args:
+            scene: the scene.
+            width: in pixels.
+            height: in pixels.
+        """
         model = scene.model
         model.vis.global_.offwidth, model.vis.global_.offheight = width, height
         self._scene = scene
@@ -109,24 +115,27 @@ class Canvas:
         success: bool = False,
         trail: Float[np.ndarray, "points 3"] | None = None,
     ) -> UInt8[np.ndarray, "height width 3"]:
-        """Draw the body in a pose, with its goal.
+        """Draw the model in a pose, with its goal.
 
         Args:
-            qpos: the pose.
-            view: where the camera is.
-            frame: which of the view's points it looks at.
-            goal: where the goal is marked; None for no mark.
-            radius: of the mark, in metres.
-            success: the goal is reached, and its mark green.
-            trail: points of a line on the ground, where the robot has been; None for no line.
+            qpos: joint positions.
+            view: the camera.
+            frame: index of the point in `view.lookat`.
+            goal: position of the goal's mark, in metres; None for no mark.
+            radius: radius of the mark, in metres.
+            success: draw the mark in the colour of a reached goal.
+            trail: points of a line on the ground, in metres; None for no line.
+
+        Returns:
+            The pixels, red, green and blue from 0 to 255.
         """
         scene, camera, model = self._scene, self._camera, self._scene.model
         camera.lookat[:] = view.lookat[frame]
         camera.distance, camera.azimuth, camera.elevation = view.distance, view.azimuth, view.elevation
         model.stat.extent = view.distance  # clipping planes are multiples of the extent
         model.vis.map.znear, model.vis.map.zfar = 0.05, 14.0
-        # Half the width of what the shadow map covers. It reaches far beyond the picture and its sun hangs low: towards
-        # its own edges and its far end, a ground that is lit looks speckled.
+        # Half the width of the shadow map. It extends far beyond the picture, because the ground looks speckled
+        # near the edges of the map.
         self._renderer.shadowClip = 4.0 * view.distance
         data = scene.place(qpos)
         everything = mujoco.mjtCatBit.mjCAT_ALL.value
@@ -146,7 +155,7 @@ class Canvas:
         return pixels[::-1]
 
     def _mark(self, goal: np.ndarray, radius: float, rgb: tuple[float, float, float]) -> None:
-        """Add a goal: a disc with a beam on the ground, or a ball with a core."""
+        """Add the mark of a goal: a disc with a vertical beam on the ground, or a ball with a core."""
         cylinder, sphere = mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_SPHERE
         if self._scene.flat_goal:
             thin, tall = 0.03 * radius, 1.2 * radius
@@ -162,12 +171,12 @@ class Canvas:
             geom, kind, np.array(size, np.float64), position, np.eye(3).ravel(), np.array(rgba, np.float32)
         )
         geom.emission = 0.1
-        geom.category = mujoco.mjtCatBit.mjCAT_DECOR.value  # which casts no shadow
+        geom.category = mujoco.mjtCatBit.mjCAT_DECOR.value  # casts no shadow
         self._drawn.ngeom += 1
         return geom
 
     def _line(self, points: np.ndarray, height: float) -> None:
-        """Add a line at a height above the ground."""
+        """Add a line at a height above the ground, in metres."""
         width = max(2.0, self._rectangle.height / 140)
         points = points[:: max(1, len(points) // TRAIL_PIECES)] * (1.0, 1.0, 0.0) + (0.0, 0.0, height)
         for start, end in itertools.pairwise(points):
@@ -175,7 +184,7 @@ class Canvas:
             mujoco.mjv_connector(geom, mujoco.mjtGeom.mjGEOM_LINE, width, start, end)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Free the OpenGL context."""
         if self._context is not None:
             self._context.make_current()
             self._renderer.free()

@@ -1,4 +1,4 @@
-"""Episodes as a film (MP4), as a strip of stills and as one still (PNG)."""
+"""Films (MP4), strips of stills and single stills (PNG) of episodes."""
 
 import dataclasses
 import functools
@@ -18,10 +18,10 @@ from kilolayer.render.canvas import REACHED_RGB, WAITING_RGB, Canvas
 from kilolayer.render.scene import Motion, Scene
 
 FPS = (20.0, 30.0)
-"""Frames per second of a film, at least and at most."""
+"""Minimum and maximum frames per second of a film."""
 
 STILLS = 6
-"""Stills of an episode in a strip."""
+"""Number of stills of an episode in a strip."""
 STILL_SIZE = (320, 240)
 INK, PAPER = (38, 42, 49), (255, 255, 255)
 
@@ -30,15 +30,20 @@ Pixels = UInt8[np.ndarray, "height width 3"]
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
-    """How many frames a film has per second, and how they lie among the recorded ones."""
+    """Frame rate of a film, and its frames in terms of the recorded ones."""
 
     fps: Fraction
     stride: Fraction
-    """Recorded frames from one frame of the film to the next; below 1, poses in between are drawn."""
+    """Recorded frames from one frame of the film to the next; below 1, poses are interpolated."""
 
     @classmethod
     def of(cls, control_step: float, speed: float) -> "Pace":
-        """Return the pace at which motion recorded every `control_step` seconds plays `speed` times as fast."""
+        """Return the pace of a film.
+
+        Args:
+            control_step: time between recorded frames, in seconds.
+            speed: playback speed relative to real time.
+        """
         recorded = Fraction(speed / control_step).limit_denominator(1000)
         low, high = FPS
         if recorded > high:
@@ -48,12 +53,12 @@ class Pace:
         return cls(fps=recorded / stride, stride=stride)
 
     def count(self, frames: int) -> int:
-        """Return how many frames of the film an episode of recorded frames takes."""
+        """Return the number of frames of the film for an episode with `frames` recorded ones."""
         return int((frames - 1) / self.stride) + 1
 
 
 def film_length(scene: Scene, speed: float) -> int:
-    """Return how many frames the film of a scene has."""
+    """Return the number of frames of a film at a playback speed relative to real time."""
     pace = Pace.of(scene.control_step, speed)
     return sum(pace.count(len(motion.qpos)) for motion in scene.motions)
 
@@ -67,23 +72,23 @@ def write_film(
     speed: float = 1.0,
     advance: Callable[[int], None] = lambda frames: None,
 ) -> Path:
-    """Write all episodes of a scene as an MP4 in H.264, which browsers play; whole, or not at all.
+    """Write all episodes of a scene as an MP4 file (H.264, which browsers play). The file appears when it is complete.
 
     Args:
-        scene: what is shown.
-        path: of the file.
+        scene: the scene.
+        path: the file.
         size: width and height in pixels, both even.
-        camera: `follow` or `top`; None takes what suits the scene.
-        speed: how many times as fast as it happened.
+        camera: `follow` or `top`; None for the default of the scene.
+        speed: playback speed relative to real time.
         advance: called after every frame.
 
     Returns:
         The path.
 
     Raises:
-        RendererError: if nothing can be drawn on this machine.
+        RendererError: if pictures cannot be drawn on this machine.
     """
-    import av  # loads the codecs: only where a film is written
+    import av  # loads the codecs, so import it only here
 
     pace = Pace.of(scene.control_step, speed)
     partial = path.with_suffix(".partial")
@@ -128,7 +133,20 @@ def _frames(
 def write_strip(
     scene: Scene, path: Path, *, camera: CameraMode | None = None, advance: Callable[[int], None] = lambda stills: None
 ) -> Path:
-    """Write a PNG with a row of stills for each episode. Arguments, result and errors are those of `write_film`."""
+    """Write a PNG file with a row of stills for each episode.
+
+    Args:
+        scene: the scene.
+        path: the file.
+        camera: `follow` or `top`; None for the default of the scene.
+        advance: called after every still.
+
+    Returns:
+        The path.
+
+    Raises:
+        RendererError: if pictures cannot be drawn on this machine.
+    """
     width, height = STILL_SIZE
     gap, head = 4, 30
     sheet = Image.new("RGB", (STILLS * (width + gap) + gap, len(scene.motions) * (height + head) + gap), PAPER)
@@ -150,7 +168,19 @@ def write_strip(
 
 
 def write_still(scene: Scene, path: Path, *, size: tuple[int, int] = (880, 495)) -> Path:
-    """Write the first frame of a scene, with its goal, as a PNG. Result and errors are those of `write_film`."""
+    """Write the first frame of a scene, with its goal, as a PNG file.
+
+    Args:
+        scene: the scene.
+        path: the file.
+        size: width and height in pixels.
+
+    Returns:
+        The path.
+
+    Raises:
+        RendererError: if pictures cannot be drawn on this machine.
+    """
     motion = scene.motions[0]
     width, height = size
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +191,7 @@ def write_still(scene: Scene, path: Path, *, size: tuple[int, int] = (880, 495))
 
 
 def describe(scene: Scene, motion: Motion) -> str:
-    """Say in words what an episode came to."""
+    """Return the outcome of an episode as text."""
     if not motion.time_at_goal:
         return f"goal not reached in {len(motion.qpos) * scene.control_step:.1f} s"
     first = int(motion.success.argmax()) if motion.success.any() else len(motion.qpos)
@@ -176,7 +206,7 @@ def _draw(canvas: Canvas, motion: Motion, frame: int, qpos: np.ndarray, shot: Vi
 
 
 def _write_over(picture: Image.Image, motion: Motion, frame: int, title: str, clock: str) -> None:
-    """Write title, time and success over a picture, with a line of the episode so far at its lower edge."""
+    """Write title, time and success into a picture, with a progress bar at its lower edge."""
     width, height = picture.size
     pen = ImageDraw.Draw(picture, "RGBA")
     font = _font(max(11, round(height / 30)))
@@ -203,5 +233,5 @@ def _rgb(colour: tuple[float, float, float]) -> tuple[int, int, int]:
 
 @functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Return the typeface that matplotlib brings along."""
+    """Return the font that matplotlib includes."""
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)

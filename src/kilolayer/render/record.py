@@ -1,4 +1,4 @@
-"""Recording: evaluation episodes of a policy, with every pose kept."""
+"""Recording: evaluation episodes of a policy, with the pose of every step."""
 
 import functools
 from collections.abc import Callable
@@ -11,13 +11,12 @@ from jaxtyping import PRNGKeyArray
 
 from kilolayer.agents import ActionMode, Agent, AgentState
 from kilolayer.envs import Environment, EnvironmentState
-from kilolayer.envs.robot_task import RobotTask
-from kilolayer.errors import TrainingError
+from kilolayer.errors import ConfigurationError, TrainingError
 from kilolayer.render.scene import Motion, Scene, scene_model
 from kilolayer.training import Policy
 
 CHUNK = 50
-"""Steps between two signs of life."""
+"""Steps between two progress reports."""
 
 
 def record(
@@ -29,21 +28,25 @@ def record(
     mode: ActionMode = "deterministic",
     advance: Callable[[int], None] = lambda steps: None,
 ) -> Scene:
-    """Run episodes as an evaluation does, and keep how the body moved.
+    """Run evaluation episodes and record the motion.
 
-    A state that ends an episode is replaced by the start of the next within the same step, so a motion's last frame is
-    the state that the last action was taken in; `time_at_goal` counts all steps.
+    The step that ends an episode replaces its last state by the start of the next one. So the last frame of a motion is
+    the state before the last action, while `time_at_goal` counts all steps.
 
     Args:
-        policy: chooses the actions.
-        environment: where; it must fit the policy.
-        key: of starts, goals and drawn actions; the same as for `run_episodes` gives the same starts and goals.
-        num_episodes: episodes, all side by side.
+        policy: the policy.
+        environment: an environment that fits the policy.
+        key: source of starts, goals and sampled actions; the same key as for `run_episodes` gives the same starts and
+            goals.
+        num_episodes: number of episodes, which run in parallel.
         mode: how actions are chosen.
-        advance: called after every few steps with their number.
+        advance: called with the number of steps after every few steps.
+
+    Returns:
+        The recorded scene.
 
     Raises:
-        ConfigurationError: if the task has no body that could be drawn.
+        ConfigurationError: if the task has no model to draw, or its control step is unknown.
         TrainingError: if a pose is not finite.
     """
     model = scene_model(environment.task)
@@ -70,7 +73,12 @@ def record(
 
 
 def pose_at_start(environment: Environment, key: PRNGKeyArray) -> Scene:
-    """Return a scene of one frame: a start and a goal as the task draws them."""
+    """Return a scene of one frame: a start and a goal drawn by the task.
+
+    Args:
+        environment: the environment.
+        key: source of start and goal.
+    """
     state = environment.reset(key, 1)
     goal, radius = _marks(environment, np.asarray(state.desired_goal))
     motion = Motion(np.asarray(_qpos(environment, state)), goal, radius, np.zeros(1, bool), 0)
@@ -78,15 +86,18 @@ def pose_at_start(environment: Environment, key: PRNGKeyArray) -> Scene:
 
 
 def _scene(environment: Environment, model: Any, motions: list[Motion]) -> Scene:
-    task: Any = environment.task
-    robot = isinstance(task, RobotTask)
+    step = environment.control_step
+    if step is None:
+        raise ConfigurationError(
+            f"{environment.name} has no control step; set `control_step` of its task to the seconds between two actions"
+        )
     return Scene(
         name=environment.name,
         model=model,
         motions=motions,
-        control_step=float(task.control_step if robot else environment.engine.time_step),  # type: ignore[attr-defined]
+        control_step=step,
         flat_goal=environment.goal_size == 2,
-        maze=getattr(task, "maze", None),
+        maze=getattr(environment.task, "maze", None),
     )
 
 
@@ -106,15 +117,13 @@ def _run(
 
 
 def _qpos(environment: Environment, state: EnvironmentState) -> jax.Array:
-    """Return the joint positions that the model of the scene takes."""
-    return state.physics.qpos if isinstance(environment.task, RobotTask) else state.physics.position
+    """Return the joint positions of the scene's model."""
+    task: Any = environment.task
+    return task.scene_qpos(state.physics)
 
 
 def _marks(environment: Environment, desired_goal: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return where the goal of each frame is marked, and the radius of the mark."""
+    """Return the position of the goal's mark in each frame, and the radius of the mark."""
     task: Any = environment.task
-    if isinstance(task, RobotTask):
-        marks = [task.marker(goal) for goal in desired_goal]
-        return np.array([position for position, _ in marks], np.float64), float(marks[0][1])
-    ground = np.zeros(len(desired_goal))
-    return np.column_stack([desired_goal.astype(np.float64), ground]), float(task.success_distance)
+    marks = [task.marker(goal) for goal in desired_goal]
+    return np.array([position for position, _ in marks], np.float64), float(marks[0][1])

@@ -1,4 +1,4 @@
-"""A scene: a body and how it moved in a few episodes, ready to be drawn as a film or as a page."""
+"""A scene: a model and its motion in a few episodes, ready to be drawn as a film or a 3-D page."""
 
 import dataclasses
 from functools import cached_property
@@ -7,37 +7,31 @@ import mujoco
 import numpy as np
 from jaxtyping import Bool, Float
 
-from kilolayer.envs.environment import Task
+from kilolayer.envs.interface import DrawableTask, Task
 from kilolayer.envs.mazes.maze import Maze
-from kilolayer.envs.mazes.walls import add_walls
 from kilolayer.envs.robot_task import RobotTask
-from kilolayer.envs.tasks import PointMaze
 from kilolayer.errors import ConfigurationError
-
-DISC_RGBA = (0.0, 0.447, 0.698, 1.0)
-WALL_SHARE = 0.3
-"""Height of a point maze's walls, as a share of a cell's edge."""
 
 FLOOR_RGB = ((0.84, 0.86, 0.88), (0.77, 0.80, 0.83))
 SKY_RGB = ((0.97, 0.98, 0.99), (0.80, 0.86, 0.92))
 SUN = (-0.30, 0.22, -1.0)
-"""The way the light falls."""
+"""Direction of the light."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Motion:
-    """One episode, frame by frame, from its start to its last step."""
+    """The frames of one episode, from its start to its last step."""
 
     qpos: Float[np.ndarray, "frames nq"]
     """Joint positions in MuJoCo's order."""
     goal: Float[np.ndarray, "frames 3"]
-    """Where the goal is marked, in metres."""
+    """Position of the goal's mark, in metres."""
     radius: float
-    """Of the mark, in metres."""
+    """Radius of the mark, in metres."""
     success: Bool[np.ndarray, " frames"]
-    """The goal is reached in this frame."""
+    """Whether the goal is reached in each frame."""
     time_at_goal: int
-    """Steps of the episode in which success holds."""
+    """Number of steps of the episode in which the goal is reached."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,15 +39,15 @@ class Scene:
     """A model and its recorded episodes."""
 
     name: str
-    """Of the environment."""
+    """Name of the environment."""
     model: mujoco.MjModel
     motions: list[Motion]
     control_step: float
-    """Seconds between two frames."""
+    """Time between two frames, in seconds."""
     flat_goal: bool
-    """The goal is a place on the ground; otherwise a point in space."""
+    """The goal is a position on the ground; otherwise a point in space."""
     maze: Maze | None
-    """The walls, if there are any."""
+    """The maze, if the task has one."""
 
     @cached_property
     def data(self) -> mujoco.MjData:
@@ -62,7 +56,7 @@ class Scene:
 
     @cached_property
     def root(self) -> int:
-        """The body that a camera follows: the base of what the first actuator moves."""
+        """The body that a camera follows: the root of the kinematic tree that the first actuator moves."""
         model = self.model
         if model.nu and model.actuator_trntype[0] == mujoco.mjtTrn.mjTRN_JOINT:
             return int(model.body_rootid[model.jnt_bodyid[model.actuator_trnid[0, 0]]])
@@ -70,7 +64,7 @@ class Scene:
 
     @cached_property
     def middle(self) -> float:
-        """Metres from the root's origin up to the middle of the robot's height, in the first frame."""
+        """Height of the robot's middle above the origin of the root in the first frame, in metres."""
         data, own = self.place(self.motions[0].qpos[0]), self._own_geoms
         if not own.any():
             return 0.0
@@ -79,7 +73,7 @@ class Scene:
 
     @cached_property
     def robot_radius(self) -> float:
-        """Metres from the robot's middle to its farthest point, in the first frame."""
+        """Distance from the robot's middle to its farthest point in the first frame, in metres."""
         middle, own = self.middle, self._own_geoms
         data = self.place(self.motions[0].qpos[0])
         if not own.any():
@@ -89,28 +83,28 @@ class Scene:
 
     @property
     def _own_geoms(self) -> Bool[np.ndarray, " ngeom"]:
-        """Which geoms are the robot's."""
+        """Whether each geom belongs to the robot."""
         return self.model.body_rootid[self.model.geom_bodyid] == self.root
 
     @property
     def robot_moves(self) -> bool:
-        """The robot's base can move."""
+        """Whether the robot's base can move."""
         return bool(self.model.body_dofnum[self.root] > 1)
 
     @property
     def robot_turns(self) -> bool:
-        """The robot's base can go and look anywhere; a base that cannot is bound to a plane or a place."""
+        """Whether the robot's base can move and turn freely, and is not bound to a point or a vertical plane."""
         first = self.model.body_jntadr[self.root]
         return self.flat_goal or bool(first >= 0 and self.model.jnt_type[first] == mujoco.mjtJoint.mjJNT_FREE)
 
     @property
     def has_obstacles(self) -> bool:
-        """Something stands fast on the ground."""
-        fast = self.model.body_weldid[self.model.geom_bodyid] == 0
-        return bool((fast & (self.model.geom_type == mujoco.mjtGeom.mjGEOM_BOX)).any())
+        """Whether there are boxes fixed to the ground."""
+        fixed = self.model.body_weldid[self.model.geom_bodyid] == 0
+        return bool((fixed & (self.model.geom_type == mujoco.mjtGeom.mjGEOM_BOX)).any())
 
     def place(self, qpos: Float[np.ndarray, " nq"]) -> mujoco.MjData:
-        """Put the model into a pose; returns the working memory, where poses of bodies and geoms are."""
+        """Set the model to a pose and return the working memory with the poses of bodies and geoms."""
         self.data.qpos[:] = qpos
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_comPos(self.model, self.data)
@@ -118,7 +112,14 @@ class Scene:
         return self.data
 
     def body_poses(self, qpos: Float[np.ndarray, "frames nq"]) -> tuple[np.ndarray, np.ndarray]:
-        """Return position (frames, bodies, 3) and orientation (frames, bodies, 4; w, x, y, z) of all bodies."""
+        """Return the poses of all bodies.
+
+        Args:
+            qpos: joint positions of each frame.
+
+        Returns:
+            Positions in metres (frames, bodies, 3) and quaternions w, x, y, z (frames, bodies, 4).
+        """
         position = np.empty((len(qpos), self.model.nbody, 3))
         quaternion = np.empty((len(qpos), self.model.nbody, 4))
         for frame, each in enumerate(qpos):
@@ -127,7 +128,13 @@ class Scene:
         return position, quaternion
 
     def between(self, first: np.ndarray, second: np.ndarray, share: float) -> Float[np.ndarray, " nq"]:
-        """Return the pose at `share` of the way from one pose to another."""
+        """Interpolate between two poses.
+
+        Args:
+            first: joint positions at `share` 0.
+            second: joint positions at `share` 1.
+            share: from 0 to 1.
+        """
         velocity, pose = np.zeros(self.model.nv), np.array(first, np.float64)
         mujoco.mj_differentiatePos(self.model, velocity, 1.0, pose, np.asarray(second, np.float64))
         mujoco.mj_integratePos(self.model, pose, velocity, share)
@@ -135,43 +142,32 @@ class Scene:
 
 
 def has_body(task: Task) -> bool:
-    """Say whether a task brings the model of a body."""
+    """Return whether a task has a robot model of its own."""
     return isinstance(task, RobotTask)
 
 
 def scene_model(task: Task) -> mujoco.MjModel:
-    """Return the model that pictures of a task show; its joint positions are those of `RobotState.qpos`, or x and y.
+    """Return the model to draw for a task, with uniform floor, sky and light.
 
     Raises:
-        ConfigurationError: if the task has no body that could be drawn.
+        ConfigurationError: if the task has no model to draw (`DrawableTask`).
     """
-    if isinstance(task, RobotTask):
-        spec = task.build()
-    elif isinstance(task, PointMaze):
-        spec = point_spec(task)
-    else:
-        raise ConfigurationError(f"task {type(task).__name__} has no body to draw; give it a model (a RobotTask)")
+    if not isinstance(task, DrawableTask):
+        raise ConfigurationError(
+            f"task {type(task).__name__} has no body to draw; derive it from RobotTask, or define `scene`, "
+            "`scene_qpos` and `marker`"
+        )
+    spec = task.scene()
     dress(spec)
     return spec.compile()
 
 
-def point_spec(task: PointMaze) -> mujoco.MjSpec:
-    """Return a point maze as a model: a disc on two slide joints between walls."""
-    spec = mujoco.MjSpec()
-    spec.worldbody.add_geom(name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1])
-    height = WALL_SHARE * task.maze.cell_size
-    add_walls(spec, task.maze, height=height)
-    disc = spec.worldbody.add_body(name="disc")
-    half = 0.35 * task.clearance
-    for axis in ((1, 0, 0), (0, 1, 0)):
-        disc.add_joint(type=mujoco.mjtJoint.mjJNT_SLIDE, axis=axis)
-    kind = mujoco.mjtGeom.mjGEOM_CYLINDER
-    disc.add_geom(type=kind, size=[task.clearance, half, 0], pos=[0, 0, half], rgba=DISC_RGBA)
-    return spec
-
-
 def dress(spec: mujoco.MjSpec) -> None:
-    """Give a model the house's floor, sky and light in place of its own. Nothing that moves is touched."""
+    """Replace floor, sky and light of a model by uniform ones. Moving parts are unchanged.
+
+    Args:
+        spec: the model, edited in place.
+    """
     for texture in list(spec.textures):
         if texture.type == mujoco.mjtTexture.mjTEXTURE_SKYBOX:
             spec.delete(texture)
@@ -186,7 +182,7 @@ def dress(spec: mujoco.MjSpec) -> None:
     for geom in spec.worldbody.geoms:
         if geom.type == mujoco.mjtGeom.mjGEOM_PLANE:
             geom.material, geom.rgba = "house_floor", (0.5, 0.5, 0.5, 1.0)
-            geom.size = [0.0, 0.0, 1.0]  # it ends at the horizon, as it does for the physics
+            geom.size = [0.0, 0.0, 1.0]  # infinite, as for the physics
     shade = {"ambient": [0.0] * 3, "specular": [0.15] * 3}
     directional = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
     spec.worldbody.add_light(type=directional, dir=SUN, castshadow=True, diffuse=[0.62] * 3, **shade)

@@ -3,6 +3,7 @@
 from kilolayer.runs.checkpoints import Checkpoints
 from kilolayer.runs.clock import Clocks, Count
 from kilolayer.runs.config import TrainConfig, default_config
+from kilolayer.runs.presets import preset, register_preset, unregister_preset
 from kilolayer.runs.run_directory import RunDirectory, read_config
 from kilolayer.runs.seed_group import SeedGroup, parse_seeds
 
@@ -15,5 +16,8 @@ __all__ = [
     "TrainConfig",
     "default_config",
     "parse_seeds",
+    "preset",
     "read_config",
+    "register_preset",
+    "unregister_preset",
 ]

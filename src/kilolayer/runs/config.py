@@ -8,12 +8,14 @@ import pydantic
 import tyro
 
 from kilolayer.agents import OptimizerSettings, agent_names, agent_spec, agent_specs
-from kilolayer.envs import EnvironmentSpec, Variant, registry
-from kilolayer.envs.engines import EngineName
+from kilolayer.envs import Variant, registry
+from kilolayer.envs.engines import check_engine_name
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Architecture, ResidualArchitecture, torso_names, torso_spec
 from kilolayer.runs.clock import Clocks, Count
 from kilolayer.runs.growth_schedule import GrowthSchedule
+from kilolayer.runs.option_types import EngineOption
+from kilolayer.runs.presets import preset
 from kilolayer.runs.timetable import Timetable
 
 Settings = TypeVar("Settings")
@@ -27,7 +29,7 @@ class TrainConfig:
     """Environment to train in; `kilolayer envs` lists them. In the config.json of a run, also a maze as text."""
     eval_env: str | None = None
     """Environment to evaluate in. None: the one registered for env (mazes are evaluated on far goals)."""
-    engine: EngineName = "auto"
+    engine: EngineOption = "auto"
     """Physics engine. auto: MuJoCo on a CPU, MJX on a GPU, and the engine of the paper for the variant paper."""
     variant: Variant = "default"
     """Variant of the task. default: with known flaws fixed; paper: as the published numbers need it."""
@@ -110,6 +112,7 @@ class TrainConfig:
                 raise ConfigurationError(f"{field.name}={value} must be at least {least}")
         if not self.checkpoint_minutes > 0.0:
             raise ConfigurationError(f"checkpoint_minutes={self.checkpoint_minutes} must be above 0")
+        check_engine_name(self.engine)
         self._check_clocks()
         if self.grow is not None:
             self._check_growth(GrowthSchedule.parse(self.grow))
@@ -306,11 +309,11 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     env = registry.resolve(env)
     spec = registry.spec(env)
     variant = settings.get("variant", "default")
-    preset = _preset(spec, variant)
-    agent = agent_spec(_text(settings, "agent", preset.get("agent", TrainConfig.agent)))
+    suited = preset(env, variant)
+    agent = agent_spec(_text(settings, "agent", suited.get("agent", TrainConfig.agent)))
     others = set(agent_names()) - {agent.name}
     merged: dict[str, Any] = {"env": env, "episode_length": spec.episode_length}
-    deep_merge({name: value for name, value in preset.items() if name not in others}, into=merged)
+    deep_merge({name: value for name, value in suited.items() if name not in others}, into=merged)
     merged["agent"] = agent.name
     defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig) if f.default is not dataclasses.MISSING}
     deep_merge(agent.preset(defaults | merged | settings), into=merged)
@@ -322,11 +325,6 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     # A run keeps the engine that it began with: `auto` may choose another one on the next machine.
     merged["engine"] = spec.engine_name(merged.get("engine", "auto"), variant)
     return TrainConfig.from_dict(merged)
-
-
-def _preset(spec: EnvironmentSpec, variant: str) -> Mapping[str, Any]:
-    """Return the training settings of a variant."""
-    return spec.training if variant != "paper" or spec.paper_training is None else spec.paper_training
 
 
 def deep_merge(settings: Mapping[str, Any], *, into: dict[str, Any]) -> None:

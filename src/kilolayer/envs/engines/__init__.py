@@ -1,9 +1,30 @@
-"""Engines: how a world moves, many robots at once.
+"""Physics engines: they step many robots at once. Engines are a registry that user code can extend."""
 
-The robots' engines are imported when they are asked for: some need packages that not everyone installs.
-"""
-
-from kilolayer.envs.engines.choice import ENGINES, EngineName, default_engine, make_engine
+from kilolayer.envs.engines import builtin
 from kilolayer.envs.engines.point import PointEngine, PointPhysics
+from kilolayer.envs.engines.registry import (
+    EngineSpec,
+    check_engine_name,
+    default_engine,
+    engine_names,
+    engine_spec,
+    engines_of,
+    make_engine,
+    register_engine,
+    unregister_engine,
+)
 
-__all__ = ["ENGINES", "EngineName", "PointEngine", "PointPhysics", "default_engine", "make_engine"]
+__all__ = [
+    "EngineSpec",
+    "PointEngine",
+    "PointPhysics",
+    "builtin",
+    "check_engine_name",
+    "default_engine",
+    "engine_names",
+    "engine_spec",
+    "engines_of",
+    "make_engine",
+    "register_engine",
+    "unregister_engine",
+]

@@ -1,4 +1,4 @@
-"""What engines written in JAX have in common: they step one robot, and are mapped over all."""
+"""Base class of engines written in JAX: they define the step of one robot, which is mapped over all."""
 
 import abc
 
@@ -10,22 +10,22 @@ from kilolayer.envs.robot_task import RobotState, Start
 
 
 class JaxEngine(abc.ABC):
-    """An engine that is told how one robot begins and steps."""
+    """An engine defined by the start and the step of one robot."""
 
     @abc.abstractmethod
     def init_one(self, start: Start) -> RobotState:
-        """Put a robot where an episode begins."""
+        """Return the state of one robot at the start of an episode."""
 
     @abc.abstractmethod
     def step_one(self, state: RobotState, control: Float[Array, " nu"]) -> RobotState:
-        """Advance a robot by one control step."""
+        """Advance one robot by one control step."""
 
     def init(self, start: Start) -> RobotState:
-        """Put robots where episodes begin."""
+        """Return the state of all robots at the start of an episode."""
         return jax.vmap(self.init_one)(start)
 
     def restart(self, state: RobotState, start: Start, where: Bool[Array, " num_envs"]) -> RobotState:
-        """Put the robots that `where` names where new episodes begin, and leave the others."""
+        """Reset the robots selected by `where` to their starts and leave the others unchanged."""
         return where_envs(where, self.init(start), state)
 
     def step(self, state: RobotState, control: Float[Array, "num_envs nu"]) -> RobotState:

@@ -1,4 +1,4 @@
-"""MuJoCo XLA: MuJoCo's physics compiled with the rest of the program; on a GPU also by MuJoCo Warp."""
+"""MuJoCo XLA (MJX): MuJoCo's physics compiled by JAX, or on NVIDIA GPUs by MuJoCo Warp."""
 
 import contextlib
 import io
@@ -18,7 +18,7 @@ Implementation = Literal["jax", "warp"]
 
 
 class Carried(eqx.Module):
-    """What MJX's next step depends on beside positions and velocities."""
+    """State beside positions and velocities that MJX's next step depends on."""
 
     time: Float[Array, "*num_envs"]
     act: Float[Array, "*num_envs na"]
@@ -29,14 +29,14 @@ class MjxEngine(JaxEngine):
     """Steps all robots at once with MJX."""
 
     def __init__(self, task: RobotTask, *, impl: Implementation = "jax"):
-        """Prepare a task's model.
+        """Prepare the model of a task.
 
         Args:
-            task: whose model to move.
+            task: the task.
             impl: `jax`, or `warp` for NVIDIA GPUs.
 
         Raises:
-            ConfigurationError: if MJX or Warp is not installed, or MJX lacks something that the model uses.
+            ConfigurationError: if MJX or Warp is not installed, or MJX does not support the model.
         """
         mjx = import_mjx(impl)
         self.model = task.model
@@ -50,12 +50,12 @@ class MjxEngine(JaxEngine):
         self._mjx = mjx
 
     def init_one(self, start: Start) -> RobotState:
-        """Put a robot where an episode begins."""
+        """Return the state of one robot at the start of an episode."""
         data = self._make_data().replace(qpos=start.qpos, qvel=start.qvel)
         return self._state(data, jnp.zeros(self.model.nu))
 
     def step_one(self, state: RobotState, control: Float[Array, " nu"]) -> RobotState:
-        """Advance a robot by one control step."""
+        """Advance one robot by one control step."""
         data = self._make_data().replace(
             qpos=state.qpos,
             qvel=state.qvel,
@@ -75,7 +75,7 @@ class MjxEngine(JaxEngine):
     def _state(self, data: Any, control: Array) -> RobotState:
         position, quaternion, velocity, angular = (jnp.zeros((0, size)) for size in (3, 4, 3, 3))
         if len(self.body_ids):
-            # A step leaves the bodies where they were before its last substep.
+            # After a step MJX still has the poses of the bodies from before the last substep.
             data = self._mjx.com_vel(
                 self._model, self._mjx.com_pos(self._model, self._mjx.kinematics(self._model, data))
             )
@@ -98,11 +98,14 @@ class MjxEngine(JaxEngine):
 def import_mjx(impl: Implementation) -> Any:
     """Return the module `mujoco.mjx`.
 
+    Args:
+        impl: `jax`, or `warp`, which needs Warp, too.
+
     Raises:
-        ConfigurationError: if it, or Warp for `warp`, is not installed.
+        ConfigurationError: if a package is not installed.
     """
     try:
-        # On import MJX prints that Warp is missing, whoever asks for it.
+        # On import MJX prints that Warp is missing, even if it is not used.
         with contextlib.redirect_stdout(io.StringIO()):
             from mujoco import mjx
     except ImportError:

@@ -1,7 +1,8 @@
 """MuJoCo's C engine on all cores of the CPU, usable inside `jit` and `scan`.
 
-The whole physics state of every robot, warm start included, is a row of float64 numbers in the JAX state (its bits, as
-uint32, since JAX holds float32 by default): whatever goes on from a state goes on bit for bit.
+The JAX state contains the complete physics state of every robot, including the solver's warm start, as a row of float64
+numbers. It is stored as uint32 words, because JAX uses float32 by default. A simulation resumed from a state therefore
+continues bit for bit.
 """
 
 import threading
@@ -22,28 +23,28 @@ BODY_FIELDS = ("xpos", "xquat", "cvel", "subtree_com")
 
 
 class Rows(eqx.Module):
-    """What MuJoCo's next step depends on."""
+    """Everything that MuJoCo's next step depends on."""
 
     bits: UInt32[Array, "*num_envs two_nstate"]
-    """`mjSTATE_INTEGRATION` in float64, two words a number."""
+    """`mjSTATE_INTEGRATION` in float64, two words for each number."""
 
 
 class MujocoEngine:
-    """Steps all robots at once with `mujoco.batch`, behind a callback.
+    """Steps all robots at once with `mujoco.batch`, called back from the compiled program.
 
-    A control that is not finite makes the robot's state not finite; MuJoCo by itself would go on with zeros.
+    A control that is not finite makes the robot's state NaN; MuJoCo itself would replace it by zeros.
     """
 
     runs_on_host = True
 
     def __init__(self, task: RobotTask, *, num_threads: int = 0):
-        """Prepare a task's model.
+        """Prepare the model of a task.
 
         Args:
-            task: whose model to move.
-            num_threads: cores to use; 0 takes all.
+            task: the task.
+            num_threads: number of threads; 0 uses all cores.
         """
-        _keep_no_log()
+        _disable_log()
         self.model = task.model
         self.substeps = task.substeps
         self.body_ids = np.array([self.model.body(name).id for name in task.tracked_bodies], np.int32)
@@ -56,16 +57,16 @@ class MujocoEngine:
         mujoco.mj_getState(self.model, data, self._first_row, state)
 
     def init(self, start: Start) -> RobotState:
-        """Put robots where episodes begin."""
+        """Return the state of all robots at the start of an episode."""
         num_envs = start.qpos.shape[0]
         rows = jnp.broadcast_to(self._first_row.view(np.uint32), (num_envs, 2 * self._first_row.size))
         return self._place(rows, start, jnp.ones(num_envs, bool))
 
     def restart(self, state: RobotState, start: Start, where: Bool[Array, " num_envs"]) -> RobotState:
-        """Put the robots that `where` names where new episodes begin, and leave the others."""
+        """Reset the robots selected by `where` to their starts and leave the others unchanged."""
         fresh = self._place(state.engine.bits, start, where)
-        told = ("control", "position", "quaternion", "velocity", "angular_velocity")
-        merged = {name: where_envs(where, getattr(fresh, name), getattr(state, name)) for name in told}
+        fields = ("control", "position", "quaternion", "velocity", "angular_velocity")
+        merged = {name: where_envs(where, getattr(fresh, name), getattr(state, name)) for name in fields}
         return RobotState(qpos=fresh.qpos, qvel=fresh.qvel, engine=fresh.engine, **merged)
 
     def step(self, state: RobotState, control: Float[Array, "num_envs nu"]) -> RobotState:
@@ -77,7 +78,7 @@ class MujocoEngine:
         return self._call(self._restart, control, bits, start.qpos, start.qvel, where)
 
     def _call(self, function: Any, control: Array, bits: Array, *arguments: Array) -> RobotState:
-        """Run a function on the host, and make its results a state."""
+        """Call a function on the host and return its results as a state."""
         batch = bits.shape[:-1]
         bodies = len(self.body_ids)
         shapes = {"bits": bits.shape[-1:], "qpos": (self.model.nq,), "qvel": (self.model.nv,)}
@@ -91,7 +92,7 @@ class MujocoEngine:
         position, quaternion, velocity, angular = (jnp.zeros((*batch, 0, size)) for size in (3, 4, 3, 3))
         if bodies:
             position, quaternion, angular = out["position"], out["quaternion"], out["spatial"][..., :3]
-            # MuJoCo gives velocities at the centre of mass of the whole tree that the body belongs to.
+            # MuJoCo's linear velocities are those at the centre of mass of the kinematic tree that contains the body.
             velocity = out["spatial"][..., 3:] + jnp.cross(angular, position - out["root"])
         return RobotState(
             qpos=out["qpos"],
@@ -104,7 +105,7 @@ class MujocoEngine:
             engine=Rows(out["bits"]),
         )
 
-    # On the host. Leading axes beyond one (a `vmap` over whole environments) are folded into it.
+    # Functions on the host. If there are several leading axes (`vmap` over whole environments), they are merged.
 
     def _step(self, bits: Any, control: Any) -> dict[str, np.ndarray]:
         bits, control = np.asarray(bits), np.asarray(control)
@@ -132,7 +133,7 @@ class MujocoEngine:
             return self._results(batch, bits.shape[:-1])
 
     def _load(self, bits: np.ndarray) -> mujoco.batch.Batch:
-        """Return the batch of this many robots, holding these states."""
+        """Return the MuJoCo batch for this number of robots, set to these states."""
         rows = np.ascontiguousarray(bits).reshape(-1, bits.shape[-1]).view(np.float64)
         if len(rows) not in self._batches:
             batch = mujoco.batch.Batch(self.model, nsim=len(rows), nthread=self._num_threads)
@@ -144,7 +145,7 @@ class MujocoEngine:
         return self._batches[len(rows)]
 
     def _results(self, batch: mujoco.batch.Batch, leading: tuple[int, ...]) -> dict[str, np.ndarray]:
-        """Return copies of what a batch holds."""
+        """Return copies of a batch's arrays."""
         values: dict[str, np.ndarray] = {"qpos": batch.qpos, "qvel": batch.qvel}
         if len(self.body_ids):
             root = self.model.body_rootid[self.body_ids]
@@ -155,9 +156,9 @@ class MujocoEngine:
         return {name: value.reshape(*leading, *value.shape[1:]) for name, value in results.items()}
 
 
-def _keep_no_log() -> None:
-    """Keep MuJoCo from printing, and from leaving a file MUJOCO_LOG.TXT in the working directory, when a robot's state
-    is not finite: whoever steps it sees that in the state.
+def _disable_log() -> None:
+    """Turn off MuJoCo's warnings on the console and in the file MUJOCO_LOG.TXT, which it writes for states that are not
+    finite. They are visible in the state.
     """
     config = mujoco.MjLogConfig.get()
     config.logto_file = config.logto_console = False

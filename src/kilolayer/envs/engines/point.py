@@ -1,4 +1,4 @@
-"""A disc with velocity in a maze, pushed by a force in the plane: physics in pure JAX, exact at walls."""
+"""A disc in a maze, pushed by a force in the plane: physics in pure JAX, exact at walls."""
 
 import dataclasses
 
@@ -13,21 +13,25 @@ from kilolayer.errors import ConfigurationError
 
 
 class PointPhysics(eqx.Module):
-    """Where the discs are and how they move."""
+    """Positions and velocities of discs."""
 
     position: Float[Array, "*num_envs 2"]
-    """x and y of the centre, in metres."""
+    """Position x, y of the centre, in metres."""
     velocity: Float[Array, "*num_envs 2"]
-    """Metres per second."""
+    """Velocity, in metres per second."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PointEngine:
-    """Discs of mass 1 kg under a force and linear drag, between walls that stop them without friction or bounce.
+    """Discs of 1 kg with a force and linear drag, between walls without friction or restitution.
 
-    A control step is `substeps` steps of semi-implicit Euler. After each, a disc that overlaps a wall is put back to
-    touch it and loses the velocity into it. The speed cannot exceed `max_speed`, and within a substep no disc moves
-    as far as its radius, so none passes a wall, whatever pushes it.
+    A control step consists of `substeps` steps of semi-implicit Euler. After each, a disc that overlaps a wall is moved
+    back to touch it and loses the velocity into it. The speed is limited to `max_speed`, so that a disc moves less than
+    its radius in a substep and cannot pass through a wall.
+
+    Raises:
+        ConfigurationError: if a parameter is not positive, or a disc could pass through a wall or does not fit into a
+            corridor.
     """
 
     maze: Maze
@@ -42,36 +46,31 @@ class PointEngine:
     substeps: int = 5
 
     def __post_init__(self) -> None:
-        """Refuse numbers with which a disc could pass a wall.
-
-        Raises:
-            ConfigurationError: if a number is not positive, or a disc can move by its radius in a substep or does not
-                fit a corridor.
-        """
+        """Validate the parameters."""
         for name in ("radius", "max_speed", "time_step", "substeps"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be above 0")
         if self.max_speed * self.time_step / self.substeps >= self.radius:
             raise ConfigurationError(
-                f"max_speed={self.max_speed} m/s lets a disc of radius {self.radius} m pass a wall in a substep of "
-                f"{self.time_step / self.substeps} s; take more substeps or a lower speed"
+                f"max_speed={self.max_speed} m/s lets a disc of radius {self.radius} m pass through a wall in a "
+                f"substep of {self.time_step / self.substeps} s; increase substeps or reduce max_speed"
             )
         if 4 * self.radius > self.maze.cell_size:
             raise ConfigurationError(
                 f"radius={self.radius} m is too large for cells of {self.maze.cell_size} m; "
-                f"take at most {self.maze.cell_size / 4}"
+                f"it must be at most {self.maze.cell_size / 4} m"
             )
 
     def init(self, start: PointPhysics) -> PointPhysics:
-        """Return the drawn starts: they are whole states already."""
+        """Return the starts, which are complete states."""
         return start
 
     def restart(self, physics: PointPhysics, start: PointPhysics, where: Bool[Array, " num_envs"]) -> PointPhysics:
-        """Put the discs that `where` names at their starts, and leave the others as they are."""
+        """Reset the discs selected by `where` to their starts and leave the others unchanged."""
         return where_envs(where, start, physics)
 
     def step(self, physics: PointPhysics, control: Float[Array, "num_envs 2"]) -> PointPhysics:
-        """Push every disc by a force in newtons for one control step."""
+        """Apply a force (newtons) to every disc for one control step."""
         dt = self.time_step / self.substeps
         position, velocity = physics.position, physics.velocity
         for _ in range(self.substeps):
@@ -84,22 +83,22 @@ class PointEngine:
     def _stop_at_walls(
         self, position: Float[Array, "num_envs 2"], velocity: Float[Array, "num_envs 2"]
     ) -> tuple[Float[Array, "num_envs 2"], Float[Array, "num_envs 2"]]:
-        """Put discs that overlap a wall back to touch it, without the velocity into it."""
+        """Move discs that overlap a wall back to its surface, and remove the velocity into it."""
         cell = jnp.round(position / self.maze.cell_size).astype(jnp.int32)
         centre = cell * self.maze.cell_size
         offset = position - centre  # within ±half a cell
         wall = jnp.asarray(_walls_around(self.maze.walls))[cell[:, 0], cell[:, 1]]
         reach = 0.5 * self.maze.cell_size - self.radius
 
-        # Faces: the neighbour below or above along each axis.
+        # Faces: walls in the neighbouring cells along each axis.
         too_low = wall[:, 0:2] & (offset < -reach)
         too_high = wall[:, 2:4] & (offset > reach)
         offset = jnp.where(too_low, -reach, jnp.where(too_high, reach, offset))
         velocity = jnp.where(too_low, jnp.maximum(velocity, 0.0), velocity)
         velocity = jnp.where(too_high, jnp.minimum(velocity, 0.0), velocity)
 
-        # The corner that is nearest: the diagonal neighbour touches the cell in this one point. Where a face
-        # neighbour is wall too, the disc has been put farther from the corner than its radius already.
+        # Corners: the nearest diagonal neighbour touches the cell in one point. If a face neighbour is a wall, too, the
+        # disc is already farther from the corner than its radius.
         side = jnp.where(offset < 0.0, -1.0, 1.0)
         diagonal = 4 + 2 * (side[:, 0] > 0).astype(jnp.int32) + (side[:, 1] > 0).astype(jnp.int32)
         from_corner = offset - side * 0.5 * self.maze.cell_size
@@ -113,7 +112,7 @@ class PointEngine:
 
 
 def _walls_around(walls: Bool[np.ndarray, "rows columns"]) -> Bool[np.ndarray, "rows columns 8"]:
-    """Return which neighbours of each cell are wall: x-, y-, x+, y+, then the diagonals -- -+ +- ++."""
+    """Return which neighbours of each cell are walls: x-, y-, x+, y+, diagonals -- -+ +- ++ (signs of x, y)."""
     padded = np.pad(walls, 1, constant_values=True)
     rows, columns = walls.shape
     neighbours = ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))

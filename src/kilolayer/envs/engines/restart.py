@@ -1,4 +1,4 @@
-"""Putting some robots back to a start, and leaving the others as they are."""
+"""Resetting some of many environments."""
 
 from typing import TypeVar
 
@@ -10,7 +10,13 @@ Tree = TypeVar("Tree")
 
 
 def where_envs(where: Bool[Array, " num_envs"], fresh: Tree, current: Tree) -> Tree:
-    """Take the environments that `where` names from `fresh`, and the others from `current`."""
+    """Combine two batches of states.
+
+    Args:
+        where: which environments to take from `fresh`.
+        fresh: pytree with a leading axis over environments.
+        current: pytree of the same structure, for all other environments.
+    """
 
     def choose(fresh: Array, current: Array) -> Array:
         return jnp.where(where.reshape(-1, *(1,) * (current.ndim - 1)), fresh, current)

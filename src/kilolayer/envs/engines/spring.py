@@ -19,26 +19,26 @@ from kilolayer.errors import ConfigurationError
 class SpringEngine(JaxEngine):
     """Steps all robots at once with Brax's spring pipeline.
 
-    The model's joint armature, damping and stiffness have no effect there; its custom numbers (`constraint_stiffness`
-    and others) take their place.
+    Brax ignores joint armature, damping and stiffness of the model and uses its custom numbers, such as
+    `constraint_stiffness`, instead.
     """
 
     def __init__(self, task: RobotTask):
-        """Prepare a task's model.
+        """Prepare the model of a task.
 
         Args:
-            task: whose model to move.
+            task: the task.
 
         Raises:
-            ConfigurationError: if Brax is not installed, or cannot load the model.
+            ConfigurationError: if Brax is not installed or does not support the model.
         """
         mjcf, self._pipeline = import_spring()
         self.model = task.model
         self.substeps = task.substeps
         try:
-            # Brax writes infinities into the ranges of the model that it is given, where there is no limit.
+            # Brax edits the model that it loads: it writes infinities into ranges without limits.
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that Brax's physics is not developed any further, at every load
+                warnings.simplefilter("ignore")  # Brax warns at every load that its physics is no longer developed
                 self._system = mjcf.load_model(copy.deepcopy(self.model))
             mjcf.validate_model(self.model)
         except (NotImplementedError, ValueError, RuntimeError) as error:
@@ -46,11 +46,11 @@ class SpringEngine(JaxEngine):
         self._links = np.array([self._system.link_names.index(name) for name in task.tracked_bodies], np.int32)
 
     def init_one(self, start: Start) -> RobotState:
-        """Put a robot where an episode begins."""
+        """Return the state of one robot at the start of an episode."""
         return self._state(self._pipeline.init(self._system, start.qpos, start.qvel), jnp.zeros(self.model.nu))
 
     def step_one(self, state: RobotState, control: Float[Array, " nu"]) -> RobotState:
-        """Advance a robot by one control step."""
+        """Advance one robot by one control step."""
         inner, _ = jax.lax.scan(
             lambda inner, _: (self._pipeline.step(self._system, inner, control), None),
             state.engine,
@@ -79,7 +79,7 @@ def import_spring() -> tuple[Any, Any]:
         ConfigurationError: if Brax is not installed.
     """
     try:
-        # On import MJX, which Brax imports, prints that Warp is missing.
+        # Brax imports MJX, which prints that Warp is missing.
         with contextlib.redirect_stdout(io.StringIO()):
             from brax.io import mjcf
             from brax.spring import pipeline

@@ -1,4 +1,4 @@
-"""Corridors: mazes without branches, in which starts and goals are so many cells apart."""
+"""Corridors: mazes without branches, with pairs of start and goal at given distances."""
 
 import dataclasses
 from functools import cached_property
@@ -14,26 +14,27 @@ from kilolayer.errors import ConfigurationError
 
 @dataclasses.dataclass(frozen=True)
 class Corridor:
-    """The cells p_0 (the start cell), ..., p_L of a maze that is a single corridor, and pairs of them.
+    """A maze that is a single corridor of cells p_0 (the start cell), ..., p_L, and pairs of start and goal in it.
 
-    Source: the paper's study of stitching, which trains on short pairs and evaluates on long ones.
+    Source: the paper's experiment on stitching, which trains on near pairs and evaluates on far ones.
 
     Args:
-        maze: a single corridor with its start cell at one end; its goal cells play no part.
-        distances: ways between start and goal, in cells, each from 1 to the corridor's length L.
+        maze: a single corridor with its start cell at one end; its goal cells are not used.
+        distances: distances between start and goal in cells, each from 1 to the length L of the corridor.
 
     Raises:
-        ConfigurationError: for a maze that is no single corridor; for distances that are none, that repeat, or that
-            the corridor does not have.
+        ConfigurationError: if the maze is not a single corridor, or the distances are empty, repeated or too large.
     """
 
     maze: Maze
     distances: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        """Check the distances, and with them the maze."""
+        """Validate the distances and the maze."""
         if not self.distances:
-            raise ConfigurationError(f"distances are none; list at least one from 1 to {self.length} cells")
+            raise ConfigurationError(
+                f"distances is empty; it needs at least one number from 1 to {self.length} (cells)"
+            )
         for number, distance in enumerate(self.distances):
             if not 1 <= distance <= self.length:
                 raise ConfigurationError(
@@ -45,7 +46,7 @@ class Corridor:
 
     @property
     def length(self) -> int:
-        """Cells from the start cell to the far end: L."""
+        """Distance from the start cell to the far end, in cells: L."""
         return len(self.path) - 1
 
     @cached_property
@@ -53,29 +54,33 @@ class Corridor:
         """Row and column of the corridor's cells, from the start cell to the far end.
 
         Raises:
-            ConfigurationError: if the maze is no single corridor.
+            ConfigurationError: if the maze is not a single corridor.
         """
         if len(self.maze.start_cells) > 1:
             raise ConfigurationError(
-                f"the maze has {len(self.maze.start_cells)} starts; a corridor has one 'R', at one end"
+                f"the maze has {len(self.maze.start_cells)} starts; a corridor has a single 'R' at one end"
             )
         lengths = self.maze.path_lengths(self.maze.start_cells)[tuple(self.maze.free_cells.T)]
         order = np.argsort(lengths, kind="stable")
-        # A corridor has one cell at each distance from its end. Where it forks, or runs on behind the start, two cells
-        # are equally far; a cell that no way leads to has length -1.
+        # In a corridor there is one cell at each distance from the end. If it has a branch, or continues behind the
+        # start, two cells have the same distance; a cell that cannot be reached has length -1.
         for cell, length, expected in zip(self.maze.free_cells[order], lengths[order], range(len(order)), strict=True):
             if length != expected:
                 row, column = cell + 1
                 raise ConfigurationError(
-                    f"maze line {row}, column {column}: this cell makes the maze more than a single corridor "
+                    f"maze line {row}, column {column}: because of this cell the maze is not a single corridor "
                     "that begins at 'R'"
                 )
         return self.maze.free_cells[order]
 
     def draw_pair(self, key: PRNGKeyArray) -> tuple[Float[Array, "2"], Float[Array, "2"]]:
-        """Draw the centres of a start cell and of a goal cell, in metres.
+        """Draw a pair of start and goal.
 
-        A distance k is drawn, each as likely as any other; then, evenly, a cell p_i such that p_{i+k} exists.
+        The distance k is uniform over `distances`, and then the start p_i is uniform over the cells for which the goal
+        p_{i+k} exists.
+
+        Returns:
+            The centres (x, y in metres) of start cell and goal cell.
         """
         distance_key, cell_key = jax.random.split(key)
         centres = jnp.asarray(self.maze.centres(self.path))
@@ -86,7 +91,15 @@ class Corridor:
     def distances_between(
         self, starts: Float[np.ndarray, "episodes 2"], goals: Float[np.ndarray, "episodes 2"]
     ) -> Int[np.ndarray, " episodes"]:
-        """Return how many cells along the corridor goals are ahead of starts, from places in metres."""
+        """Return the distances from starts to goals along the corridor, in cells.
+
+        Args:
+            starts: x and y of each start, in metres.
+            goals: x and y of each goal, in metres.
+
+        Returns:
+            One number for each pair; negative if the goal is nearer to the start cell than the start is.
+        """
         along = self.maze.path_lengths(self.maze.start_cells)
         start_cells, goal_cells = (np.rint(places / self.maze.cell_size).astype(int) for places in (starts, goals))
         return along[tuple(goal_cells.T)] - along[tuple(start_cells.T)]

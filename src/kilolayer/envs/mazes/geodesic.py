@@ -1,4 +1,4 @@
-"""True shortest-path distances in a maze, for a robot that needs some room."""
+"""Lengths of shortest paths in a maze, for a robot that keeps a distance from walls."""
 
 import numpy as np
 import scipy.sparse
@@ -7,12 +7,21 @@ from scipy.sparse.csgraph import dijkstra
 
 from kilolayer.envs.mazes.maze import Maze
 
-# Steps of a chess king and knight: path lengths come out at most 2.8 % too long, whatever their direction.
+# Steps of a chess king and knight: computed paths are at most 2.8 % too long in any direction.
 _STEPS = [(1, 0), (0, 1), (1, 1), (1, -1), (2, 1), (1, 2), (2, -1), (1, -2)]
 
 
 def free_points(maze: Maze, clearance: float, *, per_cell: int = 10) -> Float[np.ndarray, "points 2"]:
-    """Return the points of a square grid (`per_cell` to a cell edge, metres) at least `clearance` from all walls."""
+    """Return the points of a square grid that are at least `clearance` from all walls.
+
+    Args:
+        maze: the maze.
+        clearance: smallest distance of the robot's centre from a wall, in metres.
+        per_cell: grid points along a cell's edge.
+
+    Returns:
+        x and y of each point, in metres.
+    """
     points, free = _grid(maze, clearance, per_cell)
     return points[free]
 
@@ -20,13 +29,16 @@ def free_points(maze: Maze, clearance: float, *, per_cell: int = 10) -> Float[np
 def shortest_paths(
     maze: Maze, clearance: float, goal: Float[np.ndarray, "2"], *, per_cell: int = 10
 ) -> Float[np.ndarray, " points"]:
-    """Return the length in metres of the shortest way from each of `free_points` to `goal`.
+    """Return the length of the shortest path from each of `free_points` to a goal.
 
     Args:
-        maze: the walls.
-        clearance: how near to a wall the robot's centre can come, in metres.
-        goal: x and y in metres.
-        per_cell: grid points to a cell edge.
+        maze: the maze.
+        clearance: smallest distance of the robot's centre from a wall, in metres.
+        goal: x and y, in metres.
+        per_cell: grid points along a cell's edge.
+
+    Returns:
+        Length of each path, in metres; infinite where there is none.
     """
     points, free = _grid(maze, clearance, per_cell)
     spacing = maze.cell_size / per_cell
@@ -48,12 +60,12 @@ def shortest_paths(
     offsets = np.linalg.norm(points[free] - goal, axis=-1)
     nearest = int(offsets.argmin())
     distances: np.ndarray = dijkstra(graph, directed=False, indices=[nearest])[0]
-    # Near the goal the straight line is open, and better than the way by the nearest grid point.
+    # Near the goal the straight line is free, and shorter than the path through the nearest grid point.
     return np.where(offsets <= 2 * spacing, offsets, distances)
 
 
 def _grid(maze: Maze, clearance: float, per_cell: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return all grid points as (rows, columns, 2) in metres, and which of them are free."""
+    """Return all grid points, as (rows, columns, 2) in metres, and whether each is free."""
     spacing = maze.cell_size / per_cell
     rows, columns = maze.walls.shape
     x, y = ((np.arange(n * per_cell) + 0.5) * spacing - 0.5 * maze.cell_size for n in (rows, columns))

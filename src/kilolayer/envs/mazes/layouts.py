@@ -1,4 +1,4 @@
-"""The paper's mazes as text; how cells become places is told by `kilolayer.envs.mazes.maze`."""
+"""The paper's mazes as text; `kilolayer.envs.mazes.maze` defines the format and the positions of cells."""
 
 LAYOUTS: dict[str, str] = {
     "u": """
@@ -147,7 +147,7 @@ LAYOUTS: dict[str, str] = {
 ############
 """,
 }
-"""`NAME_eval` has the walls of `NAME`, and far goals only; `hardest` has no far-goal form."""
+"""`NAME_eval` has the walls of `NAME` and only far goals; there is none for `hardest`."""
 
 _GOALS: dict[str, tuple[tuple[int, int], ...]] = {
     "u_single_eval": ((3, 1),),
@@ -162,7 +162,7 @@ _GOALS: dict[str, tuple[tuple[int, int], ...]] = {
 
 
 def _with_goals(text: str, goals: tuple[tuple[int, int], ...]) -> str:
-    """Return a layout with goals in the cells named, by row and column, and in no other."""
+    """Return a layout with goals only in the given cells (row, column)."""
     rows = [list(row.replace("G", ".")) for row in text.strip().split("\n")]
     for row, column in goals:
         rows[row][column] = "G"
@@ -170,4 +170,4 @@ def _with_goals(text: str, goals: tuple[tuple[int, int], ...]) -> str:
 
 
 EVAL_LAYOUTS: dict[str, str] = {name: _with_goals(LAYOUTS[name.split("_")[0]], goals) for name, goals in _GOALS.items()}
-"""Further goals for evaluation in the same walls. Humanoids are evaluated on `big_eval_10`, `big_eval` and one more."""
+"""Other goals for evaluation in the same walls. `big_eval_10`, for humanoids, has one goal more than `big_eval`."""

@@ -1,7 +1,7 @@
 """Mazes as text: walls, start cells and goal cells on a grid.
 
-A cell in row i (from the top) and column j (from the left) is a square centred at x = i * cell_size, y = j *
-cell_size: the row number grows along x, the column number along y.
+The cell in row i (from the top) and column j (from the left) is a square centred at x = i * cell_size,
+y = j * cell_size: rows count along x, columns along y.
 """
 
 import dataclasses
@@ -18,21 +18,21 @@ FREE = ". "
 
 @dataclasses.dataclass(frozen=True)
 class Maze:
-    """A maze, checked: one start at least, one goal at least, closed all round, every goal within reach.
+    """A validated maze: a closed border, at least one start and one goal, and a path from a start to every goal.
 
     Args:
-        text: one line for each row. `#` wall, `R` start, `G` goal, `.` or space free.
-        cell_size: edge of a cell in metres.
+        text: one line for each row: `#` is a wall, `R` a start, `G` a goal, `.` or a space a free cell.
+        cell_size: edge of a cell, in metres.
 
     Raises:
-        ConfigurationError: naming the line at fault and what would be right.
+        ConfigurationError: if the text is not a valid maze; the message names the line and column.
     """
 
     text: str
     cell_size: float = 1.5
 
     def __post_init__(self) -> None:
-        """Check the text."""
+        """Validate the text."""
         if not self.cell_size > 0:
             raise ConfigurationError(f"cell_size={self.cell_size} must be above 0 m")
         rows = self.rows
@@ -41,18 +41,18 @@ class Maze:
         for number, row in enumerate(rows, 1):
             if len(row) != len(rows[0]):
                 raise ConfigurationError(
-                    f"maze line {number} has {len(row)} cells, line 1 has {len(rows[0])}; all must be of one length"
+                    f"maze line {number} has {len(row)} cells, line 1 has {len(rows[0])}; all must have the same length"
                 )
             for column, cell in enumerate(row, 1):
                 if cell not in WALL + START + GOAL + FREE:
                     raise ConfigurationError(
-                        f"maze line {number}, column {column}: {cell!r} is no cell; use '#', 'R', 'G', '.' or space"
+                        f"maze line {number}, column {column}: {cell!r} is not a cell; use '#', 'R', 'G', '.' or space"
                     )
         edge = np.ones(self.walls.shape, bool)
         edge[1:-1, 1:-1] = False
         if (open_cells := np.argwhere(edge & ~self.walls)).size:
             row, column = open_cells[0] + 1
-            raise ConfigurationError(f"maze line {row}, column {column}: the border must be '#' all round")
+            raise ConfigurationError(f"maze line {row}, column {column}: the border must consist of '#'")
         for cell, what in ((START, "start"), (GOAL, "goal")):
             if not self._cells(cell).size:
                 raise ConfigurationError(f"the maze has no {what}; mark at least one cell with {cell!r}")
@@ -60,19 +60,19 @@ class Maze:
         for row, column in self.goal_cells:
             if not reachable[row, column]:
                 raise ConfigurationError(
-                    f"maze line {row + 1}, column {column + 1}: no way leads from a start to this goal"
+                    f"maze line {row + 1}, column {column + 1}: there is no path from a start to this goal"
                 )
 
     @property
     def rows(self) -> list[str]:
-        """The lines of the text, without empty ones at the ends."""
+        """Lines of the text, without empty lines at the beginning and end."""
         lines = [line.rstrip("\r") for line in self.text.split("\n")]
         filled = [number for number, line in enumerate(lines) if line.strip()]
         return lines[filled[0] : filled[-1] + 1] if filled else []
 
     @cached_property
     def walls(self) -> Bool[np.ndarray, "rows columns"]:
-        """True where a cell is wall."""
+        """Whether each cell is a wall."""
         return np.array([[cell == WALL for cell in row] for row in self.rows])
 
     @cached_property
@@ -87,15 +87,26 @@ class Maze:
 
     @cached_property
     def free_cells(self) -> Int[np.ndarray, "cells 2"]:
-        """Row and column of every cell that is no wall."""
+        """Row and column of every cell that is not a wall."""
         return np.argwhere(~self.walls)
 
     def centres(self, cells: Int[np.ndarray, "cells 2"]) -> Float[np.ndarray, "cells 2"]:
-        """Return x and y in metres of the centres of `cells`."""
+        """Return the centres x, y of cells, in metres.
+
+        Args:
+            cells: row and column of each.
+        """
         return cells.astype(np.float32) * np.float32(self.cell_size)
 
     def path_lengths(self, sources: Int[np.ndarray, "sources 2"]) -> Int[np.ndarray, "rows columns"]:
-        """Return for each cell the steps from the nearest source, cell by cell; -1 where no way leads."""
+        """Return the length of the shortest path from the nearest source to each cell.
+
+        Args:
+            sources: row and column of each source.
+
+        Returns:
+            Steps between neighbouring cells; -1 for cells that cannot be reached, walls included.
+        """
         lengths = np.full(self.walls.shape, -1)
         frontier = [(int(row), int(column)) for row, column in sources]
         for cell in frontier:

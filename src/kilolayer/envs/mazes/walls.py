@@ -1,4 +1,4 @@
-"""Walls of a maze as boxes of a MuJoCo model."""
+"""Walls of a maze as boxes in a MuJoCo model."""
 
 import mujoco
 import numpy as np
@@ -10,14 +10,14 @@ RGBA = (0.60, 0.62, 0.66, 1.0)
 
 
 def add_walls(spec: mujoco.MjSpec, maze: Maze, *, height: float, contype: int = 1, conaffinity: int = 1) -> None:
-    """Add the walls of a maze to a model, as few boxes as cover them, named `wall_0`, `wall_1`, ...
+    """Add the walls of a maze to a model, as few boxes named `wall_0`, `wall_1`, ...
 
-    A box that covers several cells has no seams to get caught on, and costs an engine no more than one cell's.
+    A box that covers several cells has no seams on which a robot gets caught, and is as cheap as a box of one cell.
 
     Args:
-        spec: the model to add to.
-        maze: the walls; a cell in row i, column j is centred at x = i * cell_size, y = j * cell_size.
-        height: of the walls, in metres, from z = 0.
+        spec: the model, edited in place.
+        maze: the maze.
+        height: height of the walls above z = 0, in metres.
         contype: contact type bits of the boxes.
         conaffinity: contact affinity bits of the boxes.
     """
@@ -38,7 +38,14 @@ def add_walls(spec: mujoco.MjSpec, maze: Maze, *, height: float, contype: int = 
 
 
 def rectangles(cells: Bool[np.ndarray, "rows columns"]) -> list[tuple[int, int, int, int]]:
-    """Cover the true cells with rectangles that do not overlap: row, column, rows, columns of each, largest first."""
+    """Cover the true cells with rectangles that do not overlap.
+
+    Args:
+        cells: the cells to cover.
+
+    Returns:
+        First row, first column, number of rows and number of columns of each rectangle, the largest first.
+    """
     left = cells.copy()
     found = []
     while left.any():

@@ -1,1 +1,1 @@
-"""Robots: MuJoCo models, and edits of them."""
+"""Robots: MuJoCo models (MJCF files), and code that builds or edits them."""

@@ -1,4 +1,4 @@
-"""The Panda arm's scenes: the robot's model, and cubes, bins and marks on the table, as edits of a MuJoCo model."""
+"""Scenes of the Panda arm: the robot's model, and edits that add cubes, bins and marks on the table."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from kilolayer.envs.robot_task import load_mjcf
+from kilolayer.envs.robots.mjcf import load_mjcf, model_file
 
-MODEL = Path(__file__).parent / "panda.xml"
+MODEL = Path(model_file("panda"))
 
 HOME: dict[str, tuple[float, ...]] = {
     "default": (1.571, 0.742, 0.0, -1.571, 0.0, 3.054, 0.7854),
@@ -16,20 +16,20 @@ HOME: dict[str, tuple[float, ...]] = {
 }
 """Angles of the arm's joints at the start of an episode, in radians.
 
-The paper's arm turns joint 7 within half a second to 0.724, which sets the hand almost square to the arm (0.785); by
-default it begins and stays there.
+The paper's arm turns joint 7 to 0.724 within half a second, so that the hand is almost square to the arm (0.785). In
+the default variant it begins and stays at 0.785.
 """
 FINGER_HOME = 0.04
-"""How far each finger is open at the start of an episode, in metres."""
+"""Opening of each finger at the start of an episode, in metres."""
 CUBE_HALF_EDGE = 0.03
 """Metres."""
 CUBE_START_HEIGHT = 0.07
-"""Height of the cube's centre at the start of an episode, in metres: it falls to the table, where it is at 0.03."""
+"""Height of the cube's centre at the start of an episode, in metres; on the table it is 0.03."""
 
 PAPER_GAINS = {"joint3": 2000.0, "joint4": 2000.0, "joint5": 1000.0, "joint6": 1000.0, "joint7": 1000.0}
-"""Gains that the paper's arm has on its commands; its stiffness is larger, so that joints rest short of the command."""
+"""Actuator gains of the paper's arm. They are below the stiffness, so joints rest short of their targets."""
 PAPER_UNLIMITED = ("joint1", "joint3", "joint5", "joint7")
-"""Joints that the paper's arm may turn without end."""
+"""Joints of the paper's arm without limits."""
 PAPER_FINGER_ARMATURE = 0.1
 """Kilograms."""
 
@@ -41,10 +41,10 @@ def panda(variant: str, *, gripper: bool = True) -> mujoco.MjSpec:
     """Return the arm on its table.
 
     Args:
-        variant: "default" is the model file as it is. "paper" is what the paper's code simulates: joints without
-            armature, damping and, but for 2, 4 and 6, without limits; gains of joints 3 to 7 below their stiffness; the
-            implicitfast integrator.
-        gripper: whether there are fingers; the hand is there without them.
+        variant: "default" is the model file unchanged. "paper" is what the paper's code simulates: joints without
+            armature and damping, and without limits except for joints 2, 4 and 6; gains of joints 3 to 7 below their
+            stiffness; integrator implicitfast.
+        gripper: whether the arm has fingers; the hand remains without them.
     """
     spec = load_mjcf(MODEL)
     if variant == "paper":
@@ -58,21 +58,22 @@ def panda(variant: str, *, gripper: bool = True) -> mujoco.MjSpec:
                 joint.limited = mujoco.mjtLimited.mjLIMITED_FALSE
         for name, gain in PAPER_GAINS.items():
             spec.actuator(name).gainprm[0] = gain
-    if not gripper:  # With the fingers go their actuators, their pairs and their equality.
+    if not gripper:  # MuJoCo deletes the fingers' actuators, contact pairs and equality with them.
         spec.delete(spec.body("left_finger"))
         spec.delete(spec.body("right_finger"))
     return spec
 
 
 def add_fingertips(spec: mujoco.MjSpec, variant: str) -> None:
-    """Add the bodies `left_tip` and `right_tip`, 7 cm along the fingers; they collide with nothing.
+    """Add the bodies `left_tip` and `right_tip`, 7 cm along the fingers; they do not collide.
 
-    In the paper's model each hangs on a hinge of its own, which can turn by 1e-4 rad; by default it is fixed to its
-    finger.
+    Args:
+        spec: the scene, edited in place.
+        variant: in "paper" each tip is on a hinge that can turn by 1e-4 rad; in "default" it is fixed to its finger.
     """
     for side in ("left", "right"):
         tip = spec.body(f"{side}_finger").add_body(name=f"{side}_tip", pos=[0.0, 0.005, 0.07])
-        # By its default class the geom would be another finger box.
+        # The finger's default class would make the geom another finger box.
         tip.add_geom(
             name=f"{side}_tip",
             default=spec.default,
@@ -92,7 +93,7 @@ def add_fingertips(spec: mujoco.MjSpec, variant: str) -> None:
 
 
 def add_cube(spec: mujoco.MjSpec) -> None:
-    """Add a cube of 6 cm and 216 g, free to move, which touches the table, the hand and the fingers."""
+    """Add a free cube of 6 cm and 216 g, which collides with table, hand and fingers."""
     cube = spec.worldbody.add_body(name="cube")
     cube.add_freejoint(name="cube")
     half = CUBE_HALF_EDGE
@@ -102,13 +103,13 @@ def add_cube(spec: mujoco.MjSpec) -> None:
 
 
 def add_bin(spec: mujoco.MjSpec, name: str, centre: tuple[float, float], half_width: float) -> None:
-    """Add four walls around a square of the table, which the cube, the hand and the fingers touch.
+    """Add four walls around a square of the table, which collide with cube, hand and fingers.
 
     Args:
-        spec: the scene; it has a cube.
-        name: of the bin; its walls are numbered after it.
+        spec: the scene with a cube, edited in place.
+        name: prefix of the walls' names.
         centre: x and y, in metres.
-        half_width: from the centre to the middle of a wall, in metres.
+        half_width: distance from the centre to the middle of a wall, in metres.
     """
     x, y = centre
     thickness, height = 0.005, 0.033
@@ -132,7 +133,14 @@ def add_bin(spec: mujoco.MjSpec, name: str, centre: tuple[float, float], half_wi
 
 
 def add_zone(spec: mujoco.MjSpec, centre: tuple[float, float], half_width: float, rgba: Sequence[float]) -> None:
-    """Colour a square of the table; x, y and half the width in metres. It touches nothing."""
+    """Colour a square of the table. It does not collide.
+
+    Args:
+        spec: the scene, edited in place.
+        centre: x and y, in metres.
+        half_width: half the edge, in metres.
+        rgba: the colour.
+    """
     spec.worldbody.add_geom(
         type=mujoco.mjtGeom.mjGEOM_BOX,
         pos=[*centre, 0.0008],
@@ -144,7 +152,13 @@ def add_zone(spec: mujoco.MjSpec, centre: tuple[float, float], half_width: float
 
 
 def add_home(spec: mujoco.MjSpec, variant: str, *, cube: tuple[float, float] | None = None) -> None:
-    """Add the keyframe that episodes begin around, at the end of all edits; x and y of the cube, if there is one."""
+    """Add the keyframe `home`, from which starts are drawn. Call it after all other edits.
+
+    Args:
+        spec: the scene, edited in place.
+        variant: selects the arm's pose.
+        cube: x and y of the cube in metres; None without a cube.
+    """
     qpos: list[float] = []
     for joint in _joints(spec.worldbody):
         if joint.type == mujoco.mjtJoint.mjJNT_FREE:
@@ -158,5 +172,5 @@ def add_home(spec: mujoco.MjSpec, variant: str, *, cube: tuple[float, float] | N
 
 
 def _joints(body: mujoco.MjsBody) -> list[mujoco.MjsJoint]:
-    """Return the joints of a body and all below it, in the order of `qpos`."""
+    """Return the joints of a body and of all its descendants, in the order of `qpos`."""
     return [*body.joints, *(joint for child in body.bodies for joint in _joints(child))]

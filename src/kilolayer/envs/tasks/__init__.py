@@ -2,7 +2,8 @@
 
 from kilolayer.envs.tasks.ant import Ant, AntCorridor, AntMaze
 from kilolayer.envs.tasks.ant_objects import AntBall, AntPush
-from kilolayer.envs.tasks.arm import ArmBinpick, ArmGrasp, ArmPush, ArmReach
+from kilolayer.envs.tasks.arm import ArmReach
+from kilolayer.envs.tasks.arm_cube import ArmBinpick, ArmGrasp, ArmPush
 from kilolayer.envs.tasks.half_cheetah import HalfCheetah
 from kilolayer.envs.tasks.humanoid import Humanoid
 from kilolayer.envs.tasks.point_maze import DiscretePointMaze, PointCorridor, PointMaze

@@ -1,8 +1,6 @@
-"""The ant: walk somewhere, find the way through a maze, join short ways into long ones."""
+"""The ant: walk to a point, through a maze, or along pieces of a corridor."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -13,28 +11,24 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from kilolayer.envs.mazes.corridor import Corridor
 from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.mazes.walls import add_walls
+from kilolayer.envs.names import xyz
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
+from kilolayer.envs.robots.ant import FLOOR, LEGS, OBSTACLE, stop_at_obstacles
+from kilolayer.envs.robots.mjcf import model_file
 from kilolayer.errors import ConfigurationError
-
-LEGS: Final = (1, 2, 3, 4)
-
-# Contact bits. Two geoms touch where the contype of one meets the conaffinity of the other.
-FLOOR: Final = 1
-"""The floor, and what stands on it. The paper's variants use this bit for everything."""
-OBSTACLE: Final = 2
-"""Walls and props, and what they stop. A bit of its own: legs stop at walls, but neither at legs nor at the floor."""
 
 
 class Ant(RobotTask):
     """Walk to a point of the circle of radius 10 m around the start.
 
-    The observation (29) is the torso's x, y, z (metres) and quaternion (w, x, y, z), the angles hip_1, ankle_1, ...,
-    hip_4, ankle_4 (radians), the torso's linear velocity (world axes, metres per second) and angular velocity (body
-    axes, radians per second), and the joints' velocities in the same order. The goal is x, y of the torso. The action
-    (8) is the torque, in parts of 30 N m, on hip_4, ankle_4, hip_1, ankle_1, hip_2, ankle_2, hip_3, ankle_3. An
-    episode is lost when the torso's centre leaves heights from 0.2 to 1 m: the ant has turned over, or leapt.
+    The observation (29) is the torso's position x, y, z (metres) and quaternion (w, x, y, z), the joint angles hip_1,
+    ankle_1, ..., hip_4, ankle_4 (radians), the torso's linear velocity (world axes, metres per second) and angular
+    velocity (body axes, radians per second), and the joint velocities in the same order. The goal is x, y of the torso.
+    The action (8) is the torque, as a fraction of 30 N m, on hip_4, ankle_4, hip_1, ankle_1, hip_2, ankle_2, hip_3,
+    ankle_3: not the order of the joints. An episode terminates when the height of the torso's centre leaves 0.2 to 1 m,
+    because the ant has turned over or jumped.
 
-    Source: the paper's `ant`, its model after Brax. The variants differ in this:
+    Source: the paper's environment `ant`; its model is Brax's. The variants differ as follows:
 
     | | `default` | `paper` |
     |---|---|---|
@@ -43,27 +37,27 @@ class Ant(RobotTask):
     | start | noise on the quaternion, then normalised | noise on the quaternion, which then has no unit length |
 
     Args:
-        variant: `"default"`, or `"paper"` for the physics and the quirks of the reference code.
+        variant: `"default"`, or `"paper"` for the physics and the peculiarities of the reference code.
 
     Raises:
-        ConfigurationError: for another variant.
+        ConfigurationError: if there is no such variant.
     """
 
-    mjcf = str(Path(__file__).parents[1] / "robots" / "ant.xml")
+    mjcf = model_file("ant")
     control_step = 0.05
     success_distance = 0.5
 
     goal_radius = 10.0
-    """Metres from the start to the goal."""
+    """Distance from the start to the goal, in metres."""
     start_noise = 0.1
-    """Half the range of the noise on each of a start's positions, and standard deviation of each velocity."""
+    """Half the range of the noise on each joint position at the start, and standard deviation of each velocity."""
     healthy_height = (0.2, 1.0)
-    """Metres: heights of the torso's centre between which an episode goes on."""
+    """Range of heights of the torso's centre, in metres; outside of it the episode terminates."""
     default_torque = 30.0
-    """Newton metres of an action of 1 in the default variant, as other goal-reaching ants on MuJoCo have it. With the
-    150 that suit the spring engine, random actions throw an ant above 1 m in a fortieth of all steps on MuJoCo."""
+    """Torque of an action of 1 in the default variant, in N m, as in other goal-reaching ants on MuJoCo. With 150 N m,
+    which suit the spring engine, random actions throw the ant above 1 m in 2.5 % of all steps on MuJoCo."""
     cruising_speed = 1.0
-    """Metres per second: how fast an ant is supposed to be on its way where a typical state is asked for."""
+    """Typical speed of an ant on its way, in metres per second; used by `observations_at`."""
 
     def __init__(self, variant: str = "default") -> None:
         check_variant(variant)
@@ -74,7 +68,7 @@ class Ant(RobotTask):
         return ("spring", "mujoco", "mjx") if self.paper else ("mujoco", "mjx")
 
     def build(self) -> mujoco.MjSpec:
-        """Return the ant on its floor."""
+        """Return the model: the ant on a floor."""
         spec = super().build()
         if self.paper:
             spec.option.timestep = 0.005
@@ -84,7 +78,7 @@ class Ant(RobotTask):
         return spec
 
     def draw_start(self, key: PRNGKeyArray) -> Start:
-        """Draw a start: the standing pose, with noise on every position and every velocity."""
+        """Draw a start: the standing pose, with noise on all joint positions and velocities."""
         position_key, velocity_key = jax.random.split(key)
         home, noise = self.home, self.start_noise
         qpos = home.qpos + jax.random.uniform(position_key, home.qpos.shape, minval=-noise, maxval=noise)
@@ -94,54 +88,59 @@ class Ant(RobotTask):
         return Start(qpos=qpos, qvel=qvel)
 
     def draw_goal(self, key: PRNGKeyArray) -> Float[Array, "2"]:
-        """Draw a point of the circle."""
+        """Draw a point on the circle."""
         angle = jax.random.uniform(key, maxval=2 * jnp.pi)
         return self.goal_radius * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
 
+    @property
+    def goal_names(self) -> tuple[str, ...] | None:
+        """Name and unit of each entry of a goal."""
+        return xyz("torso", axes="xy")
+
     def achieved_goal(self, state: RobotState) -> Float[Array, "2"]:
-        """Return x and y of the torso."""
+        """Return x and y of the torso, in metres."""
         return state.qpos[:2]
 
     def failed(self, state: RobotState) -> Bool[Array, ""]:
-        """Say whether the torso is too low or too high."""
+        """Return whether the torso is too low or too high."""
         low, high = self.healthy_height
         return (state.qpos[2] < low) | (state.qpos[2] > high)
 
     def marker(self, desired_goal: Float[np.ndarray, "2"]) -> tuple[Float[np.ndarray, "3"], float]:
-        """Return a ball on the floor, as wide as the goal."""
+        """Return a ball on the floor whose radius is the success distance."""
         return np.array([*desired_goal, self.success_distance], np.float32), self.success_distance
 
 
 class AntMaze(Ant):
     """Walk through a maze to the centre of a goal cell.
 
-    Observation, action and end of an episode are those of `Ant`. An episode begins in a start cell; its goal is the
-    centre of a goal cell; each cell is as likely as any other of its kind. The walls are 2 m high.
+    Observation, action and termination are those of `Ant`. An episode begins in a start cell, and its goal is the
+    centre of a goal cell. Start and goal cells are drawn uniformly. The walls are 2 m high.
 
-    Source: the paper's `ant_u4_maze`, `ant_u5_maze`, `ant_big_maze`, `ant_hardest_maze` and their like. The variants
-    differ as those of `Ant` do, and in this:
+    Source: the paper's ant mazes, such as `ant_u4_maze`, `ant_u5_maze`, `ant_big_maze` and `ant_hardest_maze`. The
+    variants differ as those of `Ant` do, and as follows:
 
     | | `default` | `paper` |
     |---|---|---|
-    | walls stop | the torso and the whole legs | torso, feet, and the legs' stubs; the rest of the legs goes through |
-    | the ant's parts | do not touch each other | feet touch feet, torso and the legs' stubs |
+    | walls collide with | torso and whole legs | torso, feet and leg stubs; the rest of the legs passes through |
+    | self-collision | none | feet with feet, torso and leg stubs |
 
-    The limits of the joints keep the parts apart as well, so that the second row hardly matters.
+    Joint limits keep the ant's parts apart anyway, so the second row hardly matters.
 
     Args:
         maze: walls, start cells and goal cells; the paper's cells are 4 m wide.
-        variant: `"default"`, or `"paper"` for the physics and the quirks of the reference code.
+        variant: `"default"`, or `"paper"` for the physics and the peculiarities of the reference code.
 
     Raises:
-        ConfigurationError: for another variant, or cells too narrow for the ant.
+        ConfigurationError: if there is no such variant, or the cells are too narrow for the ant.
     """
 
     clearance = 0.25
-    """Metres: the radius of the torso, and so the least distance of its centre from a wall."""
+    """Radius of the torso, in metres: the smallest distance of its centre from a wall."""
     wall_height = 2.0
     """Metres."""
     least_cell_size = 2.5
-    """Metres: room for an ant, 1.9 m from foot to foot, with its start noise."""
+    """Smallest cell edge, in metres: room for an ant of 1.9 m from foot to foot, with its start noise."""
 
     def __init__(self, maze: Maze, variant: str = "default") -> None:
         super().__init__(variant)
@@ -152,7 +151,7 @@ class AntMaze(Ant):
         self.maze = maze
 
     def build(self) -> mujoco.MjSpec:
-        """Return the ant in its maze, standing in the first start cell."""
+        """Return the model: the ant in its maze, with its home pose in the first start cell."""
         spec = super().build()
         if self.paper:
             add_walls(spec, self.maze, height=self.wall_height, contype=FLOOR, conaffinity=FLOOR)
@@ -168,18 +167,22 @@ class AntMaze(Ant):
         return spec
 
     def draw_start(self, key: PRNGKeyArray) -> Start:
-        """Draw a start around the centre of a start cell."""
+        """Draw a start near the centre of a start cell."""
         cell_key, key = jax.random.split(key)
         centre = jax.random.choice(cell_key, jnp.asarray(self.maze.centres(self.maze.start_cells)))
         start = super().draw_start(key)
         return Start(qpos=start.qpos.at[:2].add(centre - self.home.qpos[:2]), qvel=start.qvel)
 
     def draw_goal(self, key: PRNGKeyArray) -> Float[Array, "2"]:
-        """Draw a goal cell's centre."""
+        """Draw the centre of a goal cell."""
         return jax.random.choice(key, jnp.asarray(self.maze.centres(self.maze.goal_cells)))
 
     def observations_at(self, position: Float[Array, "2"]) -> Float[Array, "8 29"]:
-        """Return what the agent sees when it stands at `position` and moves on, facing each of eight directions."""
+        """Return the observations at a position, upright and walking in each of eight directions.
+
+        Args:
+            position: x and y in metres.
+        """
         angles = jnp.arange(8) * (jnp.pi / 4)
         zeros = jnp.zeros(8)
         home = jnp.broadcast_to(self.home.qpos, (8, self.home.qpos.size))
@@ -191,18 +194,18 @@ class AntMaze(Ant):
 
 
 class AntCorridor(AntMaze):
-    """Walk a few cells along a corridor, from anywhere in it: short ways that an agent can learn to join.
+    """Walk a few cells along a corridor: short pieces of a path, which an agent has to combine at evaluation.
 
-    An episode begins at the centre of a cell, with the noise of `Ant` on all but x and y, and its goal is the centre of
-    a cell farther along: always forward, and one of `distances` cells away (`Corridor.draw_pair`). All else is as in
-    `AntMaze`.
+    An episode begins at the centre of any cell, with the noise of `Ant` on everything but x and y. Its goal is the
+    centre of a cell farther along the corridor, one of `distances` cells away (`Corridor.draw_pair`). Everything else
+    is as in `AntMaze`.
 
-    Source: the paper's study of stitching: in the `u` maze it trains on distances up to 3 and evaluates on the cells
-    4, 5 and 6 from the start (layout `u_eval`).
+    Source: the paper's experiment on stitching. In the `u` maze it trains on distances up to 3 cells and evaluates on
+    goals 4, 5 and 6 cells from the start (layout `u_eval`).
 
     Args:
-        maze: a single corridor with its start cell at one end; its goal cells play no part.
-        distances: ways between start and goal, in cells, each from 1 to the corridor's length.
+        maze: a single corridor with its start cell at one end; its goal cells are not used.
+        distances: distances between start and goal in cells, each from 1 to the length of the corridor.
         variant: `"default"`, or `"paper"`, as for `AntMaze`.
 
     Raises:
@@ -214,17 +217,8 @@ class AntCorridor(AntMaze):
         self.corridor = Corridor(maze, tuple(distances))
 
     def reset(self, key: PRNGKeyArray) -> tuple[Start, Float[Array, "2"]]:
-        """Draw a start and a goal farther along the corridor."""
+        """Draw a start, and a goal farther along the corridor."""
         start_key, pair_key = jax.random.split(key)
         place, goal = self.corridor.draw_pair(pair_key)
         start = self.draw_start(start_key)
         return Start(qpos=start.qpos.at[:2].set(place), qvel=start.qvel), goal
-
-
-def stop_at_obstacles(spec: mujoco.MjSpec) -> None:
-    """Let obstacles stop an ant's torso and legs.
-
-    Hip and shin capsules begin and end with the round ends of stub and foot, which need no contacts of their own.
-    """
-    for name in ("torso", *(f"{part}_{leg}" for part in ("hip", "shin") for leg in LEGS)):
-        spec.geom(name).conaffinity |= OBSTACLE

@@ -1,4 +1,4 @@
-"""The ant with an object: push a ball to a place, or a block out of the way."""
+"""The ant with an object: push a ball to a point, or push a block aside."""
 
 from typing import Final
 
@@ -8,25 +8,35 @@ import mujoco
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.envs.mazes.walls import RGBA as WALL_RGBA
+from kilolayer.envs.names import position_names, velocity_names, xyz
 from kilolayer.envs.robot_task import RobotState, Start
-from kilolayer.envs.tasks.ant import FLOOR, LEGS, OBSTACLE, Ant, stop_at_obstacles
+from kilolayer.envs.robots.ant import FLOOR, LEGS, OBSTACLE, add_slides, stop_at_obstacles
+from kilolayer.envs.tasks.ant import Ant
 
 ANT_QPOS: Final = 15
-"""Positions of the ant among those of a model, ahead of the object's."""
+"""Number of joint positions of the ant; those of the object follow."""
 ANT_QVEL: Final = 14
-"""Velocities of the ant among those of a model, ahead of the object's."""
+"""Number of joint velocities of the ant; those of the object follow."""
 GRAVITY: Final = 9.81
 """Metres per second squared."""
 
 
 class _AntWithObject(Ant):
-    """An ant, and an object that slides: what the tasks with one have in common."""
+    """An ant and an object that slides on the floor."""
 
+    object_name: str
+    """Body of the object."""
     object_position = (0.0, 0.0)
-    """Metres: where the object's joints read zero."""
+    """Position x, y in metres at which the object's joints are zero."""
+
+    @property
+    def observation_names(self) -> tuple[str, ...] | None:
+        """Name and unit of each entry of an observation."""
+        ant = (*position_names(self.model)[:ANT_QPOS], *velocity_names(self.model)[:ANT_QVEL])
+        return (*ant, *xyz(self.object_name, axes="xy"))
 
     def observe(self, state: RobotState) -> Float[Array, "31"]:
-        """Return the ant's positions and velocities, then x and y of the object."""
+        """Return the ant's joint positions and velocities, then x and y of the object."""
         return jnp.concatenate([state.qpos[:ANT_QPOS], state.qvel[:ANT_QVEL], self._object_xy(state)])
 
     def _object_xy(self, state: RobotState) -> Float[Array, "2"]:
@@ -34,46 +44,47 @@ class _AntWithObject(Ant):
 
 
 class AntBall(_AntWithObject):
-    """Push a ball to a point of the circle of radius 5 m around the start.
+    """Push a ball to a point on the circle of radius 5 m around the start.
 
-    The observation (31) is that of `Ant`, then x and y of the ball in metres; the goal is x, y of the ball. The ball
-    has a radius of 0.5 m, and slides on the floor without turning. Action and end of an episode are those of `Ant`.
+    The observation (31) is that of `Ant`, followed by x and y of the ball in metres; the goal is x, y of the ball. The
+    ball has a radius of 0.5 m and slides on the floor without turning. Action and termination are those of `Ant`.
 
-    Source: the paper's `ant_ball`. The variants differ as those of `Ant` do, and in this:
+    Source: the paper's environment `ant_ball`. The variants differ as those of `Ant` do, and as follows:
 
     | | `default` | `paper` |
     |---|---|---|
-    | ball at the start | 1 m from a fifth of the way to the goal, but clear of the ant | likewise, but y of the goal \
-counts twice, its angle standing in for the ball's; may lie in the ant |
-    | ball and floor | dry friction, coefficient 1, in the joints | contact of ball and floor |
-    | ball and ant | the torso and the whole legs push it | torso and feet push it, the legs go through |
-    | the ant's parts | do not touch each other | feet touch feet and torso |
+    | ball at the start | 1 m from the point that is 1/5 of the way to the goal, but clear of the ant | as in \
+`default`, but its y offset uses the angle of the goal instead of its own; it may overlap the ant |
+    | ball and floor | dry friction in the joints, coefficient 1 | contact of ball and floor |
+    | ball and ant | torso and whole legs push it | torso and feet push it, the legs pass through |
+    | self-collision | none | feet with feet and torso |
 
     Args:
-        variant: `"default"`, or `"paper"` for the physics and the quirks of the reference code.
+        variant: `"default"`, or `"paper"` for the physics and the peculiarities of the reference code.
 
     Raises:
-        ConfigurationError: for another variant.
+        ConfigurationError: if there is no such variant.
     """
 
+    object_name = "ball"
     goal_radius = 5.0
     ball_radius = 0.5
     """Metres."""
     ball_mass = 0.576
     """Kilograms."""
     ball_range = (-10.3213, 10.3)
-    """Metres: how far the ball can slide along x and along y."""
+    """Range of the ball's slide joints along x and y, in metres."""
     ant_reach = 1.11
-    """Metres from the torso's centre to the farthest point of a foot, with the ankle as straight as starts have it."""
+    """Largest distance from the torso's centre to a point of a foot at the start, in metres."""
 
     def build(self) -> mujoco.MjSpec:
-        """Return ant and ball."""
+        """Return the model: ant and ball."""
         spec = super().build()
         ball = spec.worldbody.add_body(name="ball", pos=[*self.object_position, self.ball_radius])
-        # A joint along z is missing, so that floor and ball press on each other only where an engine lets the ball sink
-        # in: the spring engine does; in MuJoCo the friction has to be the joints' own.
+        # The ball has no joint along z, so floor and ball press on each other only if the engine lets the ball sink in.
+        # The spring engine does. In MuJoCo there would be no friction, so it is a property of the joints there.
         friction = {} if self.paper else {"armature": 0.0, "frictionloss": self.ball_mass * GRAVITY}
-        _add_slides(ball, "ball", "xy", limited=True, range=list(self.ball_range), damping=0.0, **friction)
+        add_slides(ball, "ball", "xy", limited=True, range=list(self.ball_range), damping=0.0, **friction)
         ball.add_geom(
             name="ball",
             type=mujoco.mjtGeom.mjGEOM_SPHERE,
@@ -93,7 +104,7 @@ counts twice, its angle standing in for the ball's; may lie in the ant |
         return spec
 
     def reset(self, key: PRNGKeyArray) -> tuple[Start, Float[Array, "2"]]:
-        """Draw a start of the ant, a goal, and a place for the ball on the way."""
+        """Draw a start of the ant, a goal, and a position of the ball between them."""
         start_key, goal_key, ball_key = jax.random.split(key, 3)
         start, goal = self.draw_start(start_key), self.draw_goal(goal_key)
         angle = jax.random.uniform(ball_key, maxval=2 * jnp.pi)
@@ -108,14 +119,22 @@ counts twice, its angle standing in for the ball's; may lie in the ant |
             qvel=start.qvel.at[ANT_QVEL:].set(0.0),
         ), goal
 
+    @property
+    def goal_names(self) -> tuple[str, ...] | None:
+        """Name and unit of each entry of a goal."""
+        return xyz("ball", axes="xy")
+
     def achieved_goal(self, state: RobotState) -> Float[Array, "2"]:
-        """Return x and y of the ball. The reference code is one entry off; no published number depends on it."""
+        """Return x and y of the ball, in metres.
+
+        The reference code reads the goal one entry too early; no published number depends on it.
+        """
         return self._object_xy(state)
 
     def _clear_of_ant(
         self, ball: Float[Array, "2"], ant: Float[Array, "2"], goal: Float[Array, "2"]
     ) -> Float[Array, "2"]:
-        """Push a ball straight away from the ant, until no pose of the ant's start can touch it."""
+        """Move a ball away from the ant until no start pose of the ant can touch it."""
         offset = ball - ant
         distance = jnp.linalg.norm(offset)
         direction = jnp.where(distance > 1e-3, offset / jnp.maximum(distance, 1e-3), goal / self.goal_radius)
@@ -123,9 +142,10 @@ counts twice, its angle standing in for the ball's; may lie in the ant |
 
 
 class AntPush(_AntWithObject):
-    """Push a block out of the way, or in a direction that leaves one, and walk to one of two places behind it.
+    """Push a block so that a passage opens, and walk to one of two places behind it.
 
-    Seen from above, in cells of 8 m, x to the right, y up; the ant starts in S, the block M can slide, goals are in g:
+    The scene from above, in cells of 8 m, x to the right, y up. The ant starts in S, the block M can slide, goals are
+    in g:
 
         y = 24    # # # # #
         y = 16    # # g # #
@@ -134,35 +154,37 @@ class AntPush(_AntWithObject):
         y = -8    # # # # #
               x = -8  0  8  16 24
 
-    The observation (31) is that of `Ant`, then x and y of the block in metres; the goal is x, y of the torso: the
-    centre of a cell g, plus up to 2 m on each axis. Action and end of an episode are those of `Ant`; the ant weighs
-    eight times as much. The walls are 4 m high.
+    The observation (31) is that of `Ant`, followed by x and y of the block in metres. The goal is x, y of the torso:
+    the centre of a cell g, plus up to 2 m on each axis. Action and termination are those of `Ant`. The ant weighs eight
+    times as much. The walls are 4 m high.
 
-    Source: the paper's `ant_push`. Both variants are made for MuJoCo, 5 steps of 0.01 s, and differ in this:
+    Source: the paper's environment `ant_push`. Both variants are made for MuJoCo, 5 steps of 0.01 s, and differ as
+    follows:
 
     | | `default` | `paper` |
     |---|---|---|
     | start | noise on the quaternion, then normalised | noise on the quaternion, which then has no unit length |
     | block at the start | at rest, noise on x, y | 0.2 m above the floor, noise on x, y, z and the velocity along x |
-    | block in motion | slides along x, y, dry friction 1 | along z, too: a kick can throw it over the walls |
-    | walls and block stop | the torso and the whole legs | torso and feet; the legs go through |
+    | block in motion | slides along x, y, dry friction 1 | also along z: a kick can throw it over the walls |
+    | walls and block collide with | torso and whole legs | torso and feet; the legs pass through |
 
     Args:
-        variant: `"default"`, or `"paper"` for the quirks of the reference code.
+        variant: `"default"`, or `"paper"` for the peculiarities of the reference code.
 
     Raises:
-        ConfigurationError: for another variant.
+        ConfigurationError: if there is no such variant.
     """
 
+    object_name = "block"
     object_position = (8.0, 8.0)
     default_torque = 150.0
-    """Newton metres of an action of 1, also in the default variant: this ant is heavy."""
+    """Torque of an action of 1 in the default variant, in N m: this ant is heavy."""
     goals = ((16.0, 8.0), (8.0, 16.0))
-    """Metres: the corners of the goals' squares that are nearest to the origin."""
+    """Of each square that goals are drawn from, the corner nearest to the origin, in metres."""
     goal_range = 2.0
-    """Metres: edge of the goals' squares."""
+    """Edge of these squares, in metres."""
     block_size = (3.6, 3.6, 1.8)
-    """Metres: half the block's edges."""
+    """Half the edges of the block, in metres."""
     block_mass = 0.0002
     """Kilograms."""
     walls = (
@@ -174,13 +196,13 @@ class AntPush(_AntWithObject):
         ((20.0, -4.0), (8.0, 8.0)),
         ((0.0, -8.0), (12.0, 4.0)),
     )
-    """Metres: x, y of each wall's centre, and half its edges."""
+    """Centre x, y and half edges of each wall, in metres."""
 
     def _engines(self) -> tuple[str, ...]:
         return ("mjx", "mujoco") if self.paper else ("mujoco", "mjx")
 
     def build(self) -> mujoco.MjSpec:
-        """Return ant, walls and block."""
+        """Return the model: ant, walls and block."""
         spec = super().build()
         spec.option.timestep = 0.01
         for number, ((x, y), (half_x, half_y)) in enumerate(self.walls):
@@ -193,11 +215,11 @@ class AntPush(_AntWithObject):
                 conaffinity=FLOOR if self.paper else 0,
                 rgba=WALL_RGBA,
             )
-        # So light a block flies up when a leg gets under its edge; on slides along x and y alone it cannot.
+        # A block this light flies up when a leg gets under its edge. Without a joint along z it cannot.
         axes, height = ("xyz", 2.0) if self.paper else ("xy", self.block_size[2])
         friction = {} if self.paper else {"frictionloss": self.block_mass * GRAVITY}
         block = spec.worldbody.add_body(name="block", pos=[*self.object_position, height])
-        _add_slides(block, "block", axes, limited=False, armature=0.0, damping=0.0, **friction)
+        add_slides(block, "block", axes, limited=False, armature=0.0, damping=0.0, **friction)
         block.add_geom(
             name="block",
             type=mujoco.mjtGeom.mjGEOM_BOX,
@@ -219,24 +241,13 @@ class AntPush(_AntWithObject):
         return spec
 
     def draw_start(self, key: PRNGKeyArray) -> Start:
-        """Draw a start: the standing pose and the block's place, with noise."""
+        """Draw a start: the standing pose and the position of the block, with noise."""
         start = super().draw_start(key)
         at_rest = ANT_QVEL + 1 if self.paper else ANT_QVEL
         return Start(qpos=start.qpos, qvel=start.qvel.at[at_rest:].set(0.0))
 
     def draw_goal(self, key: PRNGKeyArray) -> Float[Array, "2"]:
-        """Draw a goal cell, and a point of its square."""
+        """Draw one of the goal squares, and a point in it."""
         cell_key, place_key = jax.random.split(key)
         corner = jax.random.choice(cell_key, jnp.asarray(self.goals))
         return corner + jax.random.uniform(place_key, (2,), maxval=self.goal_range)
-
-
-def _add_slides(body: mujoco.MjsBody, name: str, axes: str, **settings: object) -> None:
-    """Let a body slide along axes of the world, by joints named `<name>_x` and so on."""
-    for axis in axes:
-        body.add_joint(
-            name=f"{name}_{axis}",
-            type=mujoco.mjtJoint.mjJNT_SLIDE,
-            axis=[float(axis == letter) for letter in "xyz"],
-            **settings,
-        )

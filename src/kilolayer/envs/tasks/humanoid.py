@@ -1,7 +1,6 @@
-"""The humanoid: walk somewhere upright, or find the way through a maze."""
+"""The humanoid: walk upright to a point, or through a maze."""
 
 from functools import cached_property
-from pathlib import Path
 from typing import Final
 
 import equinox as eqx
@@ -13,108 +12,93 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.mazes.walls import add_walls
+from kilolayer.envs.names import force_names, position_names, velocity_names, xyz
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
+from kilolayer.envs.robots.humanoid import LINKS, SPRING_GEARS, add_target
+from kilolayer.envs.robots.mjcf import model_file
 from kilolayer.errors import ConfigurationError
 
-LINKS: Final = (
-    "torso",
-    "lwaist",
-    "pelvis",
-    "right_thigh",
-    "right_shin",
-    "left_thigh",
-    "left_shin",
-    "right_upper_arm",
-    "right_lower_arm",
-    "left_upper_arm",
-    "left_lower_arm",
-)
-"""The moving bodies, in the order of the observation."""
-
-SPRING_GEARS: Final = (350.0,) * 11 + (100.0,) * 6
-"""N m for a control of 1 in the paper's variant: trunk and legs, then arms."""
-
 HEADINGS: Final = 8
-"""Directions that `observations_at` looks in."""
+"""Number of directions that `observations_at` faces."""
 
 
 class Links(eqx.Module):
-    """What the observation needs to know of the bodies, in the frames of the bodies."""
+    """Constants of the bodies that the observation uses, in the frames of the bodies."""
 
     mass: Float[np.ndarray, " links"]
     """Kilograms."""
     centre: Float[np.ndarray, "links 3"]
     """Centre of mass, in metres."""
     inertia: Float[np.ndarray, "links 3 3"]
-    """About the centre of mass, in kg m2."""
+    """Inertia about the centre of mass, in kg m2."""
 
 
 class Humanoid(RobotTask):
-    """Bring the torso to a point 1.25 m above the floor: walk there, and stay on the feet.
+    """Move the torso to a point 1.25 m above the floor: walk there without falling.
 
-    Without a maze an episode begins at the origin, and its goal is 1 to 5 m away, each distance and each direction as
-    likely as any other. With a maze it begins at the centre of a start cell, and its goal is above the centre of a goal
-    cell, each cell as likely as any other of its kind. The humanoid always faces +x, in its zero pose.
+    Without a maze an episode begins at the origin; the distance of its goal is uniform from 1 to 5 m, in a uniform
+    direction. With a maze it begins at the centre of a start cell, and its goal is above the centre of a goal cell;
+    cells are drawn uniformly. The humanoid always starts in its zero pose, facing +x.
 
     The goal is x, y, z of the torso in metres, with z = 1.25; it is reached when the torso is within 0.5 m. The action
-    (17) is the torque of each motor, in the model's order, in parts of its greatest. An episode is lost when the
-    torso's centre leaves heights from 1 to 2 m. The walls are 1 m high.
+    (17) is the torque of each motor, in the model's order, as a fraction of its maximum. An episode terminates when the
+    height of the torso's centre leaves 1 to 2 m. The walls are 1 m high.
 
-    The observation is a concatenation, over all joints and all links in the model's order, of
+    The observation concatenates, over all joints and all links in the model's order,
 
-    * the positions: torso x, y, z, its quaternion (w, x, y, z), joint angles (metres, radians),
-    * their velocities: of the torso linear (world axes) and angular (body axes), of the joints,
-    * 10 numbers for each link: its inertia (3 x 3, row by row, kg m2) about the centre of mass of them all, its mass,
-    * 6 numbers for each link: the velocity of its centre of mass times its share of the total mass, its angular
+    * positions: torso x, y, z, its quaternion (w, x, y, z), joint angles (metres, radians),
+    * velocities: of the torso linear (world axes) and angular (body axes), of the joints,
+    * 10 entries for each link: its inertia (3 x 3, row by row, kg m2) about the centre of mass of all links, its mass,
+    * 6 entries for each link: the velocity of its centre of mass times its fraction of the total mass, and its angular
       velocity (world axes),
-    * the motors' torques, one number for each velocity: 6 zeros for the torso, then the joints.
+    * motor torques, one entry for each velocity: 6 zeros for the torso, then the joints.
 
-    Source: the paper's `humanoid`, `humanoid_u_maze`, `humanoid_big_maze`, `humanoid_hardest_maze`, their model after
-    Brax. The variants differ in this:
+    Source: the paper's environments `humanoid`, `humanoid_u_maze`, `humanoid_big_maze` and `humanoid_hardest_maze`;
+    their model is Brax's. The variants differ as follows:
 
     | | `default` | `paper` |
     |---|---|---|
-    | observation | 246 numbers | 268 numbers |
-    | goal in the observation | is not seen | is a body of 1 kg, a link among the others: see below |
-    | inertia of a link about its own centre | its true one | the identity, as Brax's spring has it |
-    | torques in the observation | -1 to 1, in parts of the greatest | -140 to 140 N m |
+    | size of the observation | 246 | 268 |
+    | goal in the observation | none | a body of 1 kg, one of the links: see below |
+    | inertia of a link about its own centre | its true inertia | the identity, as in Brax's spring |
+    | torques in the observation | -1 to 1, as fractions of the maximum | -140 to 140 N m |
     | motors | the model's: 10 to 120 N m | 140 N m in trunk and legs, 40 N m in the arms |
     | engine | MuJoCo, 5 steps of 0.003 s | Brax's spring, 10 steps of 0.003 s; in mazes 10 of 0.0015 s |
     | control step | 0.015 s | 0.030 s; in mazes 0.015 s |
-    | start | noise on joint angles and all velocities | always the same |
+    | start | noise on joint angles and all velocities | constant |
 
-    In the paper's variant the goal's body adds its x, y (entries 24, 25), velocities, inertia, mass and torques to the
-    observation. It has its share in the centre of mass too, so that every link's inertia depends on the goal.
+    In the paper's variant the body of the goal adds its x, y (entries 24, 25), velocities, inertia, mass and torques to
+    the observation. It also counts for the centre of mass, so the inertia of every link depends on the goal.
 
     Args:
-        maze: walls, start cells and goal cells, the paper's with cells of 2 m; None for open ground.
-        variant: `"default"`, or `"paper"` for the physics and the quirks of the reference code.
+        maze: walls, start cells and goal cells, in the paper with cells of 2 m; None for open ground.
+        variant: `"default"`, or `"paper"` for the physics and the peculiarities of the reference code.
 
     Raises:
-        ConfigurationError: for another variant, or cells too narrow for the humanoid.
+        ConfigurationError: if there is no such variant, or the cells are too narrow for the humanoid.
     """
 
-    mjcf = str(Path(__file__).parents[1] / "robots" / "humanoid.xml")
+    mjcf = model_file("humanoid")
     goal_body = "torso"
     success_distance = 0.5
 
     goal_height = 1.25
-    """Metres: z of every goal."""
+    """Height z of every goal, in metres."""
     goal_distance = (1.0, 5.0)
-    """Metres between start and goal without a maze."""
+    """Range of distances between start and goal without a maze, in metres."""
     start_noise = 0.01
     """Half the range of the noise on joint angles (radians) and velocities (metres, radians per second)."""
     healthy_height = (1.0, 2.0)
-    """Metres: heights of the torso's centre between which an episode goes on."""
+    """Range of heights of the torso's centre, in metres; outside of it the episode terminates."""
     clearance = 0.07
-    """Metres: the radius of the torso's capsule, and so the least distance of its centre from a wall."""
+    """Radius of the torso's capsule, in metres: the smallest distance of its centre from a wall."""
     wall_height = 1.0
     """Metres."""
     least_cell_size = 1.0
-    """Metres: room for a humanoid as it stands at the start, 0.8 m from elbow to elbow."""
+    """Smallest cell edge, in metres: room for a humanoid in its start pose, 0.8 m from elbow to elbow."""
 
     maze: Maze
-    """Walls, start cells and goal cells; there is no such attribute on open ground."""
+    """Walls, start cells and goal cells; on open ground the attribute does not exist."""
 
     def __init__(self, maze: Maze | None = None, variant: str = "default") -> None:
         check_variant(variant)
@@ -124,7 +108,7 @@ class Humanoid(RobotTask):
             )
         self.variant = variant
         if maze is not None:
-            # Left out on open ground, so that the task is no `MazeTask` there.
+            # Without the attribute, on open ground, the task is not a `MazeTask`.
             self.maze = maze
         self.control_step = 0.030 if self.paper and maze is None else 0.015
         self.bodies = (*LINKS, "target") if self.paper else LINKS
@@ -135,14 +119,14 @@ class Humanoid(RobotTask):
         return getattr(self, "maze", None)
 
     def build(self) -> mujoco.MjSpec:
-        """Return the humanoid, with walls around it if there is a maze, and with the goal as a body for the paper."""
+        """Return the model: the humanoid, the walls of the maze if any, and the goal as a body in the variant paper."""
         spec = super().build()
         maze = self._maze
         if self.paper:
             spec.option.timestep = 0.003 if maze is None else 0.0015
             for actuator, gear in zip(spec.actuators, SPRING_GEARS, strict=True):
                 actuator.gear[0] = gear
-            _add_target(spec, height=self.goal_height, reach=20.0 if maze is None else 100.0)
+            add_target(spec, height=self.goal_height, reach=20.0 if maze is None else 100.0)
         if maze is not None:
             add_walls(spec, maze, height=self.wall_height)
             spec.geom("floor").size[:2] = 100.0
@@ -152,14 +136,14 @@ class Humanoid(RobotTask):
         return spec
 
     def reset(self, key: PRNGKeyArray) -> tuple[Start, Float[Array, "3"]]:
-        """Draw a start and a goal; in the paper's variant the goal is a part of the start."""
+        """Draw a start and a goal; in the paper's variant the goal is also a part of the start."""
         start, goal = super().reset(key)
         if self.paper:
             start = Start(qpos=start.qpos.at[-2:].set(goal[:2]), qvel=start.qvel)
         return start, goal
 
     def draw_start(self, key: PRNGKeyArray) -> Start:
-        """Draw a start in the zero pose, in a start cell if there is a maze."""
+        """Draw a start in the zero pose, in a maze at the centre of a start cell."""
         cell_key, angle_key, velocity_key = jax.random.split(key, 3)
         start = super().draw_start(key)
         qpos, qvel = start.qpos, start.qvel
@@ -172,7 +156,7 @@ class Humanoid(RobotTask):
         return Start(qpos=qpos, qvel=qvel)
 
     def draw_goal(self, key: PRNGKeyArray) -> Float[Array, "3"]:
-        """Draw a goal cell's centre; without a maze, a distance and a direction from the origin."""
+        """Draw the centre of a goal cell, or without a maze a distance and a direction from the origin."""
         if (maze := self._maze) is not None:
             place = jax.random.choice(key, jnp.asarray(maze.centres(maze.goal_cells)))
         else:
@@ -183,8 +167,29 @@ class Humanoid(RobotTask):
             place = distance * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
         return jnp.append(place, self.goal_height)
 
+    @property
+    def observation_names(self) -> tuple[str, ...] | None:
+        """Name and unit of each entry of an observation."""
+        model, links = self.model, self.tracked_bodies
+        torque_unit = "N m" if self.paper else "fraction of the maximum"
+        inertias = ([f"{link} inertia {a}{b} (kg m2)" for a in "xyz" for b in "xyz"] for link in links)
+        velocities = (
+            (
+                *xyz(f"{link} mass fraction times velocity", "m/s"),
+                *xyz(f"{link} angular velocity in world axes", "rad/s"),
+            )
+            for link in links
+        )
+        return (
+            *position_names(model),
+            *velocity_names(model),
+            *(name for link, inertia in zip(links, inertias, strict=True) for name in (*inertia, f"{link} mass (kg)")),
+            *(name for link in velocities for name in link),
+            *force_names(model, unit=torque_unit),
+        )
+
     def observe(self, state: RobotState) -> Float[Array, " observation"]:
-        """Return positions, velocities, each link's inertia, mass and velocities, and the motors' torques."""
+        """Return positions, velocities, inertia, mass and velocities of each link, and motor torques."""
         links = self._links
         rotation = _rotations(state.quaternion)
         lever = jnp.einsum("lij,lj->li", rotation, links.centre, precision="highest")
@@ -192,7 +197,7 @@ class Humanoid(RobotTask):
         share = links.mass / links.mass.sum()
         offset = centre - jnp.einsum("l,li->i", share, centre, precision="highest")
 
-        # The parallel axis theorem, with distances from the centre of mass of all links.
+        # Parallel axis theorem, with offsets from the centre of mass of all links.
         squared = jnp.sum(offset * offset, axis=-1)[:, None, None] * jnp.eye(3)
         steiner = links.mass[:, None, None] * (squared - offset[:, :, None] * offset[:, None, :])
         inertia = steiner + jnp.einsum("lij,ljk,lmk->lim", rotation, links.inertia, rotation, precision="highest")
@@ -205,21 +210,24 @@ class Humanoid(RobotTask):
         return jnp.concatenate([state.qpos, state.qvel, inertias.ravel(), velocities.ravel(), torques])
 
     def failed(self, state: RobotState) -> Bool[Array, ""]:
-        """Say whether the torso is too low or too high."""
+        """Return whether the torso is too low or too high."""
         low, high = self.healthy_height
         height = self.achieved_goal(state)[2]
         return (height < low) | (height > high)
 
     def observations_at(self, position: Float[Array, "2"]) -> Float[Array, "8 observation"]:
-        """Return what the agent sees when it stands at `position` at rest, facing each of eight directions.
+        """Return the observations at a position, standing at rest and facing each of eight directions.
 
-        The paper's observation holds the goal, which is not known here: it is put where the humanoid stands.
+        The paper's observation contains the goal, which is unknown here; the humanoid's own position is used instead.
+
+        Args:
+            position: x and y in metres.
         """
         angles = jnp.arange(HEADINGS) * (2 * jnp.pi / HEADINGS)
         return jax.vmap(lambda angle: self.observe(self._standing(position, angle)))(angles)
 
     def _standing(self, position: Float[Array, "2"], heading: Float[Array, ""]) -> RobotState:
-        """Return the start pose at x, y, turned by an angle from +x."""
+        """Return the start pose at x, y (metres), rotated about z by `heading` (radians)."""
         home, bodies = self.home, len(self.tracked_bodies)
         cosine, sine, zero = jnp.cos(heading), jnp.sin(heading), jnp.zeros(())
         turn = jnp.stack([jnp.cos(heading / 2), zero, zero, jnp.sin(heading / 2)])
@@ -274,45 +282,19 @@ class Humanoid(RobotTask):
 
     @cached_property
     def _actuated(self) -> np.ndarray:
-        """For each motor, the place of its joint's velocity."""
+        """For each motor, the index of its joint's velocity in `qvel`."""
         return self.model.jnt_dofadr[self.model.actuator_trnid[:, 0]]
 
     @cached_property
     def _torque_of_control(self) -> Float[np.ndarray, " motors"]:
-        """What to multiply controls with for the observation: N m for the paper, else parts of the greatest control."""
+        """Factors from controls to observed torques: N m in the paper's variant, else fractions of the maximum."""
         model = self.model
         factor = model.actuator_gear[:, 0] if self.paper else 1.0 / model.actuator_ctrlrange[:, 1]
         return factor.astype(np.float32)
 
 
-def _add_target(spec: mujoco.MjSpec, *, height: float, reach: float) -> None:
-    """Add the goal as a body that slides in the plane, up to `reach` metres along x and y, and touches nothing."""
-    target = spec.worldbody.add_body(name="target", pos=[0.0, 0.0, height])
-    for name, axis in (("target_x", [1.0, 0.0, 0.0]), ("target_y", [0.0, 1.0, 0.0])):
-        target.add_joint(
-            name=name,
-            type=mujoco.mjtJoint.mjJNT_SLIDE,
-            axis=axis,
-            limited=mujoco.mjtLimited.mjLIMITED_TRUE,
-            range=[-reach, reach],
-            armature=0.0,
-            damping=0.0,
-            stiffness=0.0,
-        )
-    target.add_geom(
-        name="target",
-        type=mujoco.mjtGeom.mjGEOM_SPHERE,
-        size=[0.5, 0.0, 0.0],
-        mass=1.0,
-        contype=0,
-        conaffinity=0,
-        rgba=[0.16, 0.62, 0.56, 0.25],
-        material="",
-    )
-
-
 def _rotations(quaternion: Float[Array, "bodies 4"]) -> Float[Array, "bodies 3 3"]:
-    """Turn unit quaternions into matrices that lead from the bodies' axes to the world's."""
+    """Return the rotation matrices of unit quaternions, from body axes to world axes."""
     w, x, y, z = jnp.moveaxis(quaternion, -1, 0)
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],

@@ -1,4 +1,4 @@
-"""Writing a scene as a page: geometry and poses as JSON, the drawing code and its library inside."""
+"""Interactive 3-D pages: one HTML file with geometry and poses as JSON, the drawing code and its library."""
 
 import base64
 import html
@@ -17,11 +17,11 @@ from kilolayer.render.film import describe
 from kilolayer.render.scene import Motion, Scene
 
 FPS = 30.0
-"""Poses a second in a page, at most; those between are interpolated."""
+"""Maximum poses per second in a page; the browser interpolates between them."""
 POSE_BYTES = 4_500_000
-"""What all poses of a page may take as text; beyond it, fewer a second are kept."""
+"""Maximum size of all poses of a page as text; beyond it, fewer poses per second are kept."""
 STEPS = 32767
-"""Half the steps of a 16-bit number, which positions and quaternions are rounded to."""
+"""Positions and quaternions are rounded to 16-bit numbers from -STEPS to STEPS."""
 
 SHAPES = {
     mujoco.mjtGeom.mjGEOM_SPHERE: "sphere",
@@ -32,21 +32,21 @@ SHAPES = {
     mujoco.mjtGeom.mjGEOM_MESH: "mesh",
 }
 HIDDEN_GROUPS = 3
-"""Geoms of this group and above are for collisions, not for eyes, as in MuJoCo's own viewer."""
+"""Geoms of this group and above are not drawn, as in MuJoCo's viewer: they are for collisions."""
 
 
 def write_page(scene: Scene, path: Path, *, camera: CameraMode | None = None) -> Path:
-    """Write an interactive page; whole, or not at all.
+    """Write an interactive page. The file appears when it is complete.
 
     Args:
-        scene: what is shown.
-        path: of the file.
-        camera: where the camera stands first, `follow` or `top`; None takes what suits the scene.
+        scene: the scene.
+        path: the file.
+        camera: first camera, `follow` or `top`; None for the default of the scene.
 
     Returns:
         The path.
     """
-    # "<" begins a tag even inside a script's text, and JSON can do without it.
+    # "<" starts a tag even inside a script, so escape it.
     data = json.dumps(_data(scene, camera or default_mode(scene)), separators=(",", ":")).replace("<", "\\u003c")
     parts = {
         "style": _file("style.css"),
@@ -110,7 +110,7 @@ def _data(scene: Scene, camera: CameraMode) -> dict[str, Any]:
 
 
 def _stride(scene: Scene, bodies: int) -> int:
-    """Return which share of the recorded frames is kept: one in `stride`."""
+    """Return the stride of the recorded frames that are kept."""
     stride = max(1, round(1 / (FPS * scene.control_step)))
     numbers = 7 * bodies * sum(len(motion.qpos) for motion in scene.motions)
     return max(stride, math.ceil(numbers * 2 * 4 / 3 / POSE_BYTES))
@@ -130,7 +130,7 @@ def _episode(
     steps = np.concatenate([(poses[..., :3] - origin) / scale, poses[..., 3:] * STEPS], axis=-1)
     goals = motion.goal[::stride]
     still = bool((goals == goals[0]).all())
-    # A kept frame is green if any frame that it stands for is.
+    # A kept frame counts as success if any frame that it replaces does.
     groups = [motion.success[at : at + stride].any() for at in range(0, len(motion.success), stride)]
     return {
         "frames": len(poses),
@@ -151,7 +151,7 @@ def _episode(
 def _geoms(
     scene: Scene, index: dict[int, int], world: tuple[np.ndarray, np.ndarray]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], float]:
-    """Return all visible geoms in their bodies' frames, the meshes that they use, and the height of the floor."""
+    """Return all visible geoms in the frames of their bodies, their meshes, and the height of the floor."""
     model = scene.model
     geoms: list[dict[str, Any]] = []
     meshes: list[dict[str, Any]] = []
@@ -160,7 +160,7 @@ def _geoms(
     for geom in range(model.ngeom):
         kind, body = mujoco.mjtGeom(model.geom_type[geom]), int(model.geom_bodyid[geom])
         position, quaternion = model.geom_pos[geom], model.geom_quat[geom]
-        if body not in index:  # it never moves: take its place in the world
+        if body not in index:  # it never moves: use its pose in the world
             position, quaternion = _compose(world[0][0, body], world[1][0, body], position, quaternion)
         if kind == mujoco.mjtGeom.mjGEOM_PLANE:
             floor = float(position[2])
@@ -193,7 +193,7 @@ def _mesh(model: mujoco.MjModel, mesh: int) -> dict[str, str]:
 
 
 def _rgba(model: mujoco.MjModel, geom: int) -> np.ndarray:
-    """Return a geom's colour: its own, or that of its material where it has none of its own."""
+    """Return the colour of a geom, or that of its material if it has the default colour."""
     material, own = int(model.geom_matid[geom]), model.geom_rgba[geom]
     return model.mat_rgba[material] if material >= 0 and np.allclose(own, (0.5, 0.5, 0.5, 1.0)) else own
 

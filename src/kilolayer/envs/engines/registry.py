@@ -1,0 +1,121 @@
+"""The registry of physics engines: one entry for each name that the setting `engine` accepts."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from kilolayer.envs.interface import Engine, Task
+from kilolayer.errors import ConfigurationError, nearest_names
+
+AUTO = "auto"
+"""The value of the setting `engine` that selects the engine which suits task and machine."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineSpec:
+    """An entry of the registry."""
+
+    name: str
+    """Value of the setting `engine`."""
+    summary: str
+    """One line for lists."""
+    build: Callable[[Any], Engine]
+    """Build the engine for a task. Import modules that not every machine has in here, so that listing the engines does
+    not load them."""
+    needs: str = ""
+    """What to install beside the library, such as `pip install 'kilolayer[mjx]'`; empty if nothing."""
+    same_tasks_as: str = ""
+    """Another engine, all of whose tasks this one runs, too. Empty: only tasks that list this engine in `Task.engines`
+    run on it."""
+    default_on_gpu: bool = False
+    """On a GPU, `auto` selects this engine for tasks that list it."""
+
+
+_ENGINES: dict[str, EngineSpec] = {}
+
+
+def register_engine(spec: EngineSpec) -> None:
+    """Add an engine under its name.
+
+    Args:
+        spec: the entry.
+
+    Raises:
+        ConfigurationError: if the name is taken.
+    """
+    if spec.name in _ENGINES or spec.name == AUTO:
+        raise ConfigurationError(f"an engine named {spec.name!r} is already registered")
+    _ENGINES[spec.name] = spec
+
+
+def unregister_engine(name: str) -> None:
+    """Remove an engine from the registry, if it is there."""
+    _ENGINES.pop(name, None)
+
+
+def engine_names() -> list[str]:
+    """Return the valid values of the setting `engine`: `auto` and the names of all registered engines."""
+    return [AUTO, *_ENGINES]
+
+
+def engine_spec(name: str) -> EngineSpec:
+    """Return the entry called `name`.
+
+    Raises:
+        ConfigurationError: if no engine has that name; the message lists similar names.
+    """
+    if name not in _ENGINES:
+        listing = f"there are {', '.join(engine_names())}"
+        raise ConfigurationError(f"engine={name!r} is unknown; {nearest_names(name, engine_names(), listing=listing)}")
+    return _ENGINES[name]
+
+
+def check_engine_name(name: str) -> None:
+    """Validate the setting `engine`.
+
+    Raises:
+        ConfigurationError: if it is neither `auto` nor the name of a registered engine.
+    """
+    if name != AUTO:
+        engine_spec(name)
+
+
+def default_engine(task_engines: Sequence[str]) -> str:
+    """Return the engine that `auto` selects on this machine.
+
+    Args:
+        task_engines: engines that a task lists (`Task.engines`).
+
+    Returns:
+        On a GPU the first of them that is the default there; otherwise the first.
+    """
+    if jax.default_backend() != "cpu":
+        for name in task_engines:
+            if name in _ENGINES and _ENGINES[name].default_on_gpu:
+                return name
+    return task_engines[0]
+
+
+def engines_of(task: Task) -> list[EngineSpec]:
+    """Return the registered engines that can run a task: in the task's order, then others that run the same tasks."""
+    listed = [_ENGINES[name] for name in task.engines if name in _ENGINES]
+    return listed + [spec for spec in _ENGINES.values() if spec not in listed and spec.same_tasks_as in task.engines]
+
+
+def make_engine(name: str, task: Task) -> Engine:
+    """Build an engine for a task.
+
+    Args:
+        name: a registered engine, or `auto`.
+        task: the task whose robot the engine simulates.
+
+    Raises:
+        ConfigurationError: if the engine is unknown, does not run the task, or needs a package that is not installed.
+    """
+    spec = engine_spec(default_engine(task.engines) if name == AUTO else name)
+    if spec not in (fitting := engines_of(task)):
+        names = ", ".join(each.name for each in fitting) or "no registered engine"
+        raise ConfigurationError(f"engine={spec.name!r} cannot run task {type(task).__name__}; it runs on {names}")
+    return spec.build(task)

@@ -1,0 +1,129 @@
+"""What the environment expects of an engine and of a task.
+
+A task defines goals: its functions are pure and see one robot. An engine simulates: it steps all robots at once.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+import mujoco
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from kilolayer.envs.mazes.maze import Maze
+
+Physics = Any
+"""State of an engine: a pytree. In `Engine` every leaf has a leading axis over environments; a task sees one slice."""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A simulation of many robots at once."""
+
+    def init(self, start: Any) -> Physics:
+        """Return the physics state for a batch of starts, as drawn by the task."""
+        ...
+
+    def restart(self, physics: Physics, start: Any, where: Bool[Array, " num_envs"]) -> Physics:
+        """Reset the robots selected by `where` to their starts and leave the others unchanged."""
+        ...
+
+    def step(self, physics: Physics, control: Float[Array, "num_envs control"]) -> Physics:
+        """Advance every robot by one control step."""
+        ...
+
+
+@runtime_checkable
+class Task(Protocol):
+    """Goals for one robot, as pure functions. `physics` is one robot's slice of the engine's state.
+
+    A task may also define `observation_names`, `goal_names` and `action_names`: one text for each entry, with its unit,
+    such as `"torso z (m)"`; see `kilolayer.envs.names`.
+    """
+
+    @property
+    def observation_size(self) -> int:
+        """Number of entries of an observation, without the goal."""
+        ...
+
+    @property
+    def goal_size(self) -> int:
+        """Number of entries of a goal."""
+        ...
+
+    @property
+    def action_size(self) -> int:
+        """Number of entries of an action, each in [-1, 1]."""
+        ...
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Names of the engines that can run this task; the first is the default on a CPU."""
+        ...
+
+    def reset(self, key: PRNGKeyArray) -> tuple[Any, Float[Array, " goal"]]:
+        """Draw the start of an episode and its goal."""
+        ...
+
+    def control(self, action: Float[Array, " action"]) -> Float[Array, " control"]:
+        """Map an action to the engine's control."""
+        ...
+
+    def observe(self, physics: Physics) -> Float[Array, " observation"]:
+        """Return the observation."""
+        ...
+
+    def achieved_goal(self, physics: Physics) -> Float[Array, " goal"]:
+        """Return the goal that this state achieves."""
+        ...
+
+    def current_goal(self, physics: Physics, desired_goal: Float[Array, " goal"]) -> Float[Array, " goal"]:
+        """Return the desired goal after this step: unchanged, unless the task's goals move."""
+        ...
+
+    def success(self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]) -> Bool[Array, ""]:
+        """Return whether the goal is reached."""
+        ...
+
+    def reward(self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]) -> Float[Array, ""]:
+        """Return a reward, for reports and for agents that need one. CRL does not use it."""
+        ...
+
+    def failed(self, physics: Physics) -> Bool[Array, ""]:
+        """Return whether the episode terminates here as a failure."""
+        ...
+
+
+@runtime_checkable
+class MazeTask(Task, Protocol):
+    """A task in a maze. The first two entries of a goal are x and y in metres."""
+
+    @property
+    def maze(self) -> Maze:
+        """The maze: walls, start cells, goal cells."""
+        ...
+
+    @property
+    def clearance(self) -> float:
+        """Smallest possible distance of the robot's centre from a wall, in metres."""
+        ...
+
+    def observations_at(self, position: Float[Array, "2"]) -> Float[Array, "states observation"]:
+        """Return observations of a few typical states at x, y; the value of a place is the mean of their values."""
+        ...
+
+
+@runtime_checkable
+class DrawableTask(Protocol):
+    """A task that films and 3-D pages can show."""
+
+    def scene(self) -> mujoco.MjSpec:
+        """Return the model to draw, as MuJoCo's editable specification."""
+        ...
+
+    def scene_qpos(self, physics: Physics) -> Float[Array, "*num_envs nq"]:
+        """Return the joint positions of that model in MuJoCo's order."""
+        ...
+
+    def marker(self, desired_goal: Float[np.ndarray, " goal"]) -> tuple[Float[np.ndarray, "3"], float]:
+        """Return position and radius, in metres, of the mark that shows a goal."""
+        ...

@@ -1,0 +1,100 @@
+"""Training presets: settings that differ from the paper's for an environment, or for a family of environments.
+
+    register_preset("crane", {"total_env_steps": 1_000_000, "num_envs": 128, "crl": {"loss": "infonce_symmetric"}})
+
+`default_config` starts from the preset of its environment. An environment without one is trained with the paper's
+settings.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from kilolayer.envs import registry
+from kilolayer.envs.robot_task import check_variant
+from kilolayer.errors import ConfigurationError
+
+_PRESETS: dict[tuple[str, str], Mapping[str, Any]] = {}
+
+
+def register_preset(env: str, settings: Mapping[str, Any], *, variant: str = "default") -> None:
+    """Add the training settings of an environment or of a family.
+
+    Args:
+        env: name of an environment, or a family (`EnvironmentSpec.family`), whose members share the settings.
+        settings: values by setting, as for `default_config`. Settings of an agent are a dictionary under the agent's
+            name; there may be several, and a run uses its own agent's.
+        variant: form of the task that the settings are for. The preset of `default` is used for every variant without
+            one of its own.
+
+    Raises:
+        ConfigurationError: if there is a preset for this name and variant already, or no such variant.
+    """
+    check_variant(variant)
+    if (env, variant) in _PRESETS:
+        raise ConfigurationError(f"a preset of {env!r}, variant {variant!r}, is already registered")
+    _PRESETS[env, variant] = MappingProxyType(dict(settings))
+
+
+def unregister_preset(env: str, *, variant: str = "default") -> None:
+    """Remove a preset, if it is there."""
+    _PRESETS.pop((env, variant), None)
+
+
+def preset(env: str, variant: str = "default") -> Mapping[str, Any]:
+    """Return the training settings that differ from the paper's.
+
+    A preset of the environment itself comes before one of its family, and a preset of the variant before the default.
+
+    Args:
+        env: a registered name, or a maze as text.
+        variant: form of the task.
+
+    Returns:
+        The settings, not to be changed; empty if the environment is trained with the paper's.
+
+    Raises:
+        ConfigurationError: if the environment is unknown.
+    """
+    spec = registry.spec(env)
+    for name in filter(None, (spec.name, spec.family)):
+        for key in ((name, variant), (name, "default")):
+            if key in _PRESETS:
+                return _PRESETS[key]
+    return MappingProxyType({})
+
+
+# Sized for two CPU cores.
+
+_SMALL: Mapping[str, Any] = {
+    "num_envs": 128,
+    "batch_size": 256,
+    "unroll_length": 50,
+    "gradient_steps_per_unroll": 64,
+    "replay_capacity": 2000,
+    "min_replay": 200,
+}
+_POINT_MAZE: Mapping[str, Any] = {
+    **_SMALL,
+    "total_env_steps": 1_600_000,
+    "width": 128,
+    "num_evals": 16,
+    "crl": {"loss": "infonce_symmetric"},
+    "crl_discrete": {"loss": "infonce_symmetric"},
+}
+register_preset("point_maze", _POINT_MAZE)
+register_preset("point_maze_discrete", {**_POINT_MAZE, "agent": "crl_discrete"})
+
+for _env in ("arm_reach", "reacher"):
+    register_preset(_env, {**_SMALL, "total_env_steps": 1_000_000, "num_evals": 10})
+    register_preset(_env, {"episode_length": 1000}, variant="paper")
+
+# The paper's runs that do not take 100 million env steps (Figure 1).
+
+for _env, _env_steps in {
+    "ant_hardest_maze": 200_000_000,
+    "ant_u5_maze": 400_000_000,
+    "humanoid_u_maze": 400_000_000,
+    "humanoid_big_maze": 400_000_000,
+}.items():
+    register_preset(_env, {"total_env_steps": _env_steps})

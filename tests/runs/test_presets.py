@@ -1,0 +1,111 @@
+"""Training presets: by name or family and by variant; those of the library are what they were."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from kilolayer.agents import BLOCKS
+from kilolayer.envs import EnvironmentSpec, register, registry, spec
+from kilolayer.errors import ConfigurationError
+from kilolayer.runs import TrainConfig, default_config, preset, register_preset, unregister_preset
+
+BEFORE = json.loads((Path(__file__).parent / "presets_before.json").read_text())
+"""What `default_config` gave when presets were a part of `EnvironmentSpec`: by environment and variant, what differs
+from the defaults of `TrainConfig`, settings of agents without their block."""
+
+
+def differences(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that differ from the defaults, but for those that say what is trained."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value, default = getattr(config, field.name), getattr(TrainConfig(), field.name)
+        if dataclasses.is_dataclass(value):
+            parts = {part.name: getattr(value, part.name) for part in dataclasses.fields(value)}
+            found |= {name: part for name, part in parts.items() if part != getattr(default, name)}
+        elif value != default and field.name not in ("env", "variant"):
+            found[field.name] = value
+    return found
+
+
+def test_all_environments_and_variants_are_recorded():
+    assert set(registry.names()) <= set(BEFORE)
+    assert all(len(BEFORE[env]) == (2 if spec(env).paper_engine else 1) for env in BEFORE)
+
+
+@pytest.mark.parametrize("env", BEFORE)
+def test_the_defaults_are_those_from_before(env):
+    for variant, expected in BEFORE[env].items():
+        found = differences(default_config(env, variant=variant))
+        if jax.default_backend() != "cpu":
+            found.pop("engine"), expected.pop("engine")
+        assert found == expected
+
+
+@pytest.mark.parametrize("env", registry.names())
+@pytest.mark.parametrize("variant", ["default", "paper"])
+def test_presets_name_real_settings(env, variant):
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    assert set(preset(env, variant)) <= fields
+    assert {name for name, value in preset(env, variant).items() if isinstance(value, dict)} <= set(BLOCKS)
+
+
+@pytest.fixture
+def crane():
+    task = spec("point_u_maze").task
+    register(EnvironmentSpec("crane", "a crane", task=task, family="cranes"))
+    yield
+    registry.unregister("crane")
+    for env, variant in (("crane", "default"), ("crane", "paper"), ("cranes", "default"), ("cranes", "paper")):
+        unregister_preset(env, variant=variant)
+
+
+def test_without_a_preset_the_settings_are_the_papers(crane):
+    assert preset("crane") == {}
+    assert default_config("crane").num_envs == TrainConfig().num_envs
+
+
+def test_a_preset_of_the_name_comes_before_one_of_the_family_and_the_variant_before_the_default(crane):
+    register_preset("cranes", {"num_envs": 1})
+    assert preset("crane") == preset("crane", "paper") == {"num_envs": 1}
+    register_preset("cranes", {"num_envs": 2}, variant="paper")
+    assert preset("crane", "paper") == {"num_envs": 2}
+    register_preset("crane", {"num_envs": 3})
+    assert preset("crane") == preset("crane", "paper") == {"num_envs": 3}
+    register_preset("crane", {"num_envs": 4}, variant="paper")
+    assert (preset("crane")["num_envs"], preset("crane", "paper")["num_envs"]) == (3, 4)
+
+
+def test_a_preset_is_used_and_settings_replace_it(crane):
+    register_preset("crane", {"num_envs": 7, "agent": "sac", "sac": {"discount": 0.5}, "td3": {"discount": 0.6}})
+    config = default_config("crane")
+    assert (config.num_envs, config.agent, config.sac.discount) == (7, "sac", 0.5)
+    assert default_config("crane", agent="td3").td3.discount == 0.6
+    assert default_config("crane", num_envs=9).num_envs == 9
+
+
+def test_a_preset_is_not_registered_twice_nor_changed(crane):
+    settings = {"num_envs": 7}
+    register_preset("crane", settings)
+    with pytest.raises(ConfigurationError, match="'crane', variant 'default', is already registered"):
+        register_preset("crane", {"num_envs": 8})
+    settings["num_envs"] = 9
+    assert preset("crane") == {"num_envs": 7}
+    with pytest.raises(TypeError):
+        preset("crane")["num_envs"] = 8  # type: ignore[index]
+
+
+def test_an_unknown_variant_or_environment_is_refused():
+    with pytest.raises(ConfigurationError, match="variant='papers'"):
+        register_preset("crane", {}, variant="papers")
+    with pytest.raises(ConfigurationError, match="env 'krane' is unknown"):
+        preset("krane")
+
+
+def test_a_setting_that_does_not_exist_is_named(crane):
+    register_preset("crane", {"num_env": 7})
+    with pytest.raises(ConfigurationError, match="'num_env' is unknown"):
+        default_config("crane")
