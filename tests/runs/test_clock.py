@@ -136,7 +136,7 @@ def test_a_run_that_collects_nothing_has_one_clock():
         ),
         (
             {"total_env_steps": 0, "total_gradient_steps": 9, "agent": "ppo"},
-            ["agent='ppo' learns only from what its own policy collects", "use agent=crl or"],
+            ["agent='ppo' learns only from what its own policy collects", "use agent=c_learning or crl or"],
         ),
         ({"total_env_steps": 0, "total_gradient_steps": 9, "collector_depth": 4}, ["collector_depth=4 has no effect"]),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import pytest
 
-from kilolayer.agents import BLOCKS
+from kilolayer.agents import agent_names
 from kilolayer.envs import EnvironmentSpec, register, registry, spec
 from kilolayer.errors import ConfigurationError
 from kilolayer.runs import TrainConfig, default_config, preset, register_preset, unregister_preset
@@ -25,7 +25,7 @@ def differences(config: TrainConfig) -> dict[str, Any]:
         value, default = getattr(config, field.name), getattr(TrainConfig(), field.name)
         if dataclasses.is_dataclass(value):
             parts = {part.name: getattr(value, part.name) for part in dataclasses.fields(value)}
-            found |= {name: part for name, part in parts.items() if part != getattr(default, name)}
+            found |= {name: part for name, part in parts.items() if part != getattr(type(value)(), name)}
         elif value != default and field.name not in ("env", "variant"):
             found[field.name] = value
     return found
@@ -48,9 +48,10 @@ def test_the_defaults_are_those_from_before(env):
 @pytest.mark.parametrize("env", registry.names())
 @pytest.mark.parametrize("variant", ["default", "paper"])
 def test_presets_name_real_settings(env, variant):
-    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    fields = {field.name for field in dataclasses.fields(TrainConfig)} | set(agent_names())
     assert set(preset(env, variant)) <= fields
-    assert {name for name, value in preset(env, variant).items() if isinstance(value, dict)} <= set(BLOCKS)
+    blocks = {name for name, value in preset(env, variant).items() if isinstance(value, dict)}
+    assert blocks <= set(agent_names())
 
 
 @pytest.fixture

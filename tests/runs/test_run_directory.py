@@ -115,6 +115,8 @@ def test_settings_that_change_steps_cannot_change_when_a_run_goes_on(finished):
         kl.train(resume=finished, batch_size=8, progress=False)
 
 
+# Reads that TensorStore completes after Orbax gave up end in an exception that nothing catches.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     "damage",
     [
