@@ -6,7 +6,7 @@ import pytest
 from ants import GRID, gap_to_walls, in_a_storm, may_touch, robot_state, thrash, touching
 
 from kilolayer.envs import LAYOUTS, Maze
-from kilolayer.envs.environment import MazeTask
+from kilolayer.envs.interface import MazeTask
 from kilolayer.envs.tasks import Ant, AntCorridor, AntMaze
 from kilolayer.errors import ConfigurationError
 

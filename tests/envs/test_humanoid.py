@@ -8,7 +8,7 @@ import pytest
 
 from kilolayer.envs import LAYOUTS, Maze
 from kilolayer.envs.engines.mujoco import MujocoEngine
-from kilolayer.envs.environment import MazeTask
+from kilolayer.envs.interface import MazeTask
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start
 from kilolayer.envs.tasks import Humanoid
 from kilolayer.errors import ConfigurationError
