@@ -45,7 +45,7 @@ def inputs(*shape, seed=1):
 
 
 def reference(mlp, x):
-    """Compute the network of method 1.1 by an unrolled loop over its parameters, in numpy."""
+    """Compute the network by an unrolled loop over its parameters, in numpy."""
     options = mlp.architecture
 
     def layer(parameters, x):

@@ -7,7 +7,7 @@ follows the blocks. Rematerialisation, diagnostics, growth and the int8 form are
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self, get_args
+from typing import Any, NamedTuple, get_args
 
 import equinox as eqx
 import jax
@@ -77,7 +77,7 @@ class StackedArchitecture(Architecture):
         """The depth of a block, as errors call it."""
         return f"{self.layers_per_block}, the layers of a block"
 
-    def resolve(self, *, batch_size: int, depth: int, width: int) -> Self:
+    def resolve(self, *, batch_size: int, depth: int, width: int) -> "StackedArchitecture":
         """Return these settings with a choice in place of `auto`, for this device and these sizes.
 
         Args:
@@ -206,7 +206,7 @@ class StackedTorso(Torso):
         """Return the parameters of all blocks, stacked on a leading axis; None without blocks."""
         return self.blocks
 
-    def graft(self, shallow: Torso) -> Self:
+    def graft(self, shallow: Torso) -> "StackedTorso":
         """Return this torso with all parameters of `shallow`; its other blocks start as the identity.
 
         So both compute the same function, and the new blocks learn from the first gradient step on. Adam's moments
@@ -240,7 +240,7 @@ class StackedTorso(Torso):
             ConfigurationError: if they do not.
         """
 
-    def quantize(self) -> Self:
+    def quantize(self) -> "StackedTorso":
         """Return the torso with 8 bit weights in every dense layer of its blocks, to act and not to learn."""
         return _with_blocks(self, quantize(self.blocks))
 

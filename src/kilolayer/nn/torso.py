@@ -3,9 +3,9 @@
 Agents do not name a kind of network. They call `build` of the torso's settings, call the network, and differentiate
 through it. A user's file registers another kind:
 
-    register_torso(TorsoSpec("my_torso", "what it is, in one line", MyArchitecture))
+    register_torso(TorsoSpec("my_network", "what it is, in one line", MyArchitecture))
 
-Then the setting `torso="my_torso"` trains any agent with it, and the setting `architecture` holds a `MyArchitecture`.
+Then the setting `torso="my_network"` trains any agent with it, and the setting `architecture` holds a `MyArchitecture`.
 A torso of equal blocks derives from `kilolayer.nn.stack.StackedTorso`, which needs the least code.
 """
 
