@@ -27,9 +27,9 @@ def a_batch(agent=AGENT):
     return Batch(*(jax.random.normal(key, (agent.batch_size, size)) for key, size in zip(keys, sizes, strict=True)))
 
 
-@pytest.mark.parametrize("checkpoint", ["none", "layer", "block"])
-def test_the_naive_step_is_the_agents_step(quick_compilation, checkpoint):
-    agent = dataclasses.replace(AGENT, architecture=ResidualArchitecture(checkpoint=checkpoint))
+@pytest.mark.parametrize("remat", ["none", "layer", "block"])
+def test_the_naive_step_is_the_agents_step(quick_compilation, remat):
+    agent = dataclasses.replace(AGENT, architecture=ResidualArchitecture(remat=remat))
     state, key = agent.init(jax.random.key(0)), jax.random.key(2)
     plain = naive.from_crl(agent, state)
     ours, metrics = jax.jit(agent.learn)(state, a_batch(), key)
@@ -67,9 +67,7 @@ def test_the_naive_step_refuses_what_it_does_not_know():
     ids=lambda options: next(iter(options), "plain"),
 )
 def test_the_floor_counts_the_products_that_the_step_takes(options):
-    agent = dataclasses.replace(
-        AGENT, architecture=ResidualArchitecture(checkpoint="layer"), config=CRLConfig(**options)
-    )
+    agent = dataclasses.replace(AGENT, architecture=ResidualArchitecture(remat="layer"), config=CRLConfig(**options))
     state = jax.eval_shape(agent.init, jax.random.key(0))
     taken = matrix_products(jax.make_jaxpr(agent.learn)(state, a_batch(agent), jax.random.key(0)).jaxpr)
     assert 0.97 * taken <= matrix_operations(agent) <= taken

@@ -69,7 +69,7 @@ def test_layers_cost_alike_and_all_but_them_is_little():
 
 
 def test_layers_computed_again_count_again():
-    kept, again = (of(depth=16, architecture={"checkpoint": checkpoint}) for checkpoint in ("none", "block"))
+    kept, again = (of(depth=16, architecture={"remat": remat}) for remat in ("none", "block"))
     assert 1.1 * kept < again < 1.5 * kept
 
 

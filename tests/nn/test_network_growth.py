@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ResidualArchitecture, ResidualMLP, grow
+from kilolayer.nn import ResidualArchitecture, ResidualMLP
 from kilolayer.nn.layers import ACTIVATIONS
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -21,6 +21,11 @@ def network(depth=4, **options):
     fresh = ResidualMLP(5, 3, depth=depth, width=8, architecture=architecture, key=jax.random.key(0))
     rng = np.random.default_rng(1)
     return jax.tree.map(lambda p: jnp.asarray(p + 0.3 * rng.standard_normal(p.shape), jnp.float32), fresh)
+
+
+def grow(mlp, depth, *, key):
+    """Return the network with blocks appended up to this depth."""
+    return mlp.architecture.build(5, 3, depth=depth, width=8, key=key).graft(mlp)
 
 
 def inputs():
@@ -82,10 +87,10 @@ def test_what_was_there_stays_and_the_rest_is_drawn_as_for_a_new_network(options
             np.testing.assert_array_equal(new[2:], drawn[2:])
 
 
-@pytest.mark.parametrize("checkpoint", ["none", "layer", "block", "2"])
+@pytest.mark.parametrize("remat", ["none", "layer", "block", "2"])
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
-def test_neither_checkpoints_nor_precision_make_it_jump(checkpoint, precision):
-    mlp, x = network(checkpoint=checkpoint, precision=precision), inputs()
+def test_neither_remat_nor_precision_make_it_jump(remat, precision):
+    mlp, x = network(remat=remat, precision=precision), inputs()
     output = apply(mlp, x)
     grown = apply(grow(mlp, 10, key=jax.random.key(3)), x)
     np.testing.assert_allclose(grown, output, rtol=0.0, atol=2.0**-22 * float(jnp.abs(output).max()))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ResidualArchitecture, ResidualMLP
-from kilolayer.nn.remat import choose_checkpoint, device_memory
+from kilolayer.nn.remat import BlockNumbers, choose_remat, device_memory
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -45,7 +45,7 @@ def inputs(*shape, seed=1):
 
 
 def reference(mlp, x):
-    """Compute the network of method 1.1 by an unrolled loop over its parameters, in numpy."""
+    """Compute the network by an unrolled loop over its parameters, in numpy."""
     options = mlp.architecture
 
     def layer(parameters, x):
@@ -191,7 +191,7 @@ def test_every_layer_starts_uniform_within_one_over_root_fan_in_with_zero_bias()
     assert np.abs(np.corrcoef(layers) - np.eye(8)).max() < 0.1, "layers share their draws"
 
 
-# ---- Checkpoints -------------------------------------------------------------------------------------------
+# ---- Rematerialisation -------------------------------------------------------------------------------------------
 
 
 def loss(mlp, x):
@@ -205,16 +205,16 @@ def saved_activations(mlp, x):
 
 
 @functools.cache
-def without_checkpoints():
-    mlp, x = build(depth=10, block_size=2, checkpoint="none"), inputs(37, 5)
+def without_remat():
+    mlp, x = build(depth=10, block_size=2, remat="none"), inputs(37, 5)
     return apply(mlp, x), jax.jit(jax.grad(loss))(mlp, x), saved_activations(mlp, x)
 
 
 # Five blocks: 2 and 3 do not divide them, and 8 is more than there are.
-@pytest.mark.parametrize("checkpoint", ["layer", "block", "2", "3", "8"])
-def test_checkpoints_change_memory_but_neither_output_nor_gradient(checkpoint):
-    mlp, x = build(depth=10, block_size=2, checkpoint=checkpoint), inputs(37, 5)
-    output, gradient, saved = without_checkpoints()
+@pytest.mark.parametrize("remat", ["layer", "block", "2", "3", "8"])
+def test_remat_changes_memory_but_neither_output_nor_gradient(remat):
+    mlp, x = build(depth=10, block_size=2, remat=remat), inputs(37, 5)
+    output, gradient, saved = without_remat()
     np.testing.assert_allclose(apply(mlp, x), output, rtol=1e-5, atol=1e-5)
     leaves = map(jax.tree.leaves, (jax.jit(jax.grad(loss))(mlp, x), gradient))
     for ours, expected in zip(*leaves, strict=True):
@@ -222,16 +222,19 @@ def test_checkpoints_change_memory_but_neither_output_nor_gradient(checkpoint):
     assert 0 < saved_activations(mlp, x) < 0.5 * saved
 
 
-@pytest.mark.parametrize(("checkpoint", "kept"), [("layer", 12), ("block", 4), ("1", 4), ("2", 2), ("4", 1)])
-def test_four_more_blocks_keep_the_inputs_that_the_policy_names(checkpoint, kept):
+@pytest.mark.parametrize(("remat", "kept"), [("layer", 12), ("block", 4), ("1", 4), ("2", 2), ("4", 1)])
+def test_four_more_blocks_keep_the_inputs_that_the_policy_names(remat, kept):
     x = inputs(37, 5)
-    shallow, deep = (shapes(depth=depth, block_size=2, checkpoint=checkpoint) for depth in (8, 16))
+    shallow, deep = (shapes(depth=depth, block_size=2, remat=remat) for depth in (8, 16))
     assert saved_activations(deep, x) - saved_activations(shallow, x) == kept * 37 * 8
 
 
 def test_a_larger_group_than_memory_needs_is_not_taken():
+    block = ResidualArchitecture().block_numbers(256)
+    assert block == BlockNumbers(parameters=4 * 256 * 259, stream=256, products=4 * 256)
+
     def choose(memory, **sizes):
-        return choose_checkpoint(batch_size=512, width=256, block_size=4, memory=memory, **sizes)
+        return choose_remat(block, batch_size=512, memory=memory, **sizes)
 
     gib = 2**30
     parameters = 48 * 1024 * 256 * 259
@@ -252,11 +255,11 @@ def test_memory_is_what_the_host_or_its_container_has():
 
 
 def test_auto_is_resolved_for_the_sizes_at_hand(monkeypatch):
-    monkeypatch.setattr("kilolayer.nn.residual_mlp.device_memory", lambda: 5 * (48 * 64 * 16 * 19 + 320_000))
+    monkeypatch.setattr("kilolayer.nn.stack.device_memory", lambda: 5 * (48 * 64 * 16 * 19 + 320_000))
     sizes = {"batch_size": 64, "depth": 64, "width": 16}
-    assert ResidualArchitecture().resolve(**sizes).checkpoint == "2"
-    assert ResidualArchitecture().resolve(**sizes | {"batch_size": 2}).checkpoint == "layer"
-    assert ResidualArchitecture(checkpoint="none").resolve(**sizes) == ResidualArchitecture(checkpoint="none")
+    assert ResidualArchitecture().resolve(**sizes).remat == "2"
+    assert ResidualArchitecture().resolve(**sizes | {"batch_size": 2}).remat == "layer"
+    assert ResidualArchitecture(remat="none").resolve(**sizes) == ResidualArchitecture(remat="none")
 
 
 # ---- Precision and unrolling -----------------------------------------------------------------------------------
@@ -264,7 +267,7 @@ def test_auto_is_resolved_for_the_sizes_at_hand(monkeypatch):
 
 def products(precision):
     """Return, of the matrix products forwards and backwards, the types of both sides and the precision asked for."""
-    mlp, x = build(depth=2, block_size=1, precision=precision, checkpoint="none"), inputs(6, 5)
+    mlp, x = build(depth=2, block_size=1, precision=precision, remat="none"), inputs(6, 5)
     text = jax.jit(jax.grad(loss)).lower(mlp, x).as_text()
     return [line for line in text.splitlines() if "dot_general" in line]
 
@@ -296,7 +299,7 @@ def test_bfloat16_is_near_float32_and_not_it():
 
 @pytest.mark.parametrize("unroll", [2, 3])
 def test_unrolling_changes_the_program_and_not_the_function(x64, unroll):
-    mlp, unrolled = (build(depth=10, block_size=2, checkpoint="none", unroll=turns) for turns in (1, unroll))
+    mlp, unrolled = (build(depth=10, block_size=2, remat="none", unroll=turns) for turns in (1, unroll))
     x = inputs(6, 5)
     np.testing.assert_allclose(apply(unrolled, x), apply(mlp, x), rtol=1e-12)
     plain, longer = (apply.lower(each, x).compile().as_text().count(" dot(") for each in (mlp, unrolled))
@@ -316,10 +319,10 @@ def count_equations(value):
     return sum(1 + count_equations(list(equation.params.values())) for equation in value.eqns)
 
 
-@pytest.mark.parametrize("checkpoint", ["none", "layer", "block", "2"])
-def test_program_does_not_grow_with_depth(checkpoint):
+@pytest.mark.parametrize("remat", ["none", "layer", "block", "2"])
+def test_program_does_not_grow_with_depth(remat):
     def equations(depth):
-        mlp = shapes(depth=depth, checkpoint=checkpoint)
+        mlp = shapes(depth=depth, remat=remat)
         return count_equations(jax.make_jaxpr(jax.value_and_grad(loss))(mlp, inputs(2, 5)))
 
     assert equations(8) > equations(0) > 20
@@ -345,9 +348,9 @@ def test_leading_axes_are_free(x64, shape):
     np.testing.assert_allclose(y.reshape(-1, 3), np.stack(rows), rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("checkpoint", ["none", "layer", "3"])
-def test_jit_and_vmap_change_nothing(x64, checkpoint):
-    mlp = build(depth=10, block_size=2, checkpoint=checkpoint)
+@pytest.mark.parametrize("remat", ["none", "layer", "3"])
+def test_jit_and_vmap_change_nothing(x64, remat):
+    mlp = build(depth=10, block_size=2, remat=remat)
     x = inputs(4, 5)
     plain = mlp(x)
     np.testing.assert_allclose(apply(mlp, x), plain, rtol=1e-10, atol=1e-12)
@@ -390,10 +393,10 @@ def test_gradient_reaches_every_parameter_and_agrees_with_finite_differences(x64
         ({"residual_scaling": "sqrt"}, "residual_scaling='sqrt' is unknown"),
         ({"activation": "tanh"}, "activation='tanh' is unknown"),
         ({"normalization": "batch"}, "normalization='batch' is unknown"),
-        ({"checkpoint": "0"}, "checkpoint='0' is unknown"),
-        ({"checkpoint": "-2"}, "checkpoint='-2' is unknown"),
-        ({"checkpoint": "1.5"}, "checkpoint='1.5' is unknown"),
-        ({"checkpoint": "layers"}, "checkpoint='layers' is unknown"),
+        ({"remat": "0"}, "remat='0' is unknown"),
+        ({"remat": "-2"}, "remat='-2' is unknown"),
+        ({"remat": "1.5"}, "remat='1.5' is unknown"),
+        ({"remat": "layers"}, "remat='layers' is unknown"),
         ({"unroll": 0}, "unroll=0 must be at least 1"),
         ({"precision": "float16"}, "precision='float16' is unknown; choose one of float32, tf32, bfloat16"),
         (
@@ -402,7 +405,7 @@ def test_gradient_reaches_every_parameter_and_agrees_with_finite_differences(x64
         ),
         ({"scaled_for_depth": 0, "residual_scaling": "inverse_sqrt"}, "scaled_for_depth=0 must be at least 4"),
         ({"scaled_for_depth": 6, "residual_scaling": "inverse_sqrt"}, "depth=6 is not a multiple of block_size=4"),
-        ({"checkpoint": ""}, "checkpoint='' is unknown"),
+        ({"remat": ""}, "remat='' is unknown"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(no_type_checks, options, message):

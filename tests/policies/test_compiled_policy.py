@@ -7,7 +7,7 @@ import pytest
 
 from kilolayer.agents import CRL
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ResidualMLP
+from kilolayer.nn import ResidualMLP, Torso
 from kilolayer.objectives import tanh_gaussian
 from kilolayer.policies import CompiledPolicy
 from kilolayer.training import Policy, Setup, init_state
@@ -80,7 +80,7 @@ def test_the_actor_is_the_policys_network(policy, pairs):
     np.testing.assert_allclose(np.tanh(mean), policy(*pairs), atol=1e-5)
 
 
-def test_what_cannot_be_is_refused(policy, pairs):
+def test_wrong_sizes_are_refused(policy, pairs):
     observation, goal = pairs
     with pytest.raises(ConfigurationError, match=r"^batch=0 must be at least 1$"):
         policy.compile(batch=0)
@@ -98,14 +98,35 @@ def test_what_cannot_be_is_refused(policy, pairs):
         three(observation[:2], goal[:2])
     with pytest.raises(ConfigurationError, match=rf"observation has shape \({size},\)"):
         three(observation[0], goal[0])
-    with pytest.raises(ConfigurationError, match="observations are none"):
+    with pytest.raises(ConfigurationError, match="observations are empty"):
         one.error(observation[:0], goal[:0])
 
 
-def test_a_jax_that_is_kept_from_the_cpu_is_told_in_one_line(policy, monkeypatch):
+def test_a_network_without_an_int8_form_is_refused_in_one_line():
+    class Linear(Torso):
+        weight: jax.Array
+        num_blocks = depth = 0
+
+        def __call__(self, x):
+            return x @ self.weight
+
+        def observe_blocks(self, x, observe):
+            raise NotImplementedError
+
+        def block_parameters(self):
+            return None
+
+    sizes = {"observation_size": 5, "goal_size": 2, "action_size": 3}
+    actor = Linear(jnp.eye(7))
+    np.testing.assert_allclose(CompiledPolicy(actor, **sizes)(np.ones(5), np.ones(2)), np.tanh(np.ones(3)), rtol=1e-6)
+    with pytest.raises(ConfigurationError, match=r"^Linear has no int8 form; choose precision='float32'$"):
+        CompiledPolicy(actor, **sizes, precision="int8")
+
+
+def test_a_jax_without_the_cpu_is_reported_in_one_line(policy, monkeypatch):
     def no_cpu(backend):
         raise RuntimeError(f"Unknown backend {backend}")
 
     monkeypatch.setattr(jax, "local_devices", no_cpu)
-    with pytest.raises(ConfigurationError, match=r"runs on the CPU.* JAX_PLATFORMS too, as in cuda,cpu$"):
+    with pytest.raises(ConfigurationError, match=r"runs on the CPU.* JAX_PLATFORMS, as in cuda,cpu$"):
         policy.compile()

@@ -32,7 +32,7 @@ from small_runs import SMALL, small_config
         ({"crl": {"actor_depth": 7}}, ["actor_depth", "7"]),
         ({"crl": {"discount": 1.5}}, ["discount=1.5"]),
         ({"crl": {"no_such": 1}}, ["crl.no_such"]),
-        ({"architecture": {"checkpoint": "sometimes"}}, ["checkpoint='sometimes'"]),
+        ({"architecture": {"remat": "sometimes"}}, ["remat='sometimes'"]),
         ({"depth": "deep"}, ["depth='deep'", "integer"]),
         ({"no_such": 1}, ["'no_such'"]),
         ({"eval_env": "point_u_mase"}, ["point_u_mase", "point_u_maze"]),

@@ -83,7 +83,7 @@ def test_a_thousand_layers_of_the_papers_width_take_finite_steps():
         num_envs=16,
         gradient_steps_per_unroll=2,
         total_env_steps=1000,
-        architecture={"checkpoint": "block"},
+        architecture={"remat": "block"},
     )
 
 

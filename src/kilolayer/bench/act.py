@@ -12,8 +12,8 @@ import numpy as np
 from kilolayer.bench.process import run_apart
 from kilolayer.errors import ConfigurationError
 from kilolayer.machine import cpu_cores
-from kilolayer.nn import ActingPrecision, ResidualArchitecture, ResidualMLP, check_acting_precision
-from kilolayer.policies import CompiledPolicy
+from kilolayer.nn import ResidualArchitecture, ResidualMLP
+from kilolayer.policies import ActingPrecision, CompiledPolicy, check_acting_precision
 
 DEPTHS = (64, 1024)
 PRECISIONS: tuple[ActingPrecision, ...] = get_args(ActingPrecision)

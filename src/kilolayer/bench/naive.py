@@ -37,7 +37,7 @@ def from_crl(agent: CRL, state: CRLState) -> NaiveState:
     """
     architecture = agent.architecture
     plain = isinstance(architecture, ResidualArchitecture) and architecture == ResidualArchitecture(
-        checkpoint=architecture.checkpoint
+        remat=architecture.remat
     )
     if not plain or agent.config != CRLConfig():
         raise ConfigurationError("the naive step knows the default architecture and settings alone")

@@ -32,7 +32,7 @@ class StepCost:
     depth: int
     width: int
     batch_size: int
-    checkpoint: str
+    remat: str
     """Activations kept for the backward pass."""
     precision: str
     trace_seconds: float
@@ -141,7 +141,7 @@ def measure(
         "depth": depth,
         "width": width,
         "batch_size": batch_size,
-        "checkpoint": getattr(agent.architecture_in_force, "checkpoint", "none") if form == "kilolayer" else "none",
+        "remat": getattr(agent.architecture_in_force, "remat", "none") if form == "kilolayer" else "none",
         "precision": getattr(agent.architecture, "precision", "tf32") if form == "kilolayer" else "tf32",
         "trace_seconds": traced - began,
         "compile_seconds": done - traced,

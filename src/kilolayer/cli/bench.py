@@ -116,7 +116,7 @@ class CompileBench(BenchOptions):
             "depth": lambda row: str(row.depth),
             "width": lambda row: str(row.width),
             "batch": lambda row: str(row.batch_size),
-            "checkpoint": lambda row: row.checkpoint,
+            "remat": lambda row: row.remat,
             "trace s": lambda row: f"{row.trace_seconds:.2f}",
             "compile s": lambda row: f"{row.compile_seconds:.2f}",
             "peak GiB": lambda row: f"{row.peak_bytes / 2**30:.2f}",
@@ -212,7 +212,7 @@ class ActBench(BenchOptions):
 
 TABLE_WIDTH = 130
 
-LEFT = ("form", "task", "variant", "engine", "kind", "checkpoint", "precision")
+LEFT = ("form", "task", "variant", "engine", "kind", "remat", "precision")
 """Columns of words."""
 
 BENCHES: dict[str, type[EnvBench] | type[CompileBench] | type[ReplayBench] | type[ActBench]] = {

@@ -1,10 +1,12 @@
-"""Networks: layers, the torso interface and its kinds, growth, rematerialisation, diagnostics."""
+"""Networks: layers, the torso interface and its kinds, rematerialisation, 8 bit weights, diagnostics."""
 
-from kilolayer.nn.acting_mlp import ActingMLP, ActingPrecision, QuantizedDense, check_acting_precision
+from kilolayer.nn.dense import Dense, Precision
 from kilolayer.nn.diagnostics import block_statistics, effective_rank, gradient_norms, spread
-from kilolayer.nn.growth import grow
-from kilolayer.nn.layers import Activation, Dense, HiddenLayer, LayerNorm, Normalization, Precision, RMSNorm
+from kilolayer.nn.hyperspherical import Hyperspherical, HypersphericalArchitecture
+from kilolayer.nn.layers import Activation, HiddenLayer, LayerNorm, Normalization, RMSNorm
+from kilolayer.nn.quantized import QuantizedDense
 from kilolayer.nn.residual_mlp import ResidualArchitecture, ResidualMLP, ResidualScaling
+from kilolayer.nn.stack import BlockOutput, StackedArchitecture, StackedTorso
 from kilolayer.nn.torso import (
     Architecture,
     Torso,
@@ -16,14 +18,16 @@ from kilolayer.nn.torso import (
     torsos_in,
     unregister_torso,
 )
+from kilolayer.nn.transformer import Transformer, TransformerArchitecture
 
 __all__ = [
-    "ActingMLP",
-    "ActingPrecision",
     "Activation",
     "Architecture",
+    "BlockOutput",
     "Dense",
     "HiddenLayer",
+    "Hyperspherical",
+    "HypersphericalArchitecture",
     "LayerNorm",
     "Normalization",
     "Precision",
@@ -32,13 +36,15 @@ __all__ = [
     "ResidualArchitecture",
     "ResidualMLP",
     "ResidualScaling",
+    "StackedArchitecture",
+    "StackedTorso",
     "Torso",
     "TorsoSpec",
+    "Transformer",
+    "TransformerArchitecture",
     "block_statistics",
-    "check_acting_precision",
     "effective_rank",
     "gradient_norms",
-    "grow",
     "project",
     "register_torso",
     "spread",

@@ -1,4 +1,4 @@
-"""What to look at in a deep network while it learns: by block, how much it adds and learns, and how much is dead."""
+"""Diagnostics of a deep network while it learns: for each block, what it adds, its gradient, and its dead units."""
 
 import jax
 import jax.numpy as jnp
@@ -7,17 +7,21 @@ from jaxtyping import Array, Float
 from kilolayer.nn.torso import Torso
 
 DEAD_BELOW = 0.025
-"""A unit is dead if its mean size is below this share of its layer's (the dormant neurons of Sokar et al., 2023)."""
+"""A unit is dead if its mean magnitude is at most this share of its layer's mean (dormant: Sokar et al., 2023)."""
 
 ByBlock = Float[Array, " blocks"]
 
 
 def block_statistics(torso: Torso, x: Float[Array, "batch in"]) -> dict[str, ByBlock]:
-    """Describe every block of a network on a batch.
+    """Return statistics of every block of a network on a batch.
+
+    Args:
+        torso: the network.
+        x: its inputs.
 
     Returns:
         `stream_norm` (mean length of the block's input), `residual_norm` (mean length of what the block adds to it) and
-        `dead_units` (share of its units that hardly react to any input).
+        `dead_units` (share of the block's units that are dead on the batch), each with one number for each block.
     """
 
     def describe(stream: Array, added: Array, units: Array) -> dict[str, Array]:
@@ -35,7 +39,7 @@ def block_statistics(torso: Torso, x: Float[Array, "batch in"]) -> dict[str, ByB
 
 
 def gradient_norms(gradient: Torso) -> ByBlock:
-    """Return by block the length of a gradient with respect to all parameters of the block."""
+    """Return, for each block, the length of the gradient with respect to all parameters of the block."""
     if not gradient.num_blocks:
         return jnp.zeros(0)
     leaves = jax.tree.leaves(gradient.block_parameters())
@@ -44,8 +48,10 @@ def gradient_norms(gradient: Torso) -> ByBlock:
 
 
 def effective_rank(embeddings: Float[Array, "batch size"]) -> Float[Array, ""]:
-    """Return how many directions embeddings spread in: the exponential of the entropy of their singular values about
-    their mean (Roy and Vetterli, 2007). It is 1 where all lie on a line, and the number of dimensions at most.
+    """Return the number of directions in which embeddings spread.
+
+    It is the exponential of the entropy of the singular values of the centred embeddings (Roy and Vetterli, 2007): 1 if
+    all lie on a line, and at most the number of dimensions.
     """
     values = jnp.linalg.svd(embeddings - jnp.mean(embeddings, axis=0), compute_uv=False)
     share = values / jnp.maximum(jnp.sum(values), jnp.finfo(values.dtype).tiny)

@@ -1,4 +1,4 @@
-"""The layers that the residual stack is made of: dense, normalisation, activation."""
+"""The layers of a residual stack: normalisation, activation, and the hidden layer that joins them to a dense layer."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.errors import ConfigurationError
+from kilolayer.nn.dense import Dense, Precision
+from kilolayer.nn.quantized import QuantizedDense
 
 Activation = Literal["swish", "relu", "gelu"]
 Normalization = Literal["layer", "rms", "none"]
-Precision = Literal["float32", "tf32", "bfloat16"]
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "swish": jax.nn.swish,
@@ -23,59 +24,6 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 NORMALIZATION_EPSILON = 1e-6
 
 
-def matrix_product(
-    x: Float[Array, "*batch in"], weight: Float[Array, "in out"], precision: Precision
-) -> Float[Array, "*batch out"]:
-    """Return `x @ weight` in float32, computed as `precision` says, forwards and backwards.
-
-    `tf32` leaves the choice to the device: TF32 units on a GPU that has them, float32 on a CPU.
-    """
-    if precision == "bfloat16":
-        return _bfloat16_product(x, weight)
-    return jnp.matmul(x, weight, precision=jax.lax.Precision.HIGHEST if precision == "float32" else None)
-
-
-@jax.custom_vjp
-def _bfloat16_product(x: Array, weight: Array) -> Array:
-    return jnp.matmul(x.astype(jnp.bfloat16), weight.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
-
-
-def _bfloat16_forward(x: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _bfloat16_product(x, weight), (x, weight)
-
-
-def _bfloat16_backward(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
-    # Left to itself, the derivative would multiply a float32 by a bfloat16 matrix, which no fast unit does.
-    x, weight = saved
-    rows = x.reshape(-1, x.shape[-1]).T
-    return _bfloat16_product(cotangent, weight.T), _bfloat16_product(rows, cotangent.reshape(rows.shape[1], -1))
-
-
-_bfloat16_product.defvjp(_bfloat16_forward, _bfloat16_backward)
-
-
-class Dense(eqx.Module):
-    """An affine map, `x @ weight + bias`.
-
-    Weights start uniform in ±1/sqrt(in_size) (variance 1/3 of LeCun's; the paper's code, method 1.1), biases at zero.
-    """
-
-    weight: Float[Array, "*stack in out"]
-    bias: Float[Array, "*stack out"]
-    precision: Precision = eqx.field(static=True)
-
-    def __init__(self, in_size: int, out_size: int, *, precision: Precision = "tf32", key: PRNGKeyArray):
-        """Draw the weights of a map from `in_size` to `out_size` numbers."""
-        limit = 1.0 / max(in_size, 1) ** 0.5
-        self.weight = jax.random.uniform(key, (in_size, out_size), minval=-limit, maxval=limit)
-        self.bias = jnp.zeros(out_size)
-        self.precision = precision
-
-    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
-        """Map the last axis of `x`."""
-        return matrix_product(x, self.weight, self.precision) + self.bias
-
-
 class LayerNorm(eqx.Module):
     """Layer normalisation over the last axis, with learned scale and offset (Ba et al., 2016)."""
 
@@ -83,7 +31,7 @@ class LayerNorm(eqx.Module):
     offset: Float[Array, "*stack size"]
 
     def __init__(self, size: int):
-        """Start as plain standardisation: scale one, offset zero."""
+        """Start with scale one and offset zero, for rows of `size` numbers."""
         self.scale = jnp.ones(size)
         self.offset = jnp.zeros(size)
 
@@ -100,7 +48,7 @@ class RMSNorm(eqx.Module):
     scale: Float[Array, "*stack size"]
 
     def __init__(self, size: int):
-        """Start with scale one."""
+        """Start with scale one, for rows of `size` numbers."""
         self.scale = jnp.ones(size)
 
     def __call__(self, x: Float[Array, "*batch size"]) -> Float[Array, "*batch size"]:
@@ -110,9 +58,9 @@ class RMSNorm(eqx.Module):
 
 
 class HiddenLayer(eqx.Module):
-    """One layer as the paper counts them: dense, then normalisation, then activation (method 1.1)."""
+    """Dense, then normalisation, then activation: one layer of depth (Wang et al., 2025, section 3)."""
 
-    dense: Dense
+    dense: Dense | QuantizedDense
     norm: LayerNorm | RMSNorm | None
     activation: Activation = eqx.field(static=True)
 
@@ -126,13 +74,20 @@ class HiddenLayer(eqx.Module):
         precision: Precision = "tf32",
         key: PRNGKeyArray,
     ):
-        """Build a layer from `in_size` to `out_size` numbers.
+        """Draw the parameters.
+
+        Args:
+            in_size: numbers that it takes.
+            out_size: numbers that it returns.
+            activation: name of the activation.
+            normalization: name of the normalisation.
+            precision: of the matrix product.
+            key: randomness of the weights.
 
         Raises:
             ConfigurationError: for an unknown activation or normalisation.
         """
-        if activation not in ACTIVATIONS:
-            raise ConfigurationError(f"activation={activation!r} is unknown; choose one of {', '.join(ACTIVATIONS)}")
+        check_activation(activation)
         self.dense = Dense(in_size, out_size, precision=precision, key=key)
         match normalization:
             case "layer":
@@ -151,3 +106,13 @@ class HiddenLayer(eqx.Module):
         if self.norm is not None:
             x = self.norm(x)
         return ACTIVATIONS[self.activation](x)
+
+
+def check_activation(activation: str) -> None:
+    """Check the name of an activation.
+
+    Raises:
+        ConfigurationError: if it is unknown; the line names the known ones.
+    """
+    if activation not in ACTIVATIONS:
+        raise ConfigurationError(f"activation={activation!r} is unknown; choose one of {', '.join(ACTIVATIONS)}")

@@ -1,31 +1,46 @@
-"""Which activations to keep for the backward pass, by the memory there is."""
+"""Rematerialisation: which activations to keep for the backward pass, and which to compute again."""
 
 import functools
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
+
+from kilolayer.errors import ConfigurationError
 
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 SHARE = 0.2
-"""Of the memory: what parameters and activations may take together. The replay buffer and the system need the rest."""
+"""Share of the memory that parameters and activations may take. The replay buffer and the system need the rest."""
+
+
+class BlockNumbers(NamedTuple):
+    """How many numbers a block has to keep, which decides how much memory a deep stack needs."""
+
+    parameters: int
+    """Parameters of a block."""
+    stream: int
+    """Numbers of a block's input, for one row of the batch."""
+    products: int
+    """Numbers of all matrix products in a block, for one row of the batch."""
 
 
 @functools.cache
 def device_memory() -> int | None:
-    """Return the bytes of memory of the default device: a GPU's own, or the host's. None if it does not tell.
+    """Return the bytes of memory of the default device: a GPU's own, or the host's; None if it is unknown.
 
-    It is what the device has, not what is free: the same run on the same machine must compute the same bits each time.
+    It is the memory that the device has, not the memory that is free, so that the same run on the same machine computes
+    the same bits each time.
     """
     stats = jax.devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"])
     try:
         limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    except (ValueError, OSError, AttributeError):  # no POSIX here
+    except (ValueError, OSError, AttributeError):  # not a POSIX system
         return None
-    for path in CGROUP_LIMITS:  # a container may use less than the host has
+    for path in CGROUP_LIMITS:  # a container may have less memory than its host
         try:
             limits.append(int(Path(path).read_text()))
         except (OSError, ValueError):
@@ -33,32 +48,48 @@ def device_memory() -> int | None:
     return min(limits)
 
 
-def choose_checkpoint(
-    *, batch_size: int, width: int, num_blocks: int, block_size: int, memory: int | None, stacks: int = 4
-) -> str:
+def check_remat(remat: str) -> None:
+    """Check a setting of rematerialisation.
+
+    Raises:
+        ConfigurationError: if it is unknown.
+    """
+    if remat not in ("auto", "none", "layer", "block") and not (remat.isdecimal() and int(remat) > 0):
+        raise ConfigurationError(
+            f"remat={remat!r} is unknown; use auto, none, layer, block, or a number of blocks such as 8"
+        )
+
+
+def blocks_per_save(remat: str) -> int | None:
+    """Return how many blocks share one saved input; None if every block saves more than its input."""
+    if remat == "block":
+        return 1
+    return int(remat) if remat.isdecimal() else None
+
+
+def choose_remat(block: BlockNumbers, *, batch_size: int, num_blocks: int, memory: int | None, stacks: int = 4) -> str:
     """Return the fastest of layer, block, 2, 4, 8, ... whose activations fit into memory.
 
     Args:
+        block: numbers of a block of the widest network.
         batch_size: rows in a pass.
-        width: units in a layer.
-        num_blocks: residual blocks of the deepest network.
-        block_size: layers in a block.
-        memory: bytes for parameters and activations; None takes layer.
-        stacks: passes whose activations are alive at once. Phi and psi on the data, the actor, and phi on its actions
-            are four: XLA begins what it can begin and keeps the memory of all.
+        num_blocks: blocks of the deepest network.
+        memory: bytes of the device; None returns layer.
+        stacks: passes whose activations are in memory at once. There are four: phi and psi on the data, the actor, and
+            phi on the actor's actions. XLA starts all that it can start, and keeps the memory of all.
     """
     if memory is None:
         return "layer"
-    array = 4 * batch_size * width
     # Parameters, their gradients, and both moments of Adam, for actor, phi and psi.
-    parameters = 3 * 4 * 4 * num_blocks * block_size * width * (width + 3)
+    parameters = 3 * 4 * 4 * num_blocks * block.parameters
     room = SHARE * memory - parameters
 
     def needed(group: int) -> int:
-        """Bytes if every `group` blocks share one saved input; 0 keeps the products of all layers besides."""
+        """Return the bytes if every `group` blocks share one saved input; with 0, all products are kept too."""
+        kept = block.stream + block.products
         if group == 0:
-            return stacks * array * num_blocks * (block_size + 1)
-        return stacks * array * (-(-num_blocks // group) + group * (block_size + 1))
+            return stacks * 4 * batch_size * num_blocks * kept
+        return stacks * 4 * batch_size * (-(-num_blocks // group) * block.stream + group * kept)
 
     groups = [0, *(2**power for power in range(num_blocks.bit_length()))]
     group = next((group for group in groups if needed(group) <= room), min(groups, key=needed))

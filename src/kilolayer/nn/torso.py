@@ -1,11 +1,12 @@
 """The torso: what an agent asks of a deep network, and the registry of its kinds.
 
-An agent never names a kind of network. It asks the torso's settings to `build` one, calls it, and differentiates
-through it. A file of one's own can register another kind:
+Agents do not name a kind of network. They call `build` of the torso's settings, call the network, and differentiate
+through it. A user's file registers another kind:
 
     register_torso(TorsoSpec("my_network", "what it is, in one line", MyArchitecture))
 
-Then `--torso my_network` trains any agent with it, and `--architecture.FIELD` sets the fields of `MyArchitecture`.
+Then the setting `torso="my_network"` trains any agent with it, and the setting `architecture` holds a `MyArchitecture`.
+A torso of equal blocks derives from `kilolayer.nn.stack.StackedTorso`, which needs the least code.
 """
 
 import abc
@@ -23,7 +24,8 @@ Tree = TypeVar("Tree")
 
 
 Observe = Callable[[Float[Array, "batch width"], Float[Array, "batch width"], Float[Array, "layers batch width"]], Tree]
-"""Takes what goes into a block, what the block adds to it, and the activations of the block's layers."""
+"""Takes a block's input, what the block adds to it, and the activations of the block's layers. A torso with several
+tokens for each input has one row for each token."""
 
 
 class Torso(eqx.Module):
@@ -37,7 +39,7 @@ class Torso(eqx.Module):
     @property
     @abc.abstractmethod
     def depth(self) -> int:
-        """The depth, as `--depth` counts it for this kind of torso."""
+        """The depth, as the settings of this kind of torso count it."""
 
     @abc.abstractmethod
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
@@ -45,18 +47,23 @@ class Torso(eqx.Module):
 
     @abc.abstractmethod
     def observe_blocks(self, x: Float[Array, "batch in"], observe: "Observe[Tree]") -> Tree:
-        """Walk the blocks on a batch, and return what `observe` returns of each, stacked on a leading axis."""
+        """Walk the blocks on a batch, and return what `observe` returns for each, stacked on a leading axis."""
 
     @abc.abstractmethod
     def block_parameters(self) -> Any:
         """Return the parameters of all blocks: a pytree whose leaves have a leading axis over blocks, or None."""
 
     def project(self) -> "Torso":
-        """Return the torso with its parameters back where they must be, after an update; unchanged by default."""
+        """Return the torso with its parameters moved back onto their constraints, such as weights of length one.
+
+        It is called after every update. The default changes nothing.
+        """
         return self
 
     def graft(self, shallow: "Torso") -> "Torso":
-        """Return this torso with everything that `shallow` has learnt, computing what `shallow` computes.
+        """Return this torso with all parameters of `shallow`, computing what `shallow` computes.
+
+        A network grows by `architecture.build(...)` with a larger depth, then `.graft(network)`.
 
         Args:
             shallow: a torso of the same kind and sizes with at most as many blocks.
@@ -64,27 +71,27 @@ class Torso(eqx.Module):
         Raises:
             ConfigurationError: if this kind of torso cannot grow.
         """
-        raise ConfigurationError(f"{type(self).__name__} cannot grow; leave grow out, or take another torso")
+        raise ConfigurationError(f"{type(self).__name__} cannot grow; leave grow out, or choose another torso")
 
     def quantize(self) -> "Torso":
-        """Return the torso with the weights of its blocks as 8 bit integers, to act and never to learn.
+        """Return the torso with the weights of its blocks as 8 bit integers, to act and not to learn.
 
         Raises:
             ConfigurationError: if this kind of torso has no int8 form.
         """
-        raise ConfigurationError(f"{type(self).__name__} has no int8 form; take precision='float32'")
+        raise ConfigurationError(f"{type(self).__name__} has no int8 form; choose precision='float32'")
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture(abc.ABC):
-    """Settings of a kind of torso, which all networks of an agent share; depth and width are set for each network."""
+    """Settings of a kind of torso. All networks of an agent share them; depth and width are set for each network."""
 
     @abc.abstractmethod
     def num_blocks(self, depth: int) -> int:
         """Return the number of blocks in a network of this depth.
 
         Raises:
-            ConfigurationError: if no network has this depth; the line names the nearest depths that are valid.
+            ConfigurationError: if the depth is not valid; the line names the nearest valid depths.
         """
 
     @abc.abstractmethod
@@ -103,7 +110,13 @@ class Architecture(abc.ABC):
         """
 
     def resolve(self, *, batch_size: int, depth: int, width: int) -> "Architecture":
-        """Return these settings with a choice in place of every `auto`, for networks of at most these sizes."""
+        """Return these settings with a choice in place of every `auto`.
+
+        Args:
+            batch_size: rows in a gradient step.
+            depth: of the deepest network.
+            width: of the widest network.
+        """
         del batch_size, depth, width
         return self
 
@@ -113,10 +126,12 @@ class Architecture(abc.ABC):
         Raises:
             ConfigurationError: naming the field, its value and what would be valid.
         """
-        raise ConfigurationError(f"{type(self).__name__} describes networks that cannot grow; leave grow out")
+        raise ConfigurationError(
+            f"networks of {type(self).__name__} cannot grow; leave grow out, or choose another torso"
+        )
 
     def growing_to(self, depth: int) -> "Architecture":
-        """Return the settings of networks that grow to `depth`, and compute the same before and after a growth."""
+        """Return the settings of networks that grow to `depth`, such that growing does not change what they compute."""
         del depth
         return self
 
@@ -126,11 +141,11 @@ class TorsoSpec:
     """An entry of the registry of torsos."""
 
     name: str
-    """What `--torso` takes."""
+    """The value of the setting `torso`."""
     summary: str
     """One line for lists."""
     settings: type[Architecture]
-    """Class of the settings, whose fields `--architecture.FIELD` sets; every field has a default."""
+    """Class of the settings; every field has a default."""
 
 
 _TORSOS: dict[str, TorsoSpec] = {}
@@ -166,6 +181,17 @@ def torso_spec(name: str) -> TorsoSpec:
 def torso_names() -> list[str]:
     """Return the names of all registered torsos."""
     return list(_TORSOS)
+
+
+def check_sizes(**sizes: int) -> None:
+    """Check that sizes are at least one.
+
+    Raises:
+        ConfigurationError: naming the first that is not.
+    """
+    for name, value in sizes.items():
+        if value < 1:
+            raise ConfigurationError(f"{name}={value} must be at least 1")
 
 
 def project(tree: Tree) -> Tree:

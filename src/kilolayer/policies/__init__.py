@@ -1,8 +1,10 @@
 """Policies: a trained policy by itself."""
 
-from kilolayer.policies.compiled import ActionError, CompiledPolicy
+from kilolayer.policies.compiled import ActingPrecision, ActionError, CompiledPolicy, check_acting_precision
 
 __all__ = [
+    "ActingPrecision",
     "ActionError",
     "CompiledPolicy",
+    "check_acting_precision",
 ]

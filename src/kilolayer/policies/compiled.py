@@ -1,8 +1,9 @@
-"""A policy compiled ahead of time, to act at the pace of a robot on its CPU."""
+"""A policy that is compiled ahead of time, to act with little delay on a robot's CPU."""
 
 import dataclasses
 import functools
 import time
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,40 +12,42 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ActingMLP, ActingPrecision, ResidualMLP, check_acting_precision
+from kilolayer.nn import Torso
 from kilolayer.objectives import tanh_gaussian
+
+ActingPrecision = Literal["float32", "int8"]
+"""Numbers that hold the weights of the blocks of a compiled policy."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ActionError:
-    """How far a compiled policy's actions are from those of the same network in float32."""
+    """Difference between a compiled policy's actions and those of the same network in float32."""
 
     largest: float
-    """Largest absolute difference of a number of an action; actions reach from -1 to 1."""
+    """Largest absolute difference over all numbers of all actions; actions are in [-1, 1]."""
     mean: float
     """Mean absolute difference."""
 
 
 class CompiledPolicy:
-    """Chooses deterministic actions, as many at once as it was compiled for, on the CPU.
+    """Returns deterministic actions on the CPU, for a fixed number of observations per call.
 
         >>> fast = policy.compile(batch=1, precision="int8")
         >>> action = fast(observation, desired_goal)
 
-    Everything is compiled and run once before the first call. A call uses the cores that the process may use; to keep
-    it to one, bind the process to that core (`taskset -c 3 python ...`) before JAX starts. The float32 network is kept,
-    to measure errors against.
+    It is compiled and run once before the first call. A call uses all cores that the process may use; to use one, bind
+    the process to it (`taskset -c 3 python ...`) before JAX starts. The float32 network is kept, to measure errors.
 
     Attributes:
         batch: observations in a call.
-        precision: numbers that hold the weights.
+        precision: numbers that hold the weights of the blocks.
         weight_bytes: bytes of parameters that a call reads.
-        compile_seconds: what rounding, compiling and the first run took.
+        compile_seconds: seconds of rounding, compiling and the first run.
     """
 
     def __init__(
         self,
-        actor: ResidualMLP,
+        actor: Torso,
         *,
         observation_size: int,
         goal_size: int,
@@ -52,10 +55,20 @@ class CompiledPolicy:
         batch: int = 1,
         precision: ActingPrecision = "float32",
     ):
-        """Round and compile a network as `Agent.actor` returns it.
+        """Round and compile a network.
+
+        Args:
+            actor: a network as `Agent.actor` returns it: its first outputs are the action before the tanh.
+            observation_size: numbers of an observation, without the goal.
+            goal_size: numbers of a desired goal.
+            action_size: numbers of an action.
+            batch: observations in a call.
+            precision: numbers that hold the weights of the blocks. With `int8` the layers before and after the blocks,
+                a small part of a deep network, and all normalisations stay float32.
 
         Raises:
-            ConfigurationError: if the batch is below one, the precision unknown, or JAX is kept from the CPU.
+            ConfigurationError: if the batch is below one, the precision is unknown, this kind of network has no int8
+                form, or JAX may not use the CPU.
         """
         if batch < 1:
             raise ConfigurationError(f"batch={batch} must be at least 1")
@@ -65,16 +78,18 @@ class CompiledPolicy:
         self.observation_size, self.goal_size, self.action_size = observation_size, goal_size, action_size
         self._cpu = _cpu()
         self._actor = jax.device_put(actor, self._cpu)
-        self._network = jax.jit(functools.partial(ActingMLP.of, precision=precision))(self._actor)
+        self._network = self._actor
+        if precision == "int8":
+            self._network = jax.jit(lambda actor: actor.quantize())(self._actor)
         inputs = jax.ShapeDtypeStruct((batch, observation_size + goal_size), jnp.float32)
         self._act = _act.lower(self._network, inputs, action_size).compile()
-        # The first run of a program still sets up its kernels.
+        # The first run of a program sets up its kernels.
         jax.block_until_ready(self._act(self._network, np.zeros(inputs.shape, np.float32)))
-        self.weight_bytes = self._network.weight_bytes
+        self.weight_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self._network))
         self.compile_seconds = time.perf_counter() - began
 
     def __call__(self, observation: ArrayLike, desired_goal: ArrayLike) -> Float[np.ndarray, "*batch action"]:
-        """Choose the deterministic actions, in [-1, 1].
+        """Return the deterministic actions, in [-1, 1].
 
         Args:
             observation: `(batch, observation_size)`, without the goal; with batch 1 also `(observation_size,)`.
@@ -92,14 +107,18 @@ class CompiledPolicy:
         return np.array(self._act(self._network, inputs)).reshape(*shape, self.action_size)
 
     def error(self, observations: ArrayLike, desired_goals: ArrayLike) -> ActionError:
-        """Compare the actions for observations and goals, any number of them, with those in float32.
+        """Compare the actions with those of the float32 network.
+
+        Args:
+            observations: `(any, observation_size)`, without the goal.
+            desired_goals: `(any, goal_size)`.
 
         Raises:
             ConfigurationError: if a size is wrong or there is no observation.
         """
         inputs, _ = self._join(observations, desired_goals)
         if not len(inputs):
-            raise ConfigurationError("observations are none; give at least one to measure the error on")
+            raise ConfigurationError("observations are empty; give at least one to measure the error")
         exact = np.asarray(_act(self._actor, inputs, self.action_size))
         rows = np.resize(inputs, (-(-len(inputs) // self.batch) * self.batch, inputs.shape[1]))
         calls = [self._act(self._network, part) for part in rows.reshape(-1, self.batch, inputs.shape[1])]
@@ -107,27 +126,37 @@ class CompiledPolicy:
         return ActionError(float(difference.max()), float(difference.mean()))
 
     def _join(self, observation: ArrayLike, desired_goal: ArrayLike) -> tuple[np.ndarray, tuple[int, ...]]:
-        """Return the network's inputs, row by row, and the leading axes they came with."""
+        """Return the network's inputs as rows, and the leading axes of the arguments."""
         pair = check_sizes(observation, desired_goal, self.observation_size, self.goal_size)
         inputs = np.concatenate(pair, axis=-1)
         return inputs.reshape(-1, inputs.shape[-1]), inputs.shape[:-1]
 
 
 def _cpu() -> jax.Device:
-    """Return the CPU as a device of JAX."""
+    """Return JAX's CPU device."""
     try:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError:
         raise ConfigurationError(
-            "a compiled policy runs on the CPU, which JAX is kept from; name it in JAX_PLATFORMS too, as in cuda,cpu"
+            "a compiled policy runs on the CPU, but JAX may not use it; add cpu to JAX_PLATFORMS, as in cuda,cpu"
         ) from None
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _act(
-    network: ActingMLP | ResidualMLP, inputs: Float[jax.Array, "batch in"], action_size: int
-) -> Float[jax.Array, "batch action"]:
+def _act(network: Torso, inputs: Float[jax.Array, "batch in"], action_size: int) -> Float[jax.Array, "batch action"]:
     return tanh_gaussian.mode(network(inputs)[:, :action_size])
+
+
+def check_acting_precision(precision: str) -> None:
+    """Check the name of a precision.
+
+    Raises:
+        ConfigurationError: if it is unknown; the line names the known ones.
+    """
+    if precision not in get_args(ActingPrecision):
+        raise ConfigurationError(
+            f"precision={precision!r} is unknown; choose one of {', '.join(get_args(ActingPrecision))}"
+        )
 
 
 def check_sizes(
@@ -136,7 +165,7 @@ def check_sizes(
     """Return observations and goals as float32 arrays.
 
     Raises:
-        ConfigurationError: unless their last axes are of these sizes and the others agree.
+        ConfigurationError: if a last axis has another size, or the leading axes differ.
     """
     arrays = np.asarray(observation, np.float32), np.asarray(desired_goal, np.float32)
     sizes = {"observation": observation_size, "desired_goal": goal_size}

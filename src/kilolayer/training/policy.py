@@ -9,8 +9,7 @@ from numpy.typing import ArrayLike
 
 from kilolayer.agents import ActionMode, AgentState
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ActingPrecision, ResidualMLP
-from kilolayer.policies.compiled import CompiledPolicy, check_sizes
+from kilolayer.policies.compiled import ActingPrecision, CompiledPolicy, check_sizes
 from kilolayer.runs.checkpoints import Checkpoints
 from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.run_directory import RunDirectory
@@ -76,7 +75,6 @@ class Policy:
             raise ConfigurationError(
                 f"agent={self.config.agent!r} has no actor network to compile; call the policy itself"
             )
-        assert isinstance(actor, ResidualMLP)
         return CompiledPolicy(
             actor,
             observation_size=environment.observation_size,

@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ActingMLP, Dense, QuantizedDense, ResidualArchitecture, ResidualMLP
+from kilolayer.nn import Dense, QuantizedDense, ResidualArchitecture, ResidualMLP
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -19,8 +18,8 @@ ARCHITECTURES = [
     ResidualArchitecture(normalization="none"),
     ResidualArchitecture(residual=False),
     ResidualArchitecture(residual_scaling="inverse_sqrt"),
-    ResidualArchitecture(checkpoint="block"),
-    ResidualArchitecture(checkpoint="2", block_size=2),
+    ResidualArchitecture(remat="block"),
+    ResidualArchitecture(remat="2", block_size=2),
 ]
 
 
@@ -46,23 +45,15 @@ apply = jax.jit(lambda network, x: network(x))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
-@pytest.mark.parametrize("depth", [0, 8])
-def test_float32_is_the_network_to_rounding(architecture, depth):
-    mlp, x = network(depth, architecture=architecture), inputs(6, 5)
-    np.testing.assert_allclose(apply(ActingMLP.of(mlp), x), apply(mlp, x), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
 def test_int8_is_near_the_network(architecture):
     mlp, x = network(architecture=architecture), inputs(6, 5)
     exact = np.asarray(apply(mlp, x))
-    error = np.abs(apply(ActingMLP.of(mlp, "int8"), x) - exact).max() / np.abs(exact).max()
+    error = np.abs(apply(mlp.quantize(), x) - exact).max() / np.abs(exact).max()
     assert 1e-4 < error < 0.1
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_a_row_is_computed_as_it_is_alone(precision):
-    acting, x = ActingMLP.of(network(), precision), inputs(2, 3, 5)
+def test_a_row_is_computed_as_it_is_alone():
+    acting, x = network().quantize(), inputs(2, 3, 5)
     together = apply(acting, x)
     assert together.shape == (2, 3, 3)
     for index in itertools.product(range(2), range(3)):
@@ -71,20 +62,26 @@ def test_a_row_is_computed_as_it_is_alone(precision):
 
 def test_depth_zero_has_nothing_to_round():
     mlp, x = network(depth=0), inputs(6, 5)
-    np.testing.assert_array_equal(apply(ActingMLP.of(mlp, "int8"), x), apply(mlp, x))
+    np.testing.assert_array_equal(apply(mlp.quantize(), x), apply(mlp, x))
 
 
 def test_int8_is_fewer_bytes():
     mlp = network(depth=8, width=32)
-    float32, int8 = (ActingMLP.of(mlp, precision).weight_bytes for precision in ("float32", "int8"))
-    assert float32 == sum(leaf.nbytes for leaf in jax.tree.leaves(mlp))
+    float32, int8 = (sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) for tree in (mlp, mlp.quantize()))
     weights, scales = 8 * 32 * 32, 8 * 32
     assert float32 - int8 == 3 * weights - 4 * scales
 
 
-def test_an_unknown_precision_is_refused(no_type_checks):
-    with pytest.raises(ConfigurationError, match=r"precision='int4' is unknown; choose one of float32, int8"):
-        ActingMLP.of(network(), "int4")
+def test_only_the_dense_layers_of_the_blocks_change():
+    mlp = network()
+    int8 = mlp.quantize()
+    assert isinstance(int8, ResidualMLP)
+    assert (int8.depth, int8.architecture) == (mlp.depth, mlp.architecture)
+    for name in ("input_layer", "head"):
+        assert eqx.tree_equal(getattr(int8, name), getattr(mlp, name))
+    assert eqx.tree_equal(int8.blocks.norm, mlp.blocks.norm)
+    assert isinstance(int8.blocks.dense, QuantizedDense)
+    assert int8.blocks.dense.weight.dtype == jnp.int8
 
 
 # ---- Rounding ----------------------------------------------------------------------------------------------
