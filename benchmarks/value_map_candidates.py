@@ -67,8 +67,12 @@ class Probe:
         maze, clearance = task.maze, task.clearance
         self.places = free_points(maze, clearance, per_cell=PER_CELL).astype(np.float32)
         self.goals = chosen_goals(maze).astype(np.float32)
-        self.references = np.concatenate([self.places, self.goals])
-        """Goals that values are compared over: all places, then the chosen goals."""
+        centres = maze.centres(maze.free_cells).astype(np.float32)
+        self.references = np.concatenate([self.places, centres, self.goals])
+        """Goals that values are asked for: all places, the centres of all free cells, and the goals of the maps."""
+        self.of_places = slice(0, len(self.places))
+        self.of_centres = slice(len(self.places), len(self.places) + len(centres))
+        self.of_goals = slice(len(self.places) + len(centres), None)
         self.distance = np.stack(
             [shortest_paths(maze, clearance, goal, per_cell=PER_CELL) for goal in self.references], axis=-1
         )
@@ -119,48 +123,51 @@ class Probe:
 
     def correlations(self, maps: np.ndarray, *, rows: np.ndarray | None = None) -> list[float]:
         """Return the rank correlation for each goal of maps (places x goals) with minus the distance."""
-        distance = self.distance[:, len(self.places) :]
+        distance = self.distance[:, self.of_goals]
         distance = distance if rows is None else distance[rows]
         return [
             float(scipy.stats.spearmanr(value, -true).statistic) for value, true in zip(maps.T, distance.T, strict=True)
         ]
 
 
-def offsets(values: np.ndarray, count: int) -> dict[str, np.ndarray]:
+def offsets(probe: Probe, values: np.ndarray) -> dict[str, np.ndarray]:
     """Return what can be taken from values (... x references) to remove an offset of the state."""
-    of_places = values[..., :count]
+    of_places = values[..., probe.of_places]
     return {
         "": np.zeros(1),
-        " - mean over goals": of_places.mean(axis=-1, keepdims=True),
-        " - logsumexp over goals": logsumexp(of_places, axis=-1, keepdims=True),
-        " - max over goals": of_places.max(axis=-1, keepdims=True),
+        " - mean over cell centres": values[..., probe.of_centres].mean(axis=-1, keepdims=True),
+        " - mean over places": of_places.mean(axis=-1, keepdims=True),
+        " - logsumexp over places": logsumexp(of_places, axis=-1, keepdims=True),
+        " - max over places": of_places.max(axis=-1, keepdims=True),
     }
 
 
 def candidates(probe: Probe, state: Any) -> dict[str, list[float]]:
     """Return the rank correlations of all maps for each goal."""
-    found: dict[str, list[float]] = {}
     count = len(probe.places)
+    exact = (probe.distance[:, probe.of_centres].mean(axis=1, keepdims=True) - probe.distance)[:, probe.of_goals]
+    found = {"minus the distance - mean over cell centres": probe.correlations(exact)}
     number = np.arange(count)
     for speed in (0.0, *SPEEDS):
         name = f"value at {speed:.0f} m/s" if speed else "value at rest"
         values = np.asarray(probe.values(state, probe.states(speed)))
-        for taken, offset in offsets(values, count).items():
-            found[name + taken] = probe.correlations((values - offset)[..., count:].mean(axis=1))
+        for taken, offset in offsets(probe, values).items():
+            found[name + taken] = probe.correlations((values - offset)[..., probe.of_goals].mean(axis=1))
         own = values[number, :, number][..., None]
-        found[f"{name} - value of its own place"] = probe.correlations((values - own)[..., count:].mean(axis=1))
+        found[f"{name} - value of its own place"] = probe.correlations((values - own)[..., probe.of_goals].mean(axis=1))
         if speed:
-            found[f"{name}, best direction"] = probe.correlations(values[..., count:].max(axis=1))
-        below = [(values[..., :count] < values[..., [count + j]]).mean(axis=(1, 2)) for j in range(len(probe.goals))]
+            found[f"{name}, best direction"] = probe.correlations(values[..., probe.of_goals].max(axis=1))
+        of_places, of_goals = values[..., probe.of_places], values[..., probe.of_goals]
+        below = [(of_places < of_goals[..., [j]]).mean(axis=(1, 2)) for j in range(len(probe.goals))]
         found[f"{name}: share of places valued below the goal"] = probe.correlations(np.stack(below, axis=-1))
-        square = values[..., :count].mean(axis=1)
+        square = of_places.mean(axis=1)
         centred = square - square.mean(axis=0) - square.mean(axis=1, keepdims=True)
         nearest = KDTree(probe.places).query(probe.goals)[1]
         found[f"{name}, doubly centred, both ways"] = probe.correlations((centred + centred.T)[:, nearest])
     found |= of_actions(probe, state)
     if hasattr(state.critic, "psi"):
         psi = np.asarray(state.critic.encode_goal(jnp.asarray(probe.references)))
-        away = np.linalg.norm(psi[:count, None] - psi[None, count:], axis=-1)
+        away = np.linalg.norm(psi[:count, None] - psi[None, probe.of_goals], axis=-1)
         found["psi(place) to psi(goal)"] = probe.correlations(-away)
     return found
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from scipy.spatial import KDTree
 
 import kilolayer as kl
 from kilolayer.envs import LAYOUTS, Maze
@@ -68,8 +69,11 @@ def test_the_rank_correlation_is_spearmans(run):
     observations = np.array(
         [environment.task.observations_at(jnp.asarray(point)) for point in values.points[:3].astype(np.float32)]
     )
-    by_hand = [policy.value(each, [goal] * len(each)).mean() for each in observations]
-    np.testing.assert_allclose(values.value[:3], by_hand, rtol=1e-5)
+    maze = environment.task.maze
+    cells = maze.centres(maze.free_cells)
+    of_cells = np.array([[policy.value(each, [cell] * 8).mean() for each in observations] for cell in cells])
+    by_hand = [policy.value(each, [goal] * 8).mean() for each in observations] - of_cells.mean(axis=0)
+    np.testing.assert_allclose(values.value[:3], by_hand, rtol=1e-4, atol=1e-5)
     right = ValueMap(goal, values.points, -values.distance, values.distance)
     assert right.rank_correlation == pytest.approx(1.0)
 
@@ -168,6 +172,53 @@ def test_a_field_fills_the_free_cells():
     half = 0.65 * maze.cell_size
     assert axes.get_xlim() == pytest.approx((1.5 - half, 4.5 + half))
     assert axes.get_ylim() == pytest.approx((4.5 + half, 1.5 - half))
+
+
+class ExactCritic:
+    """A policy whose value is minus the true distance, plus a function of the state and a function of the goal."""
+
+    def __init__(self, environment, of_state, of_goal):
+        self.task, self.of_state, self.of_goal = environment.task, of_state, of_goal
+
+    def value(self, observation, desired_goal):
+        observation, goal = np.asarray(observation), np.asarray(desired_goal)[0, 0]
+        tree = KDTree(free_points(self.task.maze, self.task.clearance))
+        distance = shortest_paths(self.task.maze, self.task.clearance, goal)[tree.query(observation[..., :2])[1]]
+        return -distance + self.of_state(observation) + self.of_goal(goal)
+
+
+def test_the_map_does_not_depend_on_functions_of_the_state_alone():
+    environment = kl.make_env("point_u_maze")
+    exact = ExactCritic(environment, lambda observation: 0.0, lambda goal: 0.0)
+    offset = ExactCritic(
+        environment,
+        lambda observation: 5.0 * np.sin(3.0 * observation[..., 0]) + observation[..., 2] ** 2 - observation[..., 1],
+        lambda goal: np.cos(goal[0]),
+    )
+    for goal in chosen_goals(environment.task.maze):
+        expected = value_map(exact, environment, goal, per_cell=5)
+        found = value_map(offset, environment, goal, per_cell=5)
+        assert expected.rank_correlation > 0.93
+        assert found.rank_correlation == pytest.approx(expected.rank_correlation, abs=1e-6)
+        # The offset alone spoils the order.
+        raw = expected.value + offset.of_state(np.pad(expected.points, ((0, 0), (0, 2))))
+        assert scipy.stats.spearmanr(raw, -expected.distance).statistic < 0.8
+    farthest = value_map(offset, environment, chosen_goals(environment.task.maze)[0], per_cell=5)
+    assert farthest.rank_correlation > 0.99
+
+
+def test_a_map_of_values_knows_the_height_of_goals():
+    environment = kl.make_env("humanoid_u_maze")
+    goals = []
+
+    def value(observation, desired_goal):
+        goals.append(np.asarray(desired_goal)[0, 0])
+        return np.zeros(observation.shape[:2])
+
+    goal = chosen_goals(environment.task.maze)[0]
+    value_map(SimpleNamespace(value=value), environment, goal, per_cell=2)
+    _, drawn = environment.task.reset(jax.random.key(1))
+    np.testing.assert_allclose(goals[-1], [*goal, drawn[2]])
 
 
 def test_goals_are_chosen_from_far_to_near():

@@ -147,16 +147,15 @@ def by_path(task):
 
 def test_a_critic_that_knows_the_walls_orders_all_places(monkeypatch, task, by_path):
     scores = measured_by(monkeypatch, by_path, straight)[1].scores
-    assert scores["rank_correlation"] == pytest.approx(1.0)
-    assert scores["euclidean_correlation"] == pytest.approx(value_map.straight_line_correlation(task))
-    assert scores["euclidean_correlation"] < 0.9
+    assert scores["rank_correlation"] > 0.95
+    assert scores["euclidean_correlation"] == pytest.approx(value_map.straight_line_correlation(task), abs=0.05)
     assert scores["steps_correlation"] < 0.9
 
 
 def test_a_critic_that_measures_straight_lines_does_not(monkeypatch, task, by_path):
     scores = measured_by(monkeypatch, straight, by_path)[1].scores
-    assert scores["euclidean_correlation"] == pytest.approx(1.0, abs=1e-3)
-    assert scores["rank_correlation"] == pytest.approx(value_map.straight_line_correlation(task), abs=1e-3)
+    assert scores["euclidean_correlation"] > 0.95
+    assert scores["rank_correlation"] < 0.93
     assert scores["steps_correlation"] > 0.99
     assert 0.8 < scores["places_reached"] < 1.0
 
@@ -168,7 +167,9 @@ def test_maps_are_drawn_from_their_rows(monkeypatch, task, by_path):
     assert len(measured.rows) == len(points) + len(starts)
     steps, values = value_map.maps_of(dataclasses.replace(outcome, measured=measured))
     np.testing.assert_allclose(values.points, points)
-    np.testing.assert_allclose(values.value, -straight(points, values.goal), rtol=1e-5)
+    cells = task.maze.centres(task.maze.free_cells)
+    relative = np.mean([straight(points, cell) for cell in cells], axis=0) - straight(points, values.goal)
+    np.testing.assert_allclose(values.value, relative, rtol=1e-4, atol=1e-5)
     away = by_path(starts, steps.goal)
     np.testing.assert_allclose(steps.steps, np.where(away < 8.0, STEPS_PER_METRE * away, np.inf))
     # Of the goals, the farthest from the start is at the other end of the U.

@@ -20,7 +20,8 @@ from kilolayer.training import Episodes
 PIXELS_PER_CELL = 40
 BORDER = 0.15
 """Width of the outer walls that is shown, in cells."""
-STAR = "#f0c000"
+GOLD, WHITE = "#f0c000", "#ffffff"
+"""Colours of goals on white ground, and on a map."""
 
 
 def extent_in_cells(maze: Maze) -> tuple[float, float]:
@@ -58,7 +59,7 @@ def draw_paths(axes: Axes, maze: Maze, episodes: Episodes) -> None:
         path = places[: end + 1, index]
         axes.plot(path[:, 1], path[:, 0], color=BLUE if reached else ORANGE, linewidth=0.9, alpha=0.6)
         axes.plot(path[0, 1], path[0, 0], "o", color=DARK, markersize=2.5)
-        _draw_goal(axes, goal, size=11)
+        _draw_goal(axes, goal, color=GOLD, size=11)
     share = success.any(axis=0).mean()
     axes.set_title(f"{success.shape[1]} episodes: {share:.0%} reach the goal", fontsize=10, loc="left")
 
@@ -108,14 +109,16 @@ def draw_field(
     (top, left), (bottom, right) = _corners(maze)
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
-    _draw_goal(axes, goal, size=14)
+    _draw_goal(axes, goal, color=WHITE, size=14)
     axes.set_title(title, fontsize=10, loc="left")
     return image
 
 
 def draw_steps(axes: Axes, maze: Maze, steps: StepsMap) -> AxesImage:
     """Draw the steps that the agent needs from every place: bright is near, orange does not reach the goal."""
-    title = f"steps the agent needs from each place\nrank correlation with the distance {steps.rank_correlation:.2f}"
+    title = (
+        f"steps that the agent needs from each place\nrank correlation with the distance {steps.rank_correlation:.2f}"
+    )
     return draw_field(axes, maze, steps.points, steps.steps, steps.goal, title, cmap="viridis_r")
 
 
@@ -150,7 +153,7 @@ def draw_maps(maze: Maze, steps: Sequence[StepsMap], values: Sequence[ValueMap])
         figure.colorbar(distance, ax=axes, shrink=0.8)
         if values:
             axes, each = panels.pop(0), values[number]
-            title = f"critic's value\nrank correlation with minus the distance {each.rank_correlation:.2f}"
+            title = f"critic's value, relative to the mean of all cells\nrank correlation {each.rank_correlation:.2f}"
             value = draw_field(axes, maze, each.points, each.value, each.goal, title)
             figure.colorbar(value, ax=axes, shrink=0.8)
     return figure
@@ -163,5 +166,5 @@ def _corners(maze: Maze) -> tuple[np.ndarray, np.ndarray]:
     return centres.min(axis=0) - margin, centres.max(axis=0) + margin
 
 
-def _draw_goal(axes: Axes, goal: np.ndarray, *, size: float) -> None:
-    axes.plot(goal[1], goal[0], "*", color=STAR, markeredgecolor=DARK, markersize=size, markeredgewidth=0.7, zorder=3)
+def _draw_goal(axes: Axes, goal: np.ndarray, *, color: str, size: float) -> None:
+    axes.plot(goal[1], goal[0], "*", color=color, markeredgecolor=DARK, markersize=size, markeredgewidth=0.8, zorder=3)

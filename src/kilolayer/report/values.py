@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 from jaxtyping import Float
@@ -19,17 +18,19 @@ POINTS_PER_CELL = 10
 class ValueMap:
     """The critic's value and the true distance of every reachable place, for one goal.
 
-    The value is not a distance. A contrastive critic estimates log p(g | s, a) / p(g), where p is how often a goal
-    follows in the agent's own data. Once the agent drives straight to each goal and waits there, this is mostly the
-    log-odds that the agent is on its way to g, which do not grow with the distance. `docs/studies/value_map.md` has
-    the numbers; `steps_map` measures how far each place is for the agent.
+    The value is relative: V(s, g) minus the mean of V(s, c) over the centres c of all free cells. It tells how much
+    nearer than an average cell the goal is, as seen from the place. An offset that depends on the state alone cancels.
+    A critic can have any such offset: forward InfoNCE does not determine it, and an actor never sees it, since it
+    compares actions in the same state. The values themselves are not ordered by distance once the policy is good:
+    a contrastive critic estimates log p(g | s, a) / p(g) in the agent's own data, and this is mostly how likely the
+    agent is on its way to g. `docs/studies/value_map.md` has the numbers, and the limits that remain.
     """
 
     goal: Float[np.ndarray, "2"]
     points: Float[np.ndarray, "points 2"]
     """x and y in metres."""
     value: Float[np.ndarray, " points"]
-    """The critic's value, mean over the task's typical states at the place; larger is nearer."""
+    """The critic's relative value, mean over the task's typical states at the place; larger is nearer."""
     distance: Float[np.ndarray, " points"]
     """Metres to the goal along the shortest path."""
 
@@ -48,7 +49,7 @@ class ValueMap:
 def value_map(
     policy: Policy, environment: Environment, goal: Float[np.ndarray, "2"], *, per_cell: int = POINTS_PER_CELL
 ) -> ValueMap:
-    """Compute the critic's value of the reachable places of a maze.
+    """Compute the critic's relative value of the reachable places of a maze.
 
     Args:
         policy: its agent has a value.
@@ -66,16 +67,19 @@ def value_map(
     reachable = np.isfinite(distance)
     points, distance = points[reachable], distance[reachable]
     observations = jax.vmap(task.observations_at)(points.astype(np.float32))
-    whole = whole_goal(task, goal)
-    goals = np.broadcast_to(whole, (*observations.shape[:2], whole.size))
-    value = policy.value(observations, goals).mean(axis=1)
-    return ValueMap(goal, points, value, distance)
+
+    def value_of(goal: Float[np.ndarray, "2"]) -> Float[np.ndarray, "points states"]:
+        whole = whole_goal(task, goal)
+        return policy.value(observations, np.broadcast_to(whole, (*observations.shape[:2], whole.size)))
+
+    of_cells = np.mean([value_of(centre) for centre in task.maze.centres(task.maze.free_cells)], axis=0)
+    return ValueMap(goal, points, (value_of(goal) - of_cells).mean(axis=1), distance)
 
 
 def whole_goal(task: MazeTask, goal: Float[np.ndarray, "2"]) -> Float[np.ndarray, " goal"]:
-    """Return a goal at x, y; what else a goal holds, such as a height, is as the task draws it."""
+    """Return a goal at x, y; its other numbers, such as a height, are as the task draws them."""
     _, drawn = task.reset(jax.random.key(0))
-    return np.asarray(jnp.asarray(drawn).at[:2].set(jnp.asarray(goal, drawn.dtype)))
+    return np.array([*goal, *np.asarray(drawn)[2:]], np.float32)
 
 
 def chosen_goals(maze: Maze, *, count: int = 3) -> Float[np.ndarray, "goals 2"]:

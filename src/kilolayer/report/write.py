@@ -166,9 +166,9 @@ def _maps(directory: RunDirectory, task: MazeTask, steps: Sequence[StepsMap], va
         for row, value in zip(rows, values, strict=True):
             row.append(f"{value.rank_correlation:.3f}")
         texts.append(
-            "The critic's value of each place is the mean over typical states there. It tells actions apart, and it is "
-            "not a distance: a contrastive critic estimates how much more often than usual the goal follows in the "
-            "agent's own data. With a good policy this can order places quite differently from the distance."
+            "The critic's value is the mean over typical states at a place, less the mean value of all cells as goals: "
+            "how much nearer than an average cell the critic takes the goal to be, as seen from there. The rank "
+            "correlation compares it with minus the distance; an exact critic comes close to 1."
         )
     return [
         page.section(
