@@ -1,18 +1,24 @@
-"""The report: pictures that are there, numbers that are right, one page that needs nothing beside it."""
+"""The report: its pictures exist, its numbers are correct, and the page needs no other file."""
 
 import re
+from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from scipy.spatial import KDTree
 
 import kilolayer as kl
 from kilolayer.envs import LAYOUTS, Maze
 from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
 from kilolayer.errors import ConfigurationError
-from kilolayer.report import value_map, write_report
-from kilolayer.report.maze import ValueMap, chosen_goals
+from kilolayer.report import StepsMap, ValueMap, steps_map, value_map, write_report
+from kilolayer.report.maze import draw_field
+from kilolayer.report.steps_to_goal import can_start_anywhere, starting_at
+from kilolayer.report.style import new_figure
+from kilolayer.report.values import chosen_goals
 from small_runs import SMALL
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -48,7 +54,7 @@ def test_the_page_holds_its_pictures_and_needs_nothing_else(run):
     assert not re.findall(r'(?:src|href)="(?!data:)', text)
     assert "success_any" in text
     assert "rank correlation" in text
-    for name in ("learning", "paths", "values", "overview"):
+    for name in ("learning", "paths", "maps", "overview"):
         assert (run / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -63,10 +69,156 @@ def test_the_rank_correlation_is_spearmans(run):
     observations = np.array(
         [environment.task.observations_at(jnp.asarray(point)) for point in values.points[:3].astype(np.float32)]
     )
-    by_hand = [policy.value(each, [goal] * len(each)).mean() for each in observations]
-    np.testing.assert_allclose(values.value[:3], by_hand, rtol=1e-5)
+    maze = environment.task.maze
+    cells = maze.centres(maze.free_cells)
+    of_cells = np.array([[policy.value(each, [cell] * 8).mean() for each in observations] for cell in cells])
+    by_hand = [policy.value(each, [goal] * 8).mean() for each in observations] - of_cells.mean(axis=0)
+    np.testing.assert_allclose(values.value[:3], by_hand, rtol=1e-4, atol=1e-5)
     right = ValueMap(goal, values.points, -values.distance, values.distance)
     assert right.rank_correlation == pytest.approx(1.0)
+
+
+def straight_to_the_goal(policy_environment, *, forwards=True):
+    """Return a policy that pushes the disc along the shortest path to the goal, or away from it.
+
+    It looks up which of the places around leads nearer, and brakes what speed it has across the way.
+    """
+    task = policy_environment.task
+    points = free_points(task.maze, task.clearance)
+
+    class Agent:
+        def act(self, ways, observation, desired_goal, key, mode="deterministic"):
+            del desired_goal, key, mode
+            position, velocity = observation[..., :2], observation[..., 2:]
+            away = jnp.linalg.norm(points - position[..., None, :], axis=-1)
+            around = jnp.where((away < 0.5) & (away > 0.2), ways, jnp.inf)
+            target = jnp.asarray(points)[jnp.argmin(around, axis=-1)]
+            push = (target - position) * (1.0 if forwards else -1.0)
+            return jnp.clip(4.0 * push - 0.8 * velocity, -1.0, 1.0)
+
+    return Agent()
+
+
+def policy_to(environment, goal, **options):
+    ways = shortest_paths(environment.task.maze, environment.task.clearance, goal)
+    setup = SimpleNamespace(agent=straight_to_the_goal(environment, **options))
+    return SimpleNamespace(setup=setup, agent_state=jnp.asarray(ways))
+
+
+def test_an_agent_on_the_shortest_path_has_a_map_like_the_distance():
+    environment = kl.make_env("point_u_maze")
+    goal = chosen_goals(environment.task.maze)[0]
+    (found,) = steps_map(policy_to(environment, goal), environment, goal[None], per_cell=5)
+    assert found.reached == 1.0
+    assert found.rank_correlation > 0.97
+    assert found.steps[found.distance.argmax()] == found.steps.max()
+    (lost,) = steps_map(policy_to(environment, goal, forwards=False), environment, goal[None], per_cell=5)
+    assert lost.reached < 0.3
+    assert lost.rank_correlation < 0.8
+
+
+def test_each_goal_has_its_own_map():
+    environment = kl.make_env("point_u_maze")
+    goals = chosen_goals(environment.task.maze)[:2]
+    first, second = steps_map(policy_to(environment, goals[0]), environment, goals, per_cell=5)
+    # The agent goes to the first goal whatever it is asked for, and stays there.
+    assert first.reached == 1.0
+    assert second.reached < 1.0
+    assert first.steps[np.linalg.norm(first.points - goals[0], axis=-1).argmin()] == 1.0
+
+
+def test_places_that_never_arrive_rank_last():
+    points = np.array([[1.5, 1.5], [1.5, 3.0], [3.0, 4.5], [4.5, 1.5]])
+    steps = np.array([np.inf, 20.0, 10.0, 1.0])
+    found = StepsMap(points[-1], points, steps, np.array([8.0, 6.0, 3.0, 0.0]))
+    assert found.rank_correlation == pytest.approx(1.0)
+    assert found.reached == 0.75
+    assert StepsMap(points[-1], points, np.full(4, np.inf), np.arange(4.0)).rank_correlation == 0.0
+
+
+@pytest.mark.parametrize("name", ["point_u_maze", "point_u_maze_gen_1f2f3f", "ant_u_maze", "humanoid_u_maze"])
+def test_episodes_begin_at_the_places(name):
+    environment = kl.make_env(name)
+    assert can_start_anywhere(environment)
+    maze = environment.task.maze
+    places = maze.centres(maze.free_cells)
+    goals = np.broadcast_to(maze.centres(maze.goal_cells)[-1], places.shape)
+    state = starting_at(environment, places, goals).reset(jax.random.key(3), len(places))
+    np.testing.assert_allclose(state.achieved_goal[:, :2], places, atol=1e-5)
+    np.testing.assert_allclose(state.desired_goal[:, :2], goals, atol=1e-5)
+    drawn = environment.reset(jax.random.key(0), 1).desired_goal
+    rest = np.broadcast_to(drawn[:, 2:], state.desired_goal[:, 2:].shape)
+    np.testing.assert_allclose(state.desired_goal[:, 2:], rest)
+
+
+def test_a_start_is_one_that_the_task_draws_for_the_goal():
+    environment = kl.make_env("humanoid_u_maze", variant="paper")
+    maze = environment.task.maze
+    goals = maze.centres(maze.goal_cells)
+    starts = np.broadcast_to(maze.centres(maze.free_cells)[0], goals.shape)
+    state = starting_at(environment, starts, goals).reset(jax.random.key(0), len(goals))
+    # The paper's humanoid has the goal among its joints.
+    np.testing.assert_allclose(np.asarray(state.physics.qpos)[:, -2:], goals, atol=1e-5)
+
+
+def test_a_field_fills_the_free_cells():
+    maze = Maze(LAYOUTS["u"])
+    points = maze.centres(maze.free_cells)
+    axes = new_figure(4.0, 4.0).subplots()
+    image = draw_field(axes, maze, points, np.array([np.inf, *range(1, len(points))]), points[-1], "a title")
+    # The first cell is infinite: it is in the overlay, not in the image.
+    assert image.get_array().count() == (len(points) - 1) * 40**2
+    assert (axes.images[0].get_array()[..., 3] > 0).sum() == 40**2
+    half = 0.65 * maze.cell_size
+    assert axes.get_xlim() == pytest.approx((1.5 - half, 4.5 + half))
+    assert axes.get_ylim() == pytest.approx((4.5 + half, 1.5 - half))
+
+
+class ExactCritic:
+    """A policy whose value is minus the true distance, plus a function of the state and a function of the goal."""
+
+    def __init__(self, environment, of_state, of_goal):
+        self.task, self.of_state, self.of_goal = environment.task, of_state, of_goal
+
+    def value(self, observation, desired_goal):
+        observation, goal = np.asarray(observation), np.asarray(desired_goal)[0, 0]
+        tree = KDTree(free_points(self.task.maze, self.task.clearance))
+        distance = shortest_paths(self.task.maze, self.task.clearance, goal)[tree.query(observation[..., :2])[1]]
+        return -distance + self.of_state(observation) + self.of_goal(goal)
+
+
+def test_the_map_does_not_depend_on_functions_of_the_state_alone():
+    environment = kl.make_env("point_u_maze")
+    exact = ExactCritic(environment, lambda observation: 0.0, lambda goal: 0.0)
+    offset = ExactCritic(
+        environment,
+        lambda observation: 5.0 * np.sin(3.0 * observation[..., 0]) + observation[..., 2] ** 2 - observation[..., 1],
+        lambda goal: np.cos(goal[0]),
+    )
+    for goal in chosen_goals(environment.task.maze):
+        expected = value_map(exact, environment, goal, per_cell=5)
+        found = value_map(offset, environment, goal, per_cell=5)
+        assert expected.rank_correlation > 0.93
+        assert found.rank_correlation == pytest.approx(expected.rank_correlation, abs=1e-6)
+        # The offset alone spoils the order.
+        raw = expected.value + offset.of_state(np.pad(expected.points, ((0, 0), (0, 2))))
+        assert scipy.stats.spearmanr(raw, -expected.distance).statistic < 0.8
+    farthest = value_map(offset, environment, chosen_goals(environment.task.maze)[0], per_cell=5)
+    assert farthest.rank_correlation > 0.99
+
+
+def test_a_map_of_values_knows_the_height_of_goals():
+    environment = kl.make_env("humanoid_u_maze")
+    goals = []
+
+    def value(observation, desired_goal):
+        goals.append(np.asarray(desired_goal)[0, 0])
+        return np.zeros(observation.shape[:2])
+
+    goal = chosen_goals(environment.task.maze)[0]
+    value_map(SimpleNamespace(value=value), environment, goal, per_cell=2)
+    _, drawn = environment.task.reset(jax.random.key(1))
+    np.testing.assert_allclose(goals[-1], [*goal, drawn[2]])
 
 
 def test_goals_are_chosen_from_far_to_near():
@@ -117,9 +269,9 @@ def test_points_keep_clear_of_walls():
 def test_an_agent_without_a_value_gets_no_map_of_it(tmp_path):
     kl.train("point_u_maze", agent="gcbc", run_dir=tmp_path / "run", progress=False, **SMALL | {"total_env_steps": 120})
     text = write_report(tmp_path / "run").read_text()
-    assert len(re.findall(r'src="data:image/png;base64,', text)) == 2
-    assert "critic" not in text.split("How it was made")[0]
+    assert len(re.findall(r'src="data:image/png;base64,', text)) == 3
+    assert "critic" not in text.split("<h2>Settings</h2>")[0]
     pictures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
-    assert pictures == {"learning", "paths", "overview"}
+    assert pictures == {"learning", "paths", "maps", "overview"}
     with pytest.raises(ConfigurationError, match="GCBC has no value"):
         kl.load(tmp_path / "run").value([0.0] * 4, [0.0] * 2)

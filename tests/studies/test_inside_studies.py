@@ -11,6 +11,7 @@ import kilolayer as kl
 from kilolayer.cli.main import main
 from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
 from kilolayer.errors import ConfigurationError
+from kilolayer.report import StepsMap
 from kilolayer.runs import RunDirectory
 from kilolayer.studies import STUDIES, Case, Measured, Outcome, Scope, norms, representation, value_map
 from kilolayer.studies.core.budgets import shallow_and_deep
@@ -94,7 +95,10 @@ def test_it_is_refused_before_anything_is_trained(tmp_path, capsys):
 # ---- value_map ---------------------------------------------------------------------------------------------
 
 
-def critic_by(measure):
+STEPS_PER_METRE = 2.0
+
+
+def agent_by(measure):
     """Return a policy whose value is minus `measure(places, goal)`."""
 
     def value(observations, goals):
@@ -104,8 +108,26 @@ def critic_by(measure):
     return SimpleNamespace(setup=Setup.build(CONFIG), value=value)
 
 
-def measured_by(monkeypatch, measure):
-    monkeypatch.setattr(value_map, "load", lambda path: critic_by(measure))
+def drives_by(measure):
+    """Return `steps_map` of an agent that needs two steps for each metre of `measure`, and never leaves 8 m."""
+
+    def steps_map(policy, environment, goals):
+        task = environment.task
+        points = free_points(task.maze, task.clearance)
+        maps = []
+        for goal in goals:
+            distance = shortest_paths(task.maze, task.clearance, goal)
+            away = measure(points, goal)
+            steps = np.where(away < 8.0, STEPS_PER_METRE * away, np.inf)
+            maps.append(StepsMap(goal, points, steps, distance))
+        return maps
+
+    return steps_map
+
+
+def measured_by(monkeypatch, value, drive):
+    monkeypatch.setattr(value_map, "load", lambda path: agent_by(value))
+    monkeypatch.setattr(value_map, "steps_map", drives_by(drive))
     outcome = Outcome(Case({"task": "point_u_maze", "depth": 8}, CONFIG), 0, RunDirectory("nowhere"))
     return outcome, value_map.measure(outcome)
 
@@ -114,40 +136,54 @@ def straight(places, goal):
     return np.linalg.norm(places - goal, axis=-1)
 
 
-def test_a_critic_that_knows_the_walls_ranks_all_places_rightly(monkeypatch, task):
-    def by_path(places, goal):
+@pytest.fixture
+def by_path(task):
+    def measure(places, goal):
         _, nearest = KDTree(free_points(task.maze, task.clearance)).query(places)
         return shortest_paths(task.maze, task.clearance, goal)[nearest]
 
-    scores = measured_by(monkeypatch, by_path)[1].scores
-    assert scores["rank_correlation"] == pytest.approx(1.0)
-    assert scores["euclidean_correlation"] == pytest.approx(value_map.straight_line_correlation(task))
-    assert scores["euclidean_correlation"] < 0.9
+    return measure
 
 
-def test_a_critic_that_measures_straight_is_told_from_it(monkeypatch, task):
-    scores = measured_by(monkeypatch, straight)[1].scores
-    assert scores["euclidean_correlation"] == pytest.approx(1.0, abs=1e-3)
-    assert scores["rank_correlation"] == pytest.approx(value_map.straight_line_correlation(task), abs=1e-3)
+def test_a_critic_that_knows_the_walls_orders_all_places(monkeypatch, task, by_path):
+    scores = measured_by(monkeypatch, by_path, straight)[1].scores
+    assert scores["rank_correlation"] > 0.95
+    assert scores["euclidean_correlation"] == pytest.approx(value_map.straight_line_correlation(task), abs=0.05)
+    assert scores["steps_correlation"] < 0.9
 
 
-def test_a_map_is_drawn_from_its_rows(monkeypatch, task):
-    outcome, measured = measured_by(monkeypatch, straight)
+def test_a_critic_that_measures_straight_lines_does_not(monkeypatch, task, by_path):
+    scores = measured_by(monkeypatch, straight, by_path)[1].scores
+    assert scores["euclidean_correlation"] > 0.95
+    assert scores["rank_correlation"] < 0.93
+    assert scores["steps_correlation"] > 0.99
+    assert 0.8 < scores["places_reached"] < 1.0
+
+
+def test_maps_are_drawn_from_their_rows(monkeypatch, task, by_path):
+    outcome, measured = measured_by(monkeypatch, straight, by_path)
     points = free_points(task.maze, task.clearance, per_cell=value_map.DRAWN_PER_CELL)
-    assert len(measured.rows) == len(points)
-    found = value_map.map_of(dataclasses.replace(outcome, measured=measured))
-    np.testing.assert_allclose(found.points, points)
-    np.testing.assert_allclose(found.value, -straight(points, found.goal), rtol=1e-5)
+    starts = free_points(task.maze, task.clearance)
+    assert len(measured.rows) == len(points) + len(starts)
+    steps, values = value_map.maps_of(dataclasses.replace(outcome, measured=measured))
+    np.testing.assert_allclose(values.points, points)
+    cells = task.maze.centres(task.maze.free_cells)
+    relative = np.mean([straight(points, cell) for cell in cells], axis=0) - straight(points, values.goal)
+    np.testing.assert_allclose(values.value, relative, rtol=1e-4, atol=1e-5)
+    away = by_path(starts, steps.goal)
+    np.testing.assert_allclose(steps.steps, np.where(away < 8.0, STEPS_PER_METRE * away, np.inf))
     # Of the goals, the farthest from the start is at the other end of the U.
-    assert tuple(np.round(found.goal / task.maze.cell_size)) == (3, 1)
+    assert tuple(np.round(values.goal / task.maze.cell_size)) == (3, 1)
     figure = value_map.draw(with_others(outcome, measured))
-    maps = [axes.images[0].get_array() for axes in figure.axes if axes.images]
-    assert len(maps) == 2 * 3 - 1
-    assert all(each.count() == len(points) for each in maps)
-    titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles[1].startswith("depth 4")
-    assert "correlation 0." in titles[1]
+    # For each task the distance, and two maps for each of its depths; the other task has one depth only.
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.images]
+    assert len(titles) == 2 * (1 + 2 * 2) - 2
+    assert titles[0].startswith("point_u_maze: true distance")
+    assert titles[1].startswith("depth 4: steps")
     assert "±" in titles[2]
+    below = [title for title in titles if "critic" in title]
+    assert len(below) == 3
+    assert "correlation 0." in below[0]
 
 
 # ---- representation ----------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def test_metrics_name_both_and_the_learner_is_looked_into(run):
 @pytest.mark.slow
 def test_its_report_has_value_maps(run):
     assert write_report(run).stat().st_size > 10_000
-    assert (run / "figures" / "values.png").exists()
+    assert (run / "figures" / "maps.png").exists()
 
 
 def test_it_goes_on_bit_for_bit(run):

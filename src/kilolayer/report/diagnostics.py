@@ -1,4 +1,4 @@
-"""What was seen inside the networks: norms, gradients and dead units by block; rank and spread of the embeddings."""
+"""Pictures of diagnostics.jsonl: norms, gradients and dead units for each block, rank and spread of embeddings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from matplotlib.ticker import EngFormatter
 from kilolayer.report.style import BLUE, ORANGE, new_figure, tidy
 
 TITLES = {"phi": "phi (state-action encoder)", "psi": "psi (goal encoder)"}
-"""Of networks whose names do not say it all."""
+"""Titles of networks whose name is not enough."""
 BY_BLOCK = {
-    "stream_norm": "length of the stream",
-    "residual_norm": "length of what a block adds",
-    "gradient_norm": "length of the gradient",
+    "stream_norm": "norm of the residual stream",
+    "residual_norm": "norm of what a block adds",
+    "gradient_norm": "norm of the gradient",
     "dead_units": "dead units",
 }
 EMBEDDINGS = {"effective_rank": "effective rank of the embeddings", "spread": "spread of the embeddings"}
@@ -24,7 +24,7 @@ MOST_LINES = 12
 
 
 def draw_diagnostics(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw the rows of diagnostics.jsonl: a column for each network, a row for each thing measured by block."""
+    """Draw the rows of diagnostics.jsonl: a column of panels for each network, a row for each quantity."""
     networks = list(dict.fromkeys(name.split("/")[0] for name in rows[0] if "/" in name))
     encoders = [name for name in networks if f"{name}/effective_rank" in rows[0]]
     figure = new_figure(3.5 * len(networks), 13.0 if encoders else 10.4)
@@ -41,7 +41,7 @@ def draw_diagnostics(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _draw_embeddings(line: np.ndarray, rows: Sequence[Mapping[str, Any]], encoders: Sequence[str]) -> None:
-    """Draw rank and spread of the embeddings over time, a line for each encoder."""
+    """Draw rank and spread of the embeddings over env steps, a line for each encoder."""
     steps = [row["env_steps"] for row in rows]
     for axes, (what, title) in zip(line, EMBEDDINGS.items(), strict=False):
         for network, color in zip(encoders, (BLUE, ORANGE), strict=False):
@@ -54,7 +54,7 @@ def _draw_embeddings(line: np.ndarray, rows: Sequence[Mapping[str, Any]], encode
 
 
 def _draw_by_block(axes: Axes, rows: Sequence[Mapping[str, Any]], name: str, *, logarithmic: bool) -> None:
-    """Draw a line for each row over the blocks, dark at first and lighter with time."""
+    """Draw a line over the blocks for each row: early rows are dark, late ones light."""
     colors = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.9, len(rows)))
     for row, color in zip(rows, colors, strict=True):
         values = np.asarray(row[name], float)

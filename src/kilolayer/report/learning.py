@@ -13,17 +13,17 @@ from kilolayer.report.style import BLUE, new_figure, tidy
 PANELS = {
     "eval/success_any": "success_any: reached the goal",
     "eval/time_at_goal": "time_at_goal: steps at the goal",
-    "eval/success_final": "success_final: there at the end",
+    "eval/success_final": "success_final: at the goal at the end",
     "train/critic_loss": "critic_loss",
     "train/categorical_accuracy": "categorical_accuracy (critic)",
     "train/entropy": "entropy (policy, nats)",
     "train/actor_loss": "actor_loss",
 }
-"""The first six that a run has are drawn: agents differ in what they measure."""
+"""Metrics and their titles. A figure shows the first six that the run has: agents differ in their metrics."""
 
 
 def draw_curve(axes: Axes, rows: Sequence[Mapping[str, Any]], name: str, title: str) -> None:
-    """Draw a metric over env steps, with a band of one standard error where it has one."""
+    """Draw a metric over env steps, with a band of one standard error if the metric has one."""
     known = [row for row in rows if row.get(name) is not None]
     steps = np.array([row["env_steps"] for row in known])
     values = np.array([row[name] for row in known], float)
@@ -38,7 +38,7 @@ def draw_curve(axes: Axes, rows: Sequence[Mapping[str, Any]], name: str, title: 
 
 
 def draw_learning(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw the panels of the learning curves from the rows of metrics.jsonl."""
+    """Draw the learning curves from the rows of metrics.jsonl."""
     figure = new_figure(10.5, 5.6)
     panels = {name: title for name, title in PANELS.items() if any(row.get(name) is not None for row in rows)}
     every_axes = figure.subplots(2, 3).flat

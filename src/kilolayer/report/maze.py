@@ -1,87 +1,55 @@
-"""Pictures of mazes: where episodes went, and how near the critic takes every place to be."""
+"""Pictures of mazes: the paths of episodes, and a number for every place as a colour."""
 
-import dataclasses
+from collections.abc import Sequence
 
-import jax
+import matplotlib
 import numpy as np
-import scipy.stats
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from scipy.spatial import KDTree
 
-from kilolayer.envs import Environment, Maze, MazeTask
-from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
+from kilolayer.envs import Maze
+from kilolayer.report.steps_to_goal import StepsMap
 from kilolayer.report.style import BLUE, DARK, ORANGE, new_figure
-from kilolayer.training import Episodes, Policy
+from kilolayer.report.values import ValueMap
+from kilolayer.training import Episodes
 
-POINTS_PER_CELL = 10
-
-
-@dataclasses.dataclass(frozen=True)
-class ValueMap:
-    """The critic's value and the true distance of every reachable place, for one goal."""
-
-    goal: Float[np.ndarray, "2"]
-    points: Float[np.ndarray, "points 2"]
-    """x and y in metres."""
-    value: Float[np.ndarray, " points"]
-    """The critic's value, the mean over the task's typical states there; larger is nearer."""
-    distance: Float[np.ndarray, " points"]
-    """Metres to the goal along the shortest path."""
-
-    @property
-    def rank_correlation(self) -> float:
-        """Spearman's correlation of value with minus the distance: 1 if the critic ranks all places rightly."""
-        return float(scipy.stats.spearmanr(self.value, -self.distance).statistic)
-
-    @property
-    def euclidean_correlation(self) -> float:
-        """Spearman's correlation of value with minus the straight-line distance: 1 if walls play no part in it."""
-        straight = np.linalg.norm(self.points - self.goal, axis=-1)
-        return float(scipy.stats.spearmanr(self.value, -straight).statistic)
+PIXELS_PER_CELL = 40
+BORDER = 0.15
+"""Width of the outer walls that is shown, in cells."""
+GOLD, WHITE = "#f0c000", "#ffffff"
+"""Colours of goals on white ground, and on a map."""
 
 
-def value_map(
-    policy: Policy, environment: Environment, goal: Float[np.ndarray, "2"], *, per_cell: int = POINTS_PER_CELL
-) -> ValueMap:
-    """Ask the critic of `policy` about the reachable places of a maze, `per_cell` to a cell's edge."""
-    task = environment.task
-    assert isinstance(task, MazeTask)
-    points = free_points(task.maze, task.clearance, per_cell=per_cell)
-    distance = shortest_paths(task.maze, task.clearance, goal, per_cell=per_cell)
-    reachable = np.isfinite(distance)
-    points, distance = points[reachable], distance[reachable]
-    observations = jax.vmap(task.observations_at)(points.astype(np.float32))
-    goals = np.broadcast_to(goal.astype(np.float32), (*observations.shape[:2], goal.size))
-    value = policy.value(observations, goals).mean(axis=1)
-    return ValueMap(goal, points, value, distance)
-
-
-def chosen_goals(maze: Maze, *, count: int = 3) -> Float[np.ndarray, "goals 2"]:
-    """Return up to `count` goals of a maze, from the farthest to the nearest."""
-    lengths = maze.path_lengths(maze.start_cells)[tuple(maze.goal_cells.T)]
-    order = np.argsort(-lengths, kind="stable")
-    picks = np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))
-    return maze.centres(maze.goal_cells[order[picks]])
+def extent_in_cells(maze: Maze) -> tuple[float, float]:
+    """Return height and width in cells of the part of a maze that pictures show."""
+    (top, left), (bottom, right) = _corners(maze)
+    return (bottom - top) / maze.cell_size, (right - left) / maze.cell_size
 
 
 def draw_walls(axes: Axes, maze: Maze) -> None:
-    """Draw the walls as the text shows them: rows (x) downwards, columns (y) to the right."""
+    """Draw the walls as the maze's text shows them: rows (x) downwards, columns (y) to the right.
+
+    Of the outer walls only a narrow border is shown.
+    """
     half = 0.5 * maze.cell_size
     for x, y in maze.centres(np.argwhere(maze.walls)):
         axes.add_patch(Rectangle((y - half, x - half), maze.cell_size, maze.cell_size, color=DARK, linewidth=0))
-    rows, columns = maze.walls.shape
-    axes.set_xlim(-half, columns * maze.cell_size - half)
-    axes.set_ylim(rows * maze.cell_size - half, -half)
+    (top, left), (bottom, right) = _corners(maze)
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
     axes.set_aspect("equal")
     axes.set_xticks([])
     axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
 
 
 def draw_paths(axes: Axes, maze: Maze, episodes: Episodes) -> None:
-    """Draw episodes over the walls, up to where they first reach the goal: reached ones blue, others orange."""
+    """Draw the paths of episodes until they first reach the goal: blue if they do, orange if not; stars are goals."""
     draw_walls(axes, maze)
     places, success = np.asarray(episodes.achieved_goal), np.asarray(episodes.success & episodes.alive)
     length = np.asarray(episodes.alive).sum(axis=0)
@@ -91,7 +59,7 @@ def draw_paths(axes: Axes, maze: Maze, episodes: Episodes) -> None:
         path = places[: end + 1, index]
         axes.plot(path[:, 1], path[:, 0], color=BLUE if reached else ORANGE, linewidth=0.9, alpha=0.6)
         axes.plot(path[0, 1], path[0, 0], "o", color=DARK, markersize=2.5)
-        axes.plot(goal[1], goal[0], "*", color="#f0c000", markeredgecolor=DARK, markersize=11, markeredgewidth=0.7)
+        _draw_goal(axes, goal, color=GOLD, size=11)
     share = success.any(axis=0).mean()
     axes.set_title(f"{success.shape[1]} episodes: {share:.0%} reach the goal", fontsize=10, loc="left")
 
@@ -99,50 +67,104 @@ def draw_paths(axes: Axes, maze: Maze, episodes: Episodes) -> None:
 def draw_field(
     axes: Axes,
     maze: Maze,
-    points: np.ndarray,
-    field: np.ndarray,
-    goal: np.ndarray,
+    points: Float[np.ndarray, "points 2"],
+    field: Float[np.ndarray, " points"],
+    goal: Float[np.ndarray, "2"],
     title: str,
     *,
-    per_cell: int = POINTS_PER_CELL,
+    cmap: str = "viridis",
 ) -> AxesImage:
-    """Draw a number for every point as colour, bright is near."""
+    """Draw a number for every place as a colour.
+
+    Every spot of a free cell has the colour of the nearest point. Infinite numbers are orange, NaN is white.
+
+    Args:
+        axes: where to draw.
+        maze: the walls.
+        points: x and y of the places, in metres.
+        field: the number of each place.
+        goal: x and y of the goal, in metres, which gets a star.
+        title: title of the axes.
+        cmap: name of matplotlib's colour map, from small numbers to large ones.
+
+    Returns:
+        The image, for a colour bar.
+    """
     rows, columns = maze.walls.shape
-    grid = np.full((rows * per_cell, columns * per_cell), np.nan)
-    cells = np.round((points / maze.cell_size + 0.5) * per_cell - 0.5).astype(int)
-    grid[cells[:, 0], cells[:, 1]] = field
+    spacing, half = maze.cell_size / PIXELS_PER_CELL, 0.5 * maze.cell_size
+    x, y = ((np.arange(n * PIXELS_PER_CELL) + 0.5) * spacing - half for n in (rows, columns))
+    pixels = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1)
+    free = np.repeat(np.repeat(~maze.walls, PIXELS_PER_CELL, axis=0), PIXELS_PER_CELL, axis=1)
+    away, nearest = KDTree(points).query(pixels)
+    grid = np.ma.masked_invalid(field[nearest])
+    shown = free & (away < maze.cell_size)
+    never = shown & np.isinf(field[nearest])
     draw_walls(axes, maze)
-    half = 0.5 * maze.cell_size
-    extent = (-half, columns * maze.cell_size - half, rows * maze.cell_size - half, -half)
-    image = axes.imshow(grid, extent=extent, cmap="viridis", interpolation="nearest", zorder=2)
-    axes.plot(goal[1], goal[0], "*", color="#f0c000", markeredgecolor=DARK, markersize=13, zorder=3)
+    where = (-half, columns * maze.cell_size - half, rows * maze.cell_size - half, -half)
+    overlay = np.zeros((*never.shape, 4))
+    overlay[never] = matplotlib.colors.to_rgba(ORANGE, 0.8)
+    axes.imshow(overlay, extent=where, interpolation="nearest", zorder=2)
+    grid = np.ma.masked_where(~shown, grid)
+    image = axes.imshow(grid, extent=where, cmap=cmap, interpolation="nearest", zorder=2)
+    (top, left), (bottom, right) = _corners(maze)
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
+    _draw_goal(axes, goal, color=WHITE, size=14)
     axes.set_title(title, fontsize=10, loc="left")
     return image
 
 
+def draw_steps(axes: Axes, maze: Maze, steps: StepsMap) -> AxesImage:
+    """Draw the steps that the agent needs from every place: bright is near, orange does not reach the goal."""
+    title = (
+        f"steps that the agent needs from each place\nrank correlation with the distance {steps.rank_correlation:.2f}"
+    )
+    return draw_field(axes, maze, steps.points, steps.steps, steps.goal, title, cmap="viridis_r")
+
+
 def draw_paths_figure(maze: Maze, episodes: Episodes) -> Figure:
-    """Draw episodes over the walls as a figure of their own."""
-    rows, columns = maze.walls.shape
-    figure = new_figure(0.9 * columns + 0.4, 0.9 * rows + 0.6)
+    """Draw the paths of episodes as a figure of their own."""
+    rows, columns = extent_in_cells(maze)
+    figure = new_figure(1.3 * columns + 0.4, 1.3 * rows + 0.6)
     draw_paths(figure.subplots(), maze, episodes)
     return figure
 
 
-def draw_value_maps(maze: Maze, maps: list[ValueMap]) -> Figure:
-    """Draw for each goal the critic's value beside the true distance."""
-    rows, columns = maze.walls.shape
-    height = 4.2 * rows / columns + 0.5
-    figure = new_figure(10.0, height * len(maps))
-    for (left, right), each in zip(figure.subplots(len(maps), 2, squeeze=False), maps, strict=True):
-        value = draw_field(
-            left,
-            maze,
-            each.points,
-            each.value,
-            each.goal,
-            f"critic's value, rank correlation {each.rank_correlation:.3f}",
-        )
-        distance = draw_field(right, maze, each.points, -each.distance, each.goal, "minus the true distance (m)")
-        figure.colorbar(value, ax=left, shrink=0.8)
-        figure.colorbar(distance, ax=right, shrink=0.8)
+def draw_maps(maze: Maze, steps: Sequence[StepsMap], values: Sequence[ValueMap]) -> Figure:
+    """Draw a row for each goal: the steps that the agent needs, the true distance, and the critic's value.
+
+    Args:
+        maze: the walls.
+        steps: a map for each goal, or none.
+        values: maps of the same goals, or none; not both are empty.
+    """
+    count, columns = max(len(steps), len(values)), 1 + bool(steps) + bool(values)
+    rows_in_cells, columns_in_cells = extent_in_cells(maze)
+    figure = new_figure(3.7 * columns, count * (3.0 * rows_in_cells / columns_in_cells + 0.6))
+    for number, line in enumerate(figure.subplots(count, columns, squeeze=False)):
+        panels = list(line)
+        known = steps[number] if steps else values[number]
+        if steps:
+            axes = panels.pop(0)
+            figure.colorbar(draw_steps(axes, maze, steps[number]), ax=axes, shrink=0.8)
+        axes = panels.pop(0)
+        title = "true distance (m)"
+        distance = draw_field(axes, maze, known.points, known.distance, known.goal, title, cmap="viridis_r")
+        figure.colorbar(distance, ax=axes, shrink=0.8)
+        if values:
+            axes, each = panels.pop(0), values[number]
+            title = f"critic's value, relative to the mean of all cells\nrank correlation {each.rank_correlation:.2f}"
+            value = draw_field(axes, maze, each.points, each.value, each.goal, title)
+            figure.colorbar(value, ax=axes, shrink=0.8)
     return figure
+
+
+def _corners(maze: Maze) -> tuple[np.ndarray, np.ndarray]:
+    """Return x, y of the upper left and of the lower right corner of what pictures show, in metres."""
+    margin = (0.5 + BORDER) * maze.cell_size
+    centres = maze.centres(maze.free_cells)
+    return centres.min(axis=0) - margin, centres.max(axis=0) + margin
+
+
+def _draw_goal(axes: Axes, goal: np.ndarray, *, color: str, size: float) -> None:
+    axes.plot(goal[1], goal[0], "*", color=color, markeredgecolor=DARK, markersize=size, markeredgewidth=0.8, zorder=3)

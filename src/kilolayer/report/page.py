@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing beside it."""
+"""The report as one HTML page with everything inside."""
 
 import base64
 import html
@@ -18,13 +18,13 @@ details { margin-top: 1rem; } pre { font-size: .8rem; overflow-x: auto; backgrou
 
 
 def picture(path: Path, description: str) -> str:
-    """Return a PNG as an element that holds the picture itself."""
+    """Return an HTML image with the PNG file inside."""
     data = base64.b64encode(path.read_bytes()).decode()
     return f'<img src="data:image/png;base64,{data}" alt="{html.escape(description, quote=True)}">'
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table; all cells but a row's first are numbers."""
+    """Return a table. The first cell of a row is text, the others are numbers."""
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
     body = "".join(
         f"<tr><td>{html.escape(row[0])}</td>"
@@ -36,7 +36,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def section(title: str, *parts: str) -> str:
-    """Return a section under a heading."""
+    """Return a section with a heading."""
     return f"<h2>{html.escape(title)}</h2>\n" + "\n".join(parts)
 
 
@@ -46,7 +46,7 @@ def paragraph(text: str) -> str:
 
 
 def folded(title: str, text: str) -> str:
-    """Return preformatted text that opens on a click."""
+    """Return preformatted text, folded until it is clicked."""
     return f"<details><summary>{html.escape(title)}</summary><pre>{html.escape(text)}</pre></details>"
 
 

@@ -1,7 +1,8 @@
-"""The report of a run: pictures as PNG files, and report.html with all of them inside."""
+"""The report of a run: pictures as PNG files, and report.html, which contains them."""
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -15,16 +16,10 @@ from kilolayer.render.scene import has_body
 from kilolayer.report import page
 from kilolayer.report.diagnostics import draw_diagnostics
 from kilolayer.report.learning import draw_curve, draw_learning
-from kilolayer.report.maze import (
-    ValueMap,
-    chosen_goals,
-    draw_field,
-    draw_paths,
-    draw_paths_figure,
-    draw_value_maps,
-    value_map,
-)
+from kilolayer.report.maze import draw_maps, draw_paths, draw_paths_figure, draw_steps, extent_in_cells
+from kilolayer.report.steps_to_goal import StepsMap, can_start_anywhere, steps_map
 from kilolayer.report.style import new_figure, save
+from kilolayer.report.values import ValueMap, chosen_goals, value_map
 from kilolayer.runs import RunDirectory
 from kilolayer.training import Policy, load, run_episodes, summarize
 from kilolayer.training.evaluation import METRICS, Episodes
@@ -37,13 +32,13 @@ def write_report(run: str | os.PathLike, *, checkpoint: int | str | None = None)
 
     Args:
         run: the run directory.
-        checkpoint: env steps of the checkpoint to show, `latest` (as None) or `best`.
+        checkpoint: env steps of the checkpoint to show, `latest` (the same as None) or `best`.
 
     Returns:
         The path of report.html.
 
     Raises:
-        RunError: if the directory is not a run, holds no such checkpoint, or cannot be written.
+        RunError: if the directory is not a run, has no such checkpoint, or cannot be written.
     """
     directory = RunDirectory.open(run)
     policy = load(run, checkpoint=checkpoint)
@@ -75,10 +70,10 @@ def write_report(run: str | os.PathLike, *, checkpoint: int | str | None = None)
 
 def _summary(metrics: dict[str, float]) -> str:
     return page.section(
-        "What it reaches",
+        "Evaluation",
         page.paragraph(
-            f"{NUM_EPISODES} episodes with the deterministic policy, each with a start and goal of its own; "
-            "mean and standard error."
+            f"{NUM_EPISODES} episodes with the deterministic policy, each with its own start and goal: mean and "
+            "standard error."
         ),
         page.table(["metric", "mean", "standard error"], page.metric_rows(metrics, METRICS)),
     )
@@ -88,7 +83,7 @@ def _learning(directory: RunDirectory) -> str:
     path = save(draw_learning(directory.metrics()), directory.figures / "learning.png")
     return page.section(
         "Learning curves",
-        page.paragraph("Evaluations during training; bands are one standard error over episodes."),
+        page.paragraph("Evaluations during training. Bands: one standard error over episodes."),
         page.picture(path, "Learning curves over env steps"),
     )
 
@@ -102,10 +97,10 @@ def _diagnostics(directory: RunDirectory) -> list[str]:
         page.section(
             "Inside the networks",
             page.paragraph(
-                "By residual block, from the first to the last, on a batch from the replay buffer; dark lines are "
-                "early in training, light ones late. The length of the stream into a block, of what the block adds to "
-                "it, and of the loss's gradient with respect to its parameters; the share of its units that hardly "
-                "react to any input. Below: in how many directions the embeddings spread, and how far."
+                "For each residual block, first to last, on a batch from the replay buffer; dark lines are early in "
+                "training, light ones late. Shown are the norm of the residual stream before a block, the norm of what "
+                "the block adds, the norm of the loss gradient with respect to its parameters, and the share of its "
+                "units that hardly react to any input. Below: the effective rank of the embeddings, and their spread."
             ),
             page.picture(path, "Norms, gradients and dead units by block; rank and spread of the embeddings"),
         )
@@ -113,19 +108,19 @@ def _diagnostics(directory: RunDirectory) -> list[str]:
 
 
 def _body(directory: RunDirectory, environment: Environment) -> list[str]:
-    """Show a robot at a start, with its goal; a disc is shown well enough by its paths."""
+    """Show a robot at a start, with its goal. A disc has no body to show."""
     if not has_body(environment.task):
         return []
-    title = "What it is asked to do"
+    title = "The task"
     try:
         path = write_still(pose_at_start(environment, jax.random.key(0)), directory.figures / "body.png")
     except RendererError as error:
-        return [page.section(title, page.paragraph(f"Left out: {error}."))]
+        return [page.section(title, page.paragraph(f"No picture: {error}."))]
     return [
         page.section(
             title,
-            page.paragraph("One start of many, and its goal in orange. `kilolayer render` shows whole episodes."),
-            page.picture(path, "The robot where an episode begins, and its goal"),
+            page.paragraph("One start, and its goal in orange. `kilolayer render` shows whole episodes."),
+            page.picture(path, "The robot at the start of an episode, and its goal"),
         )
     ]
 
@@ -135,60 +130,70 @@ def _maze(directory: RunDirectory, policy: Policy, episodes: Episodes) -> list[s
     task = environment.task
     if not isinstance(task, MazeTask):
         return []
-    maps = []
-    if policy.setup.agent.has_value:
-        maps = [value_map(policy, environment, goal) for goal in chosen_goals(task.maze)]
+    goals = chosen_goals(task.maze)
+    steps = steps_map(policy, environment, goals) if can_start_anywhere(environment) else []
+    values = [value_map(policy, environment, goal) for goal in goals] if policy.setup.agent.has_value else []
     paths = save(draw_paths_figure(task.maze, episodes), directory.figures / "paths.png")
-    _overview(directory, task, episodes, maps[:1])
+    _overview(directory, task, episodes, steps[:1])
     return [
         page.section(
-            "Where it goes",
-            page.paragraph(
-                "Paths up to the first moment at the goal: blue reaches it, orange does not; stars are goals."
-            ),
+            "Paths",
+            page.paragraph("Paths until the goal is first reached: blue reaches it, orange does not. Stars are goals."),
             page.picture(paths, "Paths of evaluation episodes over the walls"),
         ),
-        *_values(directory, task, maps),
+        *_maps(directory, task, steps, values),
     ]
 
 
-def _values(directory: RunDirectory, task: MazeTask, maps: list[ValueMap]) -> list[str]:
-    if not maps:
+def _maps(directory: RunDirectory, task: MazeTask, steps: Sequence[StepsMap], values: Sequence[ValueMap]) -> list[str]:
+    if not (steps or values):
         return []
-    values = save(draw_value_maps(task.maze, maps), directory.figures / "values.png")
-    rows = [
-        [f"({each.goal[0]:.0f}, {each.goal[1]:.0f})", f"{each.distance.max():.1f} m", f"{each.rank_correlation:.3f}"]
-        for each in maps
-    ]
+    path = save(draw_maps(task.maze, steps, values), directory.figures / "maps.png")
+    header, rows, texts = ["goal at x, y (m)", "farthest place"], [], []
+    for each in steps or values:
+        rows.append([f"({each.goal[0]:.1f}, {each.goal[1]:.1f})", f"{each.distance.max():.1f} m"])
+    if steps:
+        header += ["places that reach it", "rank correlation of the steps"]
+        for row, each in zip(rows, steps, strict=True):
+            row += [f"{each.reached:.0%}", f"{each.rank_correlation:.3f}"]
+        texts.append(
+            "An episode starts at each place, and the agent drives to the goal: the colour is the number of steps that "
+            "it needs, orange if it does not arrive. Beside it is the true distance along the shortest path. The rank "
+            "correlation is 1 if nearer places always need fewer steps."
+        )
+    if values:
+        header.append("rank correlation of the critic's value")
+        for row, value in zip(rows, values, strict=True):
+            row.append(f"{value.rank_correlation:.3f}")
+        texts.append(
+            "The critic's value is the mean over typical states at a place, less the mean value of all cells as goals: "
+            "how much nearer than an average cell the critic takes the goal to be, as seen from there. The rank "
+            "correlation compares it with minus the distance; an exact critic comes close to 1."
+        )
     return [
         page.section(
-            "What the critic knows",
-            page.paragraph(
-                "The critic's value of every reachable place, the mean over typical states there, beside the true "
-                "shortest-path distance. The rank correlation is 1 where the critic orders all places as the "
-                "distance does."
-            ),
-            page.table(["goal at x, y (m)", "farthest place", "rank correlation"], rows),
-            page.picture(values, "The critic's value beside the true distance"),
+            "How far each place is",
+            *map(page.paragraph, texts),
+            page.table(header, rows),
+            page.picture(path, "Steps that the agent needs, true distance and critic's value of every place"),
         ),
     ]
 
 
-def _overview(directory: RunDirectory, task: MazeTask, episodes: Episodes, maps: list[ValueMap]) -> None:
-    """Draw the pictures that tell most in one row: learning, paths, and the values for a goal if there are any."""
-    rows, columns = task.maze.walls.shape
-    pictures = 2 + len(maps)
-    figure = new_figure(4.0 * pictures, 3.6 * max(rows / columns, 0.8) + 0.3)
+def _overview(directory: RunDirectory, task: MazeTask, episodes: Episodes, steps: Sequence[StepsMap]) -> None:
+    """Draw the main pictures in one row: learning curve, paths, and the steps to one goal if there is a map."""
+    rows, columns = extent_in_cells(task.maze)
+    pictures = 2 + len(steps)
+    figure = new_figure(4.0 * pictures, 3.4 * min(max(rows / columns, 0.8), 1.4) + 0.6)
     curve, paths, *fields = figure.subplots(1, pictures)
     draw_curve(curve, directory.metrics(), "eval/success_any", "episodes that reach the goal")
     draw_paths(paths, task.maze, episodes)
-    for field, values in zip(fields, maps, strict=True):
-        title = f"critic's value, rank correlation {values.rank_correlation:.3f}"
-        draw_field(field, task.maze, values.points, values.value, values.goal, title)
+    for axes, each in zip(fields, steps, strict=True):
+        figure.colorbar(draw_steps(axes, task.maze, each), ax=axes, shrink=0.8)
     save(figure, directory.figures / "overview.png")
 
 
 def _settings(directory: RunDirectory) -> list[str]:
     config = json.dumps(directory.config().to_dict(), indent=2)
     system = directory.system_file.read_text() if directory.system_file.exists() else "not recorded"
-    return [page.section("How it was made", page.folded("settings", config), page.folded("versions, hardware", system))]
+    return [page.section("Settings", page.folded("settings", config), page.folded("versions and hardware", system))]

@@ -1,0 +1,90 @@
+"""The critic's value of every place of a maze."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import scipy.stats
+from jaxtyping import Float
+
+from kilolayer.envs import Environment, Maze, MazeTask
+from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
+from kilolayer.training import Policy
+
+POINTS_PER_CELL = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class ValueMap:
+    """The critic's value and the true distance of every reachable place, for one goal.
+
+    The value is relative: V(s, g) minus the mean of V(s, c) over the centres c of all free cells. It tells how much
+    nearer than an average cell the goal is, as seen from the place. An offset that depends on the state alone cancels.
+    A critic can have any such offset: forward InfoNCE does not determine it, and an actor never sees it, since it
+    compares actions in the same state. The values themselves are not ordered by distance once the policy is good:
+    a contrastive critic estimates log p(g | s, a) / p(g) in the agent's own data, and this is mostly how likely the
+    agent is on its way to g. `docs/studies/value_map.md` has the numbers, and the limits that remain.
+    """
+
+    goal: Float[np.ndarray, "2"]
+    points: Float[np.ndarray, "points 2"]
+    """x and y in metres."""
+    value: Float[np.ndarray, " points"]
+    """The critic's relative value, mean over the task's typical states at the place; larger is nearer."""
+    distance: Float[np.ndarray, " points"]
+    """Metres to the goal along the shortest path."""
+
+    @property
+    def rank_correlation(self) -> float:
+        """Spearman's correlation of the value with minus the distance: 1 if the value orders all places correctly."""
+        return float(scipy.stats.spearmanr(self.value, -self.distance).statistic)
+
+    @property
+    def euclidean_correlation(self) -> float:
+        """Spearman's correlation of the value with minus the straight-line distance, which ignores walls."""
+        straight = np.linalg.norm(self.points - self.goal, axis=-1)
+        return float(scipy.stats.spearmanr(self.value, -straight).statistic)
+
+
+def value_map(
+    policy: Policy, environment: Environment, goal: Float[np.ndarray, "2"], *, per_cell: int = POINTS_PER_CELL
+) -> ValueMap:
+    """Compute the critic's relative value of the reachable places of a maze.
+
+    Args:
+        policy: its agent has a value.
+        environment: its task is a `MazeTask`.
+        goal: x and y in metres.
+        per_cell: places along the edge of a cell.
+
+    Returns:
+        The map for this goal.
+    """
+    task = environment.task
+    assert isinstance(task, MazeTask)
+    points = free_points(task.maze, task.clearance, per_cell=per_cell)
+    distance = shortest_paths(task.maze, task.clearance, goal, per_cell=per_cell)
+    reachable = np.isfinite(distance)
+    points, distance = points[reachable], distance[reachable]
+    observations = jax.vmap(task.observations_at)(points.astype(np.float32))
+
+    def value_of(goal: Float[np.ndarray, "2"]) -> Float[np.ndarray, "points states"]:
+        whole = whole_goal(task, goal)
+        return policy.value(observations, np.broadcast_to(whole, (*observations.shape[:2], whole.size)))
+
+    of_cells = np.mean([value_of(centre) for centre in task.maze.centres(task.maze.free_cells)], axis=0)
+    return ValueMap(goal, points, (value_of(goal) - of_cells).mean(axis=1), distance)
+
+
+def whole_goal(task: MazeTask, goal: Float[np.ndarray, "2"]) -> Float[np.ndarray, " goal"]:
+    """Return a goal at x, y; its other numbers, such as a height, are as the task draws them."""
+    _, drawn = task.reset(jax.random.key(0))
+    return np.array([*goal, *np.asarray(drawn)[2:]], np.float32)
+
+
+def chosen_goals(maze: Maze, *, count: int = 3) -> Float[np.ndarray, "goals 2"]:
+    """Return x and y of up to `count` goals of a maze, from the farthest to the nearest."""
+    lengths = maze.path_lengths(maze.start_cells)[tuple(maze.goal_cells.T)]
+    order = np.argsort(-lengths, kind="stable")
+    picks = np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))
+    return maze.centres(maze.goal_cells[order[picks]])
