@@ -13,6 +13,7 @@ from kilolayer.report.maze import ValueMap, chosen_goals, draw_field, value_map
 from kilolayer.report.style import new_figure
 from kilolayer.studies.core.budgets import SETTINGS, shallow_and_deep
 from kilolayer.studies.core.figures import having, values_of, with_caption
+from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.statistics import mean_and_error
 from kilolayer.studies.core.study import Case, Measured, Outcome, Row, Scope, Size, Study
 from kilolayer.training import Setup, load
@@ -149,3 +150,5 @@ VALUE_MAP = Study(
     draw=draw,
     measure=measure,
 )
+
+register_study(VALUE_MAP)
