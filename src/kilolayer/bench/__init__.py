@@ -4,7 +4,6 @@ from kilolayer.bench.act import ActSpeed, bench_act
 from kilolayer.bench.env import Speed, bench_env
 from kilolayer.bench.flops import gradient_step_flops
 from kilolayer.bench.memory import Memory, learn_memory
-from kilolayer.bench.plan import plan
 from kilolayer.bench.replay import ReplayCost, bench_replay
 from kilolayer.bench.seeds import SeedsCost, bench_seeds
 from kilolayer.bench.step import StepCost, bench_step
@@ -23,5 +22,4 @@ __all__ = [
     "bench_step",
     "gradient_step_flops",
     "learn_memory",
-    "plan",
 ]

@@ -32,7 +32,6 @@ def in_processes(jobs: int) -> Workers:
         ConfigurationError: if `jobs` is below 1.
     """
     check_jobs(jobs)
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     return functools.partial(_in_processes, jobs=jobs)
 
 
@@ -70,6 +69,7 @@ def _in_processes(
 
 def _train_here(work: Work, imports: Sequence[str]) -> None:
     """Train a case in this process, which trains nothing else."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before JAX opens the device
     os.setpgrp()  # Ctrl-C in the terminal reaches the parent only, which terminates this process
     threading.Thread(target=_stop_without_parent, daemon=True).start()
     with (work.path / LOG_FILE).open("a") as log:
