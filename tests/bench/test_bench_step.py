@@ -55,7 +55,7 @@ def test_the_naive_step_refuses_what_it_does_not_know():
         dataclasses.replace(AGENT, config=CRLConfig(energy="dot")),
         dataclasses.replace(AGENT, architecture=ResidualArchitecture(activation="relu")),
     ):
-        with pytest.raises(ConfigurationError, match="default architecture and settings alone"):
+        with pytest.raises(ConfigurationError, match="default architecture and settings only"):
             naive.from_crl(agent, AGENT.init(jax.random.key(0)))
 
 
