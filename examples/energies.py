@@ -1,4 +1,4 @@
-"""A study of one's own: which energy should contrastive RL compare its embeddings by?
+"""A study of your own: which energy should contrastive RL compare its embeddings with?
 
 kilolayer --import examples/energies.py study energies --jobs 2
 """
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from kilolayer.report.style import new_figure, tidy
-from kilolayer.studies import STUDIES, Case, Outcome, Scope, Study
+from kilolayer.studies import Case, Outcome, Scope, Study, register_study
 from kilolayer.studies.core.figures import draw_bars, having, metric_name, values_of, with_caption
 
 METRIC = "eval/success_any"
 
 
 def cases(scope: Scope) -> list[Case]:
-    """Return the grid: a case says where it lies, its task, and its settings."""
+    """Return the grid: each case has labels, a task, and settings."""
     return [
         scope.case({"task": task, "energy": energy}, task, crl={"energy": energy})
         for task in scope.tasks
@@ -24,7 +24,7 @@ def cases(scope: Scope) -> list[Case]:
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """Draw a panel for each task, a bar for each energy; it is also asked while cases are missing."""
+    """Draw a panel for each task with a bar for each energy. This also works while cases are missing."""
     tasks = values_of(outcomes, "task")
     figure = new_figure(4.0 * len(tasks), 2.4)
     for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
@@ -34,16 +34,18 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
     return with_caption(figure, outcomes, "Interquartile mean, its 95 % interval, and every seed")
 
 
-STUDIES["energies"] = Study(
-    name="energies",
-    question="Which energy suits contrastive RL?",
-    tasks={"cpu": ("point_u_maze",), "gpu": ("ant_big_maze",), "paper": ("humanoid", "ant_big_maze")},
-    settings={
-        "cpu": {"total_env_steps": 800_000, "width": 64, "num_evals": 10},
-        "gpu": {"total_env_steps": 10_000_000, "num_evals": 20},
-        "paper": {"variant": "paper"},
-    },
-    cases=cases,
-    metrics=(METRIC, "eval/time_at_goal"),
-    draw=draw,
+register_study(
+    Study(
+        name="energies",
+        question="Which energy suits contrastive RL?",
+        tasks={"cpu": ("point_u_maze",), "gpu": ("ant_big_maze",), "paper": ("humanoid", "ant_big_maze")},
+        settings={
+            "cpu": {"total_env_steps": 800_000, "width": 64, "num_evals": 10},
+            "gpu": {"total_env_steps": 10_000_000, "num_evals": 20},
+            "paper": {"variant": "paper"},
+        },
+        cases=cases,
+        metrics=(METRIC, "eval/time_at_goal"),
+        draw=draw,
+    )
 )

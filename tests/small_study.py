@@ -5,7 +5,7 @@ import functools
 
 from kilolayer.report.style import BLUE, new_figure
 from kilolayer.studies import STUDIES, Case, Outcome, Scope, Study, in_turn, run_study
-from kilolayer.studies.core.figures import draw_curve, finish_curves, having, values_of
+from kilolayer.studies.core.figures import draw_mean_curve, finish_curves, having, values_of
 from small_runs import SMALL, small_config
 
 SEEDS = (0, 1)
@@ -23,7 +23,7 @@ def draw(outcomes):
     figure = new_figure(4.0, 3.0)
     axes = figure.subplots()
     for depth in values_of(outcomes, "depth"):
-        draw_curve(axes, having(outcomes, depth=depth), "eval/time_at_goal", label=f"depth {depth}", color=BLUE)
+        draw_mean_curve(axes, having(outcomes, depth=depth), "eval/time_at_goal", label=f"depth {depth}", color=BLUE)
     finish_curves(axes, "small", "eval/time_at_goal")
     return figure
 

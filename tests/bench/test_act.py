@@ -12,7 +12,7 @@ from kilolayer.errors import ConfigurationError, KilolayerError
 @pytest.mark.slow
 def test_every_precision_of_every_depth_has_a_line():
     told = []
-    rows = list(bench_act([0, 4], width=16, batch=2, precisions=["float32", "int8"], calls=3, tell=told.append))
+    rows = list(bench_act([0, 4], width=16, batch=2, precisions=["float32", "int8"], calls=3, log=told.append))
     assert [(row.depth, row.precision) for row in rows] == [(0, "float32"), (0, "int8"), (4, "float32"), (4, "int8")]
     for row in rows:
         assert (row.width, row.batch_size) == (16, 2)
@@ -53,5 +53,5 @@ def test_a_process_that_dies_is_told(monkeypatch):
 def test_what_cannot_be_is_refused_before_anything_starts(options, message):
     told = []
     with pytest.raises(ConfigurationError, match=message):
-        next(bench_act(**{"depths": [0], "tell": told.append} | options))
+        bench_act(**{"depths": [0], "log": told.append} | options)
     assert told == []

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 
 from kilolayer.agents import CRL, CRLConfig
-from kilolayer.bench import naive
+from kilolayer.bench import bench_step, naive
 from kilolayer.bench.flops import matrix_products
 from kilolayer.bench.process import run_apart
 from kilolayer.bench.step import matrix_operations
+from kilolayer.cli import bench as command
 from kilolayer.cli.main import main
 from kilolayer.data import Batch
 from kilolayer.errors import ConfigurationError, KilolayerError
@@ -53,7 +55,7 @@ def test_the_naive_step_refuses_what_it_does_not_know():
         dataclasses.replace(AGENT, config=CRLConfig(energy="dot")),
         dataclasses.replace(AGENT, architecture=ResidualArchitecture(activation="relu")),
     ):
-        with pytest.raises(ConfigurationError, match="default architecture and settings alone"):
+        with pytest.raises(ConfigurationError, match="default architecture and settings only"):
             naive.from_crl(agent, AGENT.init(jax.random.key(0)))
 
 
@@ -135,3 +137,40 @@ def test_operations_of_a_gradient_step_by_hand():
     phi_for_the_actor = 2 * ((5 + 3) * width + hidden + width * embedding)
     logits = 3 * rows * embedding
     assert matrix_operations(agent) == 2 * rows * (actor + phi + psi + phi_for_the_actor + logits)
+
+
+class Row(NamedTuple):
+    name: str
+    value: int
+
+
+def test_rows_are_printed_as_soon_as_they_are_measured(capsys, monkeypatch):
+    """Headings and the first row are there before the second row is measured."""
+    seen = []
+
+    def measuring(log):
+        log("measuring")
+        yield Row("a", 1)
+        seen.append(capsys.readouterr().out)
+        yield Row("bcd", 20_000_000)
+        seen.append(capsys.readouterr().out)
+
+    class Bench(command.BenchOptions):
+        def rows(self, log):
+            return measuring(log)
+
+        def columns(self):
+            return {"form": lambda row: row.name, "value": lambda row: f"{row.value:,}"}
+
+    monkeypatch.setitem(command.BENCHES, "step", dataclasses.dataclass(frozen=True, kw_only=True)(Bench))
+    assert main(["bench", "step"]) == 0
+    first, second = seen
+    assert [line.split() for line in first.splitlines()] == [["form", "value"], ["a", "1"]]
+    assert len({len(line) for line in first.splitlines()}) == 1  # aligned
+    assert second.split() == ["bcd", "20,000,000"]
+
+
+@pytest.mark.parametrize("options", [{"depths": [4, 6]}, {"rounds": 0}, {"steps": 0}])
+def test_the_gradient_step_is_refused_at_the_call(options):
+    with pytest.raises(ConfigurationError):
+        bench_step(**options)

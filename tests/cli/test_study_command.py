@@ -124,21 +124,21 @@ def test_only_takes_cases_by_labels_that_not_all_have(capsys, monkeypatch):
         assert main(["study", "small", "--dry-run", "--only", *only]) == 0
         assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == names
     line = one_error_line(capsys, "small", "--dry-run", "--only", "depth=0", "width=8")
-    assert line == "only='depth=0 width=8': each names cases, but none has them all"
+    assert line == "only='depth=0 width=8' matches no case: no case has all of these labels"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["baseline"], "study 'baseline' is unknown; did you mean baselines"),
-        (["small", "--only", "agent=sac"], "only='agent=sac' names no cases; there are depth=0, depth=4, task="),
-        (["small", "--only", "depth"], "only='depth' names no cases"),
+        (["small", "--only", "agent=sac"], "only='agent=sac' matches no case; there are depth=0, depth=4, task="),
+        (["small", "--only", "depth"], "only='depth' matches no case"),
         (["small", "--seeds", "2..1"], "runs backwards"),
         (["small", "--tasks", "nowhere"], "env 'nowhere' is unknown"),
         (["small", "--set", "wdith=3"], "setting 'wdith' is unknown"),
         (["small", "--set", "width"], "set='width' must be NAME=VALUE"),
         (["small", "--set", "crl.energy=l3"], "l3"),
-        (["small", "--set", "depth=4"], "depth=4 is what this study sets itself"),
+        (["small", "--set", "depth=4"], "depth=4: this study sets depth itself"),
         (["small", "--set", "sac.discount=0.9"], "has no effect with agent='crl'"),
         (["small", "--jobs", "0"], "jobs=0 must be at least 1"),
         (["small", "--submit", "cluster=local", "--jobs", "0"], "jobs=0 must be at least 1"),
@@ -163,7 +163,7 @@ def test_a_failed_case_leaves_the_table_of_the_others(finished_study, capsys, mo
     assert main(["study", "small", "--dir", str(tmp_path), "--json"]) == 2
     out, err = capsys.readouterr()
     assert [row["depth"] for row in json.loads(out)] == [4]
-    assert "small: point_u_maze-0 failed, the study goes on: actor_loss is not finite" in err
+    assert "small: point_u_maze-0 failed, the study continues: actor_loss is not finite" in err
     assert err.splitlines()[-1].startswith("kilolayer: error: small: point_u_maze-0 could not be trained")
     assert (tmp_path / "small-cpu" / "small.png").is_file()
 
@@ -181,7 +181,7 @@ def test_a_study_that_was_stopped_writes_what_there_is(finished_study, capsys, m
     assert main(["study", "small", "--dir", str(tmp_path), "--json"]) == 128 + signal.SIGTERM
     out, err = capsys.readouterr()
     assert out == ""
-    assert "stopped and saved; start the same study again to go on" in err
+    assert "stopped and saved; start the same study again to resume" in err
     described = json.loads((tmp_path / "small-cpu" / "study.json").read_text())
     assert [row["depth"] for row in described["table"]] == [0]
 

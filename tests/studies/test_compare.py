@@ -168,7 +168,7 @@ def test_more_cases_than_colours_are_told(tmp_path, capsys):
         write_run(tmp_path / str(number), width=8 + number)
     assert main(["compare", str(tmp_path), "--results", str(tmp_path / "out"), "--json"]) == 0
     assert (
-        capsys.readouterr().err == f"{count} cases are more than the {count - 1} colours that are easy to tell apart\n"
+        capsys.readouterr().err == f"{count} cases are more than the {count - 1} colours that are easy to distinguish\n"
     )
     study, outcomes = compare([tmp_path])
     figure = study.draw(outcomes)

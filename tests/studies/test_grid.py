@@ -37,10 +37,10 @@ def test_limits_reach_the_study():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"depth": 4}, "depth=4 is what this study sets itself; leave it out"),
-        ({"depth": 8, "width": 12}, "depth=8 is what this study sets itself; leave it out"),
-        ({"env": "reacher"}, "set: env is no setting of a case; give it by --tasks"),
-        ({"seed": 3}, "set: seed is no setting of a case; give it by --seeds"),
+        ({"depth": 4}, "depth=4: this study sets depth itself; leave it out"),
+        ({"depth": 8, "width": 12}, "depth=8: this study sets depth itself; leave it out"),
+        ({"env": "reacher"}, "env cannot be changed as a setting; choose tasks instead"),
+        ({"seed": 3}, "seed cannot be changed as a setting; choose seeds instead"),
         ({"wdith": 3}, "setting 'wdith' is unknown"),
         ({"crl": {"engery": "dot"}}, "setting 'crl.engery' is unknown"),
         ({"width": "wide"}, "width='wide'"),
@@ -65,7 +65,7 @@ def test_of_a_block_the_fields_that_a_study_sets_are_refused():
         ("dot", "infonce_symmetric"),
     ]
     for energy in ("l2", "dot", "cosine"):
-        with pytest.raises(ConfigurationError, match=f"^crl.energy={energy} is what this study sets itself"):
+        with pytest.raises(ConfigurationError, match=f"^crl.energy={energy}: this study sets crl.energy itself"):
             study.grid("cpu", changes={"crl": {"energy": energy}})
     one = dataclasses.replace(STUDY, cases=lambda scope: [scope.case({}, "reacher", crl={"energy": "dot"})])
     assert one.grid("cpu", changes={"crl": {"energy": "dot"}})[0].config.agent_settings.energy == "dot"

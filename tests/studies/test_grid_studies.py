@@ -167,13 +167,16 @@ def test_an_ablation_of_what_the_base_has_is_left_out():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["width", "--set", "depth=8"], "depth=8 is what this study sets itself"),
-        (["width", "--set", "crl.actor_width=8"], "crl.actor_width=8 is what this study sets itself"),
-        (["actor_critic", "--set", "crl.critic_depth=8"], "crl.critic_depth=8 is what this study sets itself"),
+        (["width", "--set", "depth=8"], "depth=8: this study sets depth itself"),
+        (["width", "--set", "crl.actor_width=8"], "crl.actor_width=8: this study sets crl.actor_width itself"),
+        (
+            ["actor_critic", "--set", "crl.critic_depth=8"],
+            "this study sets crl.critic_depth itself",
+        ),
         (["actor_critic", "--set", "agent=sac"], "crl.actor_depth=8 has no effect with agent='sac'"),
-        (["batch", "--set", "batch_size=8"], "batch_size=8 is what this study sets itself"),
+        (["batch", "--set", "batch_size=8"], "batch_size=8: this study sets batch_size itself"),
         (["ablation", "--set", "agent=sac"], "has no effect with agent='sac'"),
-        (["ablation", "--set", "grow=4@0,16@400k"], "grow=4@0,16@400k is what this study sets itself"),
+        (["ablation", "--set", "grow=4@0,16@400k"], "grow=4@0,16@400k: this study sets grow itself"),
     ],
 )
 def test_what_would_spoil_a_grid_is_refused_in_one_line(capsys, arguments, message):

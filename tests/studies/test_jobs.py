@@ -48,7 +48,7 @@ def quick_children(monkeypatch):
 @pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr(clusters, "POLL_SECONDS", 0.001)
-    monkeypatch.setattr(watch, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "LOG_SECONDS", 0.0)
 
 
 def works_in(directory):
@@ -72,10 +72,10 @@ def test_processes_come_to_the_same_and_tell_why_one_failed(finished_study, tmp_
     lost = dataclasses.replace(lost, config=dataclasses.replace(lost.config, eval_env="nowhere"), labels={"is": "lost"})
     cases = [lost, small_case(depth=4), small_case(env=my_maze, depth=0, eval_env="point_u_maze_eval")]
     told, found = [], []
-    study = running.run_study(STUDY, cases, SEEDS, tmp_path, workers=in_processes(2), tell=told.append)
+    study = running.run_study(STUDY, cases, SEEDS, tmp_path, workers=in_processes(2), log=told.append)
     with pytest.raises(TrainingError, match="lost could not be trained"):
         found.extend(one for own in study for one in own)
-    assert any("lost failed, the study goes on: " in text and "'nowhere' is unknown" in text for text in told)
+    assert any("lost failed, the study continues: " in text and "'nowhere' is unknown" in text for text in told)
     by_env = {env: [one for one in found if one.case.config.env == env] for env in (my_maze, "point_u_maze")}
     assert numbers(by_env[my_maze]) == numbers(finished_study[1][:2])
     assert numbers(by_env["point_u_maze"]) == numbers(finished_study[1][2:])
@@ -92,8 +92,8 @@ def test_no_process_is_started_for_what_is_finished(finished_study, monkeypatch)
     [
         ("compiling\nactor_loss is not finite\n", 2, "actor_loss is not finite"),
         ("", 1, "its process ended with 1"),
-        ("compiling\n", -9, "its process was ended by SIGKILL"),
-        ("compiling\n", 128 + 15, "it was stopped by SIGTERM, and saved"),
+        ("compiling\n", -9, "its process was killed by SIGKILL"),
+        ("compiling\n", 128 + 15, "it was stopped by SIGTERM and saved"),
     ],
 )
 def test_the_reason_of_a_process_is_its_last_line_or_its_signal(tmp_path, log, exit_code, reason):
@@ -109,13 +109,13 @@ def test_progress_tells_shares_and_what_remains(finished_study, tmp_path, monkey
     told = []
     works = [dataclasses.replace(work, directory=tmp_path) for work in works_in(finished_study[0])]
     progress = watch.Progress(works, told.append)
-    progress.tell(works)
+    progress.update(works)
     now.time = 120.0
-    progress.tell(works)
+    progress.update(works)
     done = dataclasses.replace(works[0], directory=finished_study[0])
-    progress.ended(done)
+    progress.end(done)
     now.time = 240.0
-    progress.tell(works[1:])
+    progress.update(works[1:])
     assert told == [
         "0 of 2 cases ended; compiling",
         "1 of 2 cases ended, point_u_maze-0",
@@ -182,7 +182,7 @@ def test_cases_are_submitted_as_one_array(cluster, tmp_path, my_maze):
     job, submitted = cluster.submitted
     assert submitted == works
     assert job.imports == user_code.imported() != ()
-    assert told[0] == "2 jobs submitted, 7_0 the first; their logs are in logs"
+    assert told[0] == "2 jobs submitted, the first is 7_0; logs are in logs"
     assert not any(job.cancelled for job in cluster.jobs)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from kilolayer.report.style import new_figure
 from kilolayer.studies import Case, Measured, table, write_results
-from kilolayer.studies.core.figures import draw_curve
+from kilolayer.studies.core.figures import draw_mean_curve
 from kilolayer.studies.core.results import as_json, by_case, score_text
 from small_study import STUDY
 
@@ -157,8 +157,8 @@ def test_a_curve_is_that_of_the_evaluations_that_all_seeds_have(finished_study):
         for one, steps in zip(finished_study[1][:2], ((0, 10, 20, 30), (0, 20)), strict=True)
     ]
     axes = new_figure(2.0, 2.0).subplots()
-    draw_curve(axes, outcomes, TIME, label="both", color="black")
+    draw_mean_curve(axes, outcomes, TIME, label="both", color="black")
     lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     assert lines["both"] == [[0.0, 0.0], [20.0, 30.0]]
-    draw_curve(axes, outcomes, SUCCESS, label="none", color="black")
+    draw_mean_curve(axes, outcomes, SUCCESS, label="none", color="black")
     assert "none" not in [line.get_label() for line in axes.lines]

@@ -65,7 +65,7 @@ def test_what_is_kept_of_a_run_may_change_while_a_study_goes_on(tmp_path):
 def test_what_is_finished_is_not_trained_again(finished_study, trained):
     directory, outcomes = finished_study
     told = []
-    again = run_all(directory, tell=told.append)
+    again = run_all(directory, log=told.append)
     assert [one.rows for one in again] == [one.rows for one in outcomes]
     assert trained == []
     assert told == []
@@ -142,12 +142,12 @@ def test_a_case_that_fails_is_told_and_the_others_go_on(finished_study, tmp_path
 
     monkeypatch.setattr(running, "train_seeds", failing)
     told, found = [], []
-    study = running.run_study(STUDY, STUDY.grid("cpu"), SEEDS, tmp_path, tell=told.append)
+    study = running.run_study(STUDY, STUDY.grid("cpu"), SEEDS, tmp_path, log=told.append)
     with pytest.raises(TrainingError, match=r"^small: point_u_maze-0 could not be trained; all other cases are in"):
         found.extend(one for own in study for one in own)
     assert told == [
         "small: case 1 of 1, point_u_maze-0, 2 seeds",
-        "small: point_u_maze-0 failed, the study goes on: actor_loss is not finite",
+        "small: point_u_maze-0 failed, the study continues: actor_loss is not finite",
     ]
     assert numbers(found) == numbers(outcomes[2:])
 
@@ -159,9 +159,9 @@ def test_a_case_that_another_process_trains_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "train_seeds", locked)
     told = []
     with pytest.raises(TrainingError, match="point_u_maze-0, point_u_maze-4 could not be trained"):
-        run_all(tmp_path, tell=told.append)
+        run_all(tmp_path, log=told.append)
     assert [text for text in told if text.endswith("in use")] == [
-        f"small: point_u_maze-{depth} failed, the study goes on: it is in use" for depth in (0, 4)
+        f"small: point_u_maze-{depth} failed, the study continues: it is in use" for depth in (0, 4)
     ]
 
 
@@ -265,7 +265,7 @@ def test_a_study_in_processes_that_was_stopped_comes_to_the_same(whole, tmp_path
     _, err = process.communicate(timeout=120)
     assert process.returncode == (128 + end if end == signal.SIGTERM else -end), err
     if end == signal.SIGTERM:
-        assert "stopped and saved; start the same study again to go on" in err
+        assert "stopped and saved; start the same study again to resume" in err
         assert len(list(tmp_path.glob("*/seeds-*/seed-*/checkpoints/*"))) >= 2
     else:
         wait_until_unlocked(tmp_path)

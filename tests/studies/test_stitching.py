@@ -56,8 +56,8 @@ def test_the_grid_has_every_corridor_at_every_depth_and_builds():
 @pytest.mark.parametrize(
     ("task", "line"),
     [
-        ("point_u_maze", "task 'point_u_maze' is no corridor of short pairs.*take one like point_u_maze_gen_1f2f3f"),
-        ("reacher", "task 'reacher' is no corridor"),
+        ("point_u_maze", "task 'point_u_maze' is not a corridor with short pairs.*such as point_u_maze_gen_1f2f3f"),
+        ("reacher", "task 'reacher' is not a corridor"),
         ("point_u_maze_gen_1f6f", "trains on pairs 6 cells apart already"),
         ("point_u_maze_gen_7f", "7 must be from 1 to 6"),
     ],

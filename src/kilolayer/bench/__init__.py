@@ -1,19 +1,25 @@
-"""Benchmarks: what something costs, beside what it must cost, measured in one run."""
+"""Benchmarks: time, memory and operations, measured beside the floor below them or beside a simpler form."""
 
 from kilolayer.bench.act import ActSpeed, bench_act
 from kilolayer.bench.env import Speed, bench_env
 from kilolayer.bench.flops import gradient_step_flops
+from kilolayer.bench.memory import Memory, learn_memory
 from kilolayer.bench.replay import ReplayCost, bench_replay
+from kilolayer.bench.seeds import SeedsCost, bench_seeds
 from kilolayer.bench.step import StepCost, bench_step
 
 __all__ = [
     "ActSpeed",
+    "Memory",
     "ReplayCost",
+    "SeedsCost",
     "Speed",
     "StepCost",
     "bench_act",
     "bench_env",
     "bench_replay",
+    "bench_seeds",
     "bench_step",
     "gradient_step_flops",
+    "learn_memory",
 ]

@@ -1,15 +1,15 @@
-"""Seconds per action on one CPU core, for each precision of the weights, beside the time of reading the weights."""
+"""Seconds per action on one CPU core by precision of the weights, with the time to read the weights as the floor."""
 
 import dataclasses
 import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 import jax
 import numpy as np
 
 from kilolayer.bench.process import run_apart
+from kilolayer.bench.timing import seconds_of
 from kilolayer.errors import ConfigurationError
 from kilolayer.machine import cpu_cores
 from kilolayer.nn import ResidualArchitecture, ResidualMLP
@@ -32,24 +32,24 @@ class ActSpeed:
     batch_size: int
     precision: str
     cores: int
-    """Cores that the process may use: one, unless the platform has no way to say so."""
+    """Cores that the process may use: one, where the platform can set this."""
     compile_seconds: float
-    """Rounding the weights, compiling, and the first run."""
+    """Time to round the weights, compile, and run once."""
     step_seconds: float
-    """Median of all calls, numpy in, numpy out."""
+    """Median of all calls, from numpy arrays to numpy arrays."""
     slowest: float
     """Seconds of the 99th percentile of the calls."""
     float32_ratio: float | None
-    """Median over the rounds of float32's time divided by this line's in the same round."""
+    """Time of float32 divided by the time of this line in the same round; median over the rounds."""
     floor_seconds: float
-    """Median time of reading as many bytes as the weights have, once, on the same cores in the same rounds."""
+    """Median time to read as many bytes as the weights have once, on the same cores in the same rounds."""
     weight_bytes: int
     """Bytes of parameters that a call reads."""
     largest_action_error: float
-    """Largest difference of a number of an action from float32, on 256 random normal observations and goals, for this
-    untrained network."""
+    """Largest difference from float32 of any number in an action, for this untrained network on 256 random normal
+    observations and goals."""
     mean_action_error: float
-    """Mean difference on the same ones."""
+    """Mean difference on the same inputs."""
 
 
 def bench_act(
@@ -59,23 +59,26 @@ def bench_act(
     batch: int = 1,
     precisions: Sequence[ActingPrecision] = PRECISIONS,
     calls: int = 200,
-    tell: Callable[[str], object] = id,
+    log: Callable[[str], object] = id,
 ) -> Iterator[ActSpeed]:
-    """Time compiled policies of untrained actors of the ant's sizes, in a process bound to one core.
+    """Time compiled policies with untrained actors of the ant's sizes, in a process bound to one core.
 
-    All precisions of a depth are timed in turn, round by round, so that noise meets all alike.
+    The precisions of a depth take turns, round by round, so that noise affects all alike.
 
     Args:
         depths: of the actors.
         width: of the actors.
         batch: observations in a call.
-        precisions: to time beside each other.
-        calls: timed calls of each, shared out over the rounds.
-        tell: called with what is about to be done.
+        precisions: to compare.
+        calls: timed calls of each precision, spread over the rounds.
+        log: called with a line before each measurement.
+
+    Returns:
+        An iterator that measures as it is read: the lines of a depth come once that depth is measured.
 
     Raises:
-        ConfigurationError: for a depth, width, batch, precision or number of calls that cannot be.
-        KilolayerError: if the process ended early, for want of memory perhaps.
+        ConfigurationError: at the call, for an invalid depth, width, batch, precision or number of calls.
+        KilolayerError: while measuring, if the process fails, for example without enough memory.
     """
     for depth in depths:
         ResidualArchitecture().num_blocks(depth)
@@ -84,9 +87,16 @@ def bench_act(
     for name, value in (("width", width), ("batch", batch), ("calls", calls)):
         if value < 1:
             raise ConfigurationError(f"{name}={value} must be at least 1")
+    sizes = {"width": width, "batch": batch, "precisions": list(precisions), "calls": calls}
+    return _measure_depths(depths, sizes, log)
+
+
+def _measure_depths(
+    depths: Sequence[int], sizes: Mapping[str, Any], log: Callable[[str], object]
+) -> Iterator[ActSpeed]:
     for depth in depths:
-        tell(f"depth {depth}, {' and '.join(precisions)}")
-        arguments = {"depth": depth, "width": width, "batch": batch, "precisions": list(precisions), "calls": calls}
+        log(f"depth {depth}, {' and '.join(sizes['precisions'])}")
+        arguments = {"depth": depth, **sizes}
         for line in run_apart(f"{__name__}:measure", arguments, environment={"JAX_PLATFORMS": "cpu"}, one_core=True):
             yield ActSpeed(**line)
 
@@ -94,7 +104,7 @@ def bench_act(
 def measure(
     depth: int, width: int, batch: int, precisions: Sequence[ActingPrecision], calls: int
 ) -> list[dict[str, Any]]:
-    """Measure one depth in this process; returns the fields of `ActSpeed` for each precision."""
+    """Measure one depth in this process and return the fields of `ActSpeed` for each precision."""
     sizes = {"observation_size": OBSERVATION_SIZE, "goal_size": GOAL_SIZE, "action_size": ACTION_SIZE}
     in_size, out_size = OBSERVATION_SIZE + GOAL_SIZE, 2 * ACTION_SIZE
     draw = jax.jit(lambda key: ResidualMLP(in_size, out_size, depth=depth, width=width, key=key))
@@ -110,9 +120,9 @@ def measure(
     for part in np.array_split(np.arange(calls), min(ROUNDS, calls)):
         for policy, buffer, seconds, read in zip(policies, buffers, times, reads, strict=True):
             inputs = [(observations[i], goals[i]) for i in (*range(-WARM_UP, 0), *part)]
-            seconds.append([_seconds(policy, *pair) for pair in inputs][WARM_UP:])
-            # A product with itself reads every number once, as fast as this core can.
-            read.extend([_seconds(np.dot, buffer, buffer) for _ in inputs][WARM_UP:])
+            seconds.append([seconds_of(policy, *pair) for pair in inputs][WARM_UP:])
+            # The product of a vector with itself reads every number once, as fast as this core can.
+            read.extend([seconds_of(np.dot, buffer, buffer) for _ in inputs][WARM_UP:])
 
     samples = np.random.default_rng(1).standard_normal((ERRORS_ON, in_size))
     base = precisions.index("float32") if "float32" in precisions else None
@@ -141,9 +151,3 @@ def measure(
         )
         lines.append(dataclasses.asdict(speed))
     return lines
-
-
-def _seconds(run: Callable[..., object], *arguments: object) -> float:
-    began = time.perf_counter()
-    run(*arguments)
-    return time.perf_counter() - began

@@ -1,9 +1,8 @@
-"""Env steps per second: whole rollouts with a policy, beside the bare physics and beside other engines."""
+"""Env steps per second of rollouts with a policy, compared with bare physics and with other engines."""
 
 import dataclasses
 import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,13 +12,19 @@ import mujoco.batch
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from kilolayer.bench.timing import seconds_of
 from kilolayer.envs import EnvironmentState, RobotTask, registry
+from kilolayer.envs.engines import check_engine_name
 from kilolayer.envs.engines.mujoco import MujocoEngine
+from kilolayer.envs.registry import Variant
 from kilolayer.errors import ConfigurationError
 from kilolayer.runs.config import default_config
 from kilolayer.training.setup import Setup
 
 TASKS = ("ant", "humanoid", "arm_push_easy")
+
+REFERENCE = "mujoco"
+"""The engine that all others are compared with, and whose bare loop is timed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +35,15 @@ class Speed:
     variant: str
     engine: str
     kind: str
-    """`rollout`: with observations, goals, resets and a policy. `bare`: physics alone, under the rollout's controls."""
+    """`rollout`: physics, observations, goals, resets and a policy. `bare`: physics alone, with the controls of the
+    rollout."""
     num_envs: int
     depth: int
     """Of the actor."""
     width: int
     """Of the actor."""
     step_seconds: float
-    """For a step of all environments, median over the rounds."""
+    """Time of a step of all environments; median over the rounds."""
     env_steps_per_second: float
     """Median over the rounds."""
     slowest: float
@@ -45,11 +51,11 @@ class Speed:
     fastest: float
     """Env steps per second in the fastest round."""
     compile_seconds: float
-    """The first call, less what a later one takes."""
+    """Time of the first call minus the median time of later calls."""
     ratio_to_bare: float | None
-    """Median over the rounds of this line's speed divided by bare MuJoCo's in the same round."""
+    """Speed of this line divided by the speed of bare MuJoCo in the same round; median over the rounds."""
     rollout_ratio: float | None
-    """Median over the rounds of the MuJoCo rollout's speed divided by this line's in the same round."""
+    """Speed of the MuJoCo rollout divided by the speed of this line in the same round; median over the rounds."""
 
 
 def bench_env(
@@ -61,51 +67,96 @@ def bench_env(
     rounds: int = 5,
     depth: int = 4,
     width: int = 256,
-    tell: Callable[[str], object] = id,
+    log: Callable[[str], object] = id,
 ) -> Iterator[Speed]:
-    """Time the physics of tasks. All sides are timed in turn, round by round, so that noise meets all alike.
+    """Time the physics of tasks. All sides of a task take turns, round by round, so that noise affects all alike.
 
-    A bare loop of the C engine (`mujoco.batch` without JAX) is timed always. Spring moves the paper's variant of a
-    task, the other engines the default one; a task that spring cannot move is not timed on it.
+    The bare loop of the C engine (`mujoco.batch` without JAX) is always among the sides. An engine moves the default
+    variant of a task, or the paper's variant where it moves only that; it is left out where it moves neither.
 
     Args:
-        tasks: names of environments of robots.
-        engines: to time beside each other.
+        tasks: names of environments with a robot.
+        engines: to compare.
         num_envs: robots side by side.
-        num_steps: control steps of each in a round.
+        num_steps: control steps of each robot in a round.
         rounds: to take the median of.
         depth: of the actor.
         width: of the actor.
-        tell: called with what is about to be done.
+        log: called with a line before each measurement.
+
+    Returns:
+        An iterator that measures as it is read: the lines of a task come once that task is measured.
 
     Raises:
-        ConfigurationError: for a task that is unknown or no robot's, or an engine that is not installed.
+        ConfigurationError: at the call, for an unknown task or engine, a task without a robot, an engine that is not
+            installed, or a size below 1.
     """
+    for name, value in (("num_envs", num_envs), ("num_steps", num_steps), ("rounds", rounds)):
+        if value < 1:
+            raise ConfigurationError(f"{name}={value} must be at least 1")
+    setups: dict[str, dict[str, Setup]] = {}
     for task in tasks:
         if not isinstance(registry.spec(task).make_task(), RobotTask):
             raise ConfigurationError(f"task={task!r} has no body to time; take a robot's, as {', '.join(TASKS)}")
+        setups[task] = {
+            engine: Setup.build(default_config(task, engine=engine, variant=variant, depth=depth, width=width))
+            for engine in dict.fromkeys((REFERENCE, *engines))
+            if (variant := variant_on(task, engine)) is not None
+        }
+    return _measure_tasks(setups, engines, num_envs, num_steps, rounds, width, log)
+
+
+def variant_on(task: str, engine: str) -> Variant | None:
+    """Return the variant of a task that an engine moves: the default one if it can, else the paper's; None for neither.
+
+    Args:
+        task: name of an environment.
+        engine: name of an engine.
+
+    Raises:
+        ConfigurationError: for an unknown task or engine.
+    """
+    check_engine_name(engine)
+    spec = registry.spec(task)
+    variants: tuple[Variant, ...] = ("default",) if spec.paper_engine is None else ("default", "paper")
+    for variant in variants:
+        if engine.removesuffix("-warp") in spec.make_task(variant).engines:
+            return variant
+    return None
+
+
+def _measure_tasks(
+    setups: Mapping[str, Mapping[str, Setup]],
+    engines: Sequence[str],
+    num_envs: int,
+    num_steps: int,
+    rounds: int,
+    width: int,
+    log: Callable[[str], object],
+) -> Iterator[Speed]:
+    for task, by_engine in setups.items():
         sides: list[tuple[str, str, str, Callable[[], None]]] = []
-        tell(f"{task}: recording controls")
-        mujoco_rollout = Rollout(_setup(task, "mujoco", depth, width), num_envs, num_steps)
-        sides.append(("default", "mujoco", "bare", _bare_mujoco(mujoco_rollout)))
+        log(f"{task}: recording controls")
+        reference = Rollout(by_engine[REFERENCE], num_envs, num_steps)
+        sides.append((_variant(reference), REFERENCE, "bare", _bare_mujoco(reference)))
         for engine in engines:
-            if engine == "spring" and registry.spec(task).paper_engine != "spring":
+            if engine not in by_engine:
                 continue
-            rollout = mujoco_rollout
-            if engine != "mujoco":
-                rollout = Rollout(_setup(task, engine, depth, width), num_envs, num_steps)
-                sides.append((_variant(engine), engine, "bare", _bare(rollout)))
-            sides.append((_variant(engine), engine, "rollout", rollout.run))
+            rollout = reference
+            if engine != REFERENCE:
+                rollout = Rollout(by_engine[engine], num_envs, num_steps)
+                sides.append((_variant(rollout), engine, "bare", _bare(rollout)))
+            sides.append((_variant(rollout), engine, "rollout", rollout.run))
         first = []
         for _, engine, kind, run in sides:
-            tell(f"{task}: compiling {kind} on {engine}")
-            first.append(_seconds(run))
+            log(f"{task}: compiling {kind} on {engine}")
+            first.append(seconds_of(run))
         times: list[list[float]] = [[] for _ in sides]
         for number in range(rounds):
-            tell(f"{task}: round {number + 1} of {rounds}")
+            log(f"{task}: round {number + 1} of {rounds}")
             for (_, _, _, run), seconds in zip(sides, times, strict=True):
-                seconds.append(_seconds(run))
-        base = next((i for i, side in enumerate(sides) if side[1:3] == ("mujoco", "rollout")), None)
+                seconds.append(seconds_of(run))
+        base = next((i for i, side in enumerate(sides) if side[1:3] == (REFERENCE, "rollout")), None)
         for i, (variant, engine, kind, _) in enumerate(sides):
             speeds = [num_envs * num_steps / seconds for seconds in times[i]]
             yield Speed(
@@ -114,7 +165,7 @@ def bench_env(
                 engine=engine,
                 kind=kind,
                 num_envs=num_envs,
-                depth=depth,
+                depth=by_engine[engine].depth,
                 width=width,
                 step_seconds=statistics.median(times[i]) / num_steps,
                 env_steps_per_second=statistics.median(speeds),
@@ -130,26 +181,18 @@ def _ratio(seconds: list[float], others: list[float]) -> float:
     return statistics.median(one / other for one, other in zip(seconds, others, strict=True))
 
 
-def _seconds(run: Callable[[], None]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
-
-
-def _setup(task: str, engine: str, depth: int, width: int) -> Setup:
-    return Setup.build(default_config(task, engine=engine, variant=_variant(engine), depth=depth, width=width))
-
-
-def _variant(engine: str) -> str:
-    """Return the variant of a task that an engine moves."""
-    return "paper" if engine == "spring" else "default"
+def _variant(rollout: "Rollout") -> str:
+    """Return the variant of the task that a rollout steps."""
+    task = rollout.setup.environment.task
+    assert isinstance(task, RobotTask)
+    return task.variant
 
 
 class Rollout:
-    """A scan over an environment's steps with a stochastic, untrained policy, as training makes them."""
+    """A scan over the steps of an environment with a stochastic, untrained policy, as in training."""
 
     def __init__(self, setup: Setup, num_envs: int, num_steps: int):
-        """Draw starts and parameters."""
+        """Draw start states and parameters."""
         self.setup, self.num_envs, self.num_steps = setup, num_envs, num_steps
         agent, environment = setup.agent, setup.environment
         self.agent_state = jax.jit(agent.init)(jax.random.key(0))
@@ -178,18 +221,18 @@ class Rollout:
         self._steps, self._controls = steps, controls
 
     def run(self) -> None:
-        """Make all steps, and wait for them."""
+        """Take all steps and wait for them."""
         jax.block_until_ready(self._steps(self.agent_state, self.begun, self.keys))
 
     def controls(self) -> jax.Array:
-        """Return the controls that `run` leads to: steps, environments, numbers."""
+        """Return the controls that `run` applies: steps x environments x controls."""
         return self._controls(self.agent_state, self.begun, self.keys)
 
 
 def _bare_mujoco(rollout: Rollout) -> Callable[[], None]:
-    """Return a loop over the C engine alone, on all cores: the rollout's own starts and controls, and nothing else.
+    """Return a loop over the C engine alone, on all cores, with the start states and controls of the rollout.
 
-    With other controls it would be other physics: ants that lie are slower to compute than ants that leap.
+    The cost of physics depends on the controls: ants that lie are slower to compute than ants that jump.
     """
     engine = rollout.setup.environment.engine
     assert isinstance(engine, MujocoEngine)
@@ -207,7 +250,7 @@ def _bare_mujoco(rollout: Rollout) -> Callable[[], None]:
 
 
 def _bare(rollout: Rollout) -> Callable[[], None]:
-    """Return a scan over an engine's steps: the rollout's own starts and controls, and nothing else."""
+    """Return a scan over the engine's steps with the start states and controls of the rollout."""
     engine, control = rollout.setup.environment.engine, rollout.controls()
 
     @jax.jit

@@ -1,30 +1,29 @@
-"""What a computation must cost at least: how fast this device multiplies, and how fast it moves bytes."""
+"""Floors of computation time: how fast this device multiplies matrices, and how fast it moves bytes."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from kilolayer.bench.timing import seconds_of
+
 ROUNDS = 7
 
 
 def fastest(run: Callable[[], Any], rounds: int = ROUNDS) -> float:
-    """Return the seconds of the fastest of several runs, after one that is not counted."""
+    """Return the seconds of the fastest of several runs, after one warm-up run that does not count."""
     jax.block_until_ready(run())
-    seconds = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        jax.block_until_ready(run())
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
+    return min(seconds_of(lambda: jax.block_until_ready(run())) for _ in range(rounds))
 
 
 def matrix_rate(rows: int, width: int, products: int = 64) -> float:
-    """Return the operations per second of products of `rows` x `width` by `width` x `width`, each with other weights.
+    """Measure the rate of matrix products of `rows` x `width` by `width` x `width`.
 
-    The products depend on each other as those of a deep network do. A multiplication with an addition counts two.
+    Each product takes the result of the one before and other weights, as in a deep network.
+
+    Returns:
+        Operations per second; a multiplication with an addition counts as two.
     """
     weights = jax.random.normal(jax.random.key(0), (products, width, width)) / width**0.5
     x = jax.random.normal(jax.random.key(1), (rows, width))
@@ -33,7 +32,14 @@ def matrix_rate(rows: int, width: int, products: int = 64) -> float:
 
 
 def copy_rate(size: int = 2**28) -> float:
-    """Return the bytes per second that are read while as many are written, in memory that is in use already."""
+    """Measure the rate at which the device reads memory and writes as much, in a buffer that it already holds.
+
+    Args:
+        size: of the buffer, in bytes.
+
+    Returns:
+        Bytes read per second.
+    """
     copy = jax.jit(lambda x: x + 1.0, donate_argnums=0)
     holder = [jnp.zeros(size // 4)]
 

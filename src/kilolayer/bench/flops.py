@@ -1,4 +1,4 @@
-"""The operations of a gradient step, counted in its program: the same on every device, at every depth."""
+"""Count the operations of a gradient step in its program. The count is the same on every device."""
 
 import itertools
 from collections.abc import Iterator
@@ -12,13 +12,16 @@ from kilolayer.training import Setup, state_shape
 
 
 def gradient_step_flops(setup: Setup) -> float:
-    """Return the operations in the matrix products of a gradient step; a multiplication with an addition counts two.
+    """Return the operations in the matrix products of one gradient step of any agent.
 
-    Those of activations computed again for the backward pass are among them; what is not a matrix product (norms,
-    activations, the optimiser) is not. Nothing is computed or compiled.
+    A multiplication with an addition counts as two. Activations that are recomputed in the backward pass count again.
+    Norms, activation functions and the optimiser do not count. Nothing is computed or compiled.
 
     Args:
-        setup: whose agent learns, at the depth that it has there.
+        setup: holds the agent, at its current depth.
+
+    Raises:
+        ConfigurationError: if the step has matrix products in a loop of unknown length.
     """
     state = state_shape(setup)
     data = jax.eval_shape(setup.agent.prepare, state.agent, state.buffer)
@@ -28,14 +31,14 @@ def gradient_step_flops(setup: Setup) -> float:
 def matrix_products(jaxpr: Any) -> float:
     """Return the operations in the matrix products of a program.
 
-    Those in a scan count as often as it turns, which XLA's own cost analysis leaves out; of branches, the one with
-    most counts.
+    The products of a scan count once for each of its steps, which XLA's own cost analysis does not do. Of the branches
+    of a condition, the most expensive one counts.
 
     Args:
-        jaxpr: of the program, as `jax.make_jaxpr` has it.
+        jaxpr: the program, as `jax.make_jaxpr` returns it.
 
     Raises:
-        ConfigurationError: if a loop that holds matrix products turns nobody knows how often.
+        ConfigurationError: if a loop of unknown length has matrix products.
     """
     total = 0.0
     for equation in jaxpr.eqns:
@@ -57,7 +60,7 @@ def matrix_products(jaxpr: Any) -> float:
 
 
 def _programs(params: dict[str, Any]) -> Iterator[Any]:
-    """Return the programs that an operation holds."""
+    """Yield the programs inside an equation."""
     for value in itertools.chain.from_iterable(p if isinstance(p, tuple) else (p,) for p in params.values()):
         program = getattr(value, "jaxpr", value)
         if hasattr(program, "eqns"):

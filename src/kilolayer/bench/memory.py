@@ -1,35 +1,52 @@
-"""The memory of a round of gradient steps, as the compiler lays it out: what a device must have free to train."""
+"""Memory of compiled programs, by the compiler's own analysis: nothing is run."""
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
+
+import jax
 
 from kilolayer.training import Setup, compile_steps, state_shape
 
 
 class Memory(NamedTuple):
-    """Bytes on the device; not numbers where the compiler does not tell."""
+    """Bytes that a program needs on the device; NaN where the compiler gives no analysis."""
 
     state: float
-    """Of what goes in and comes out: networks, optimisers and replay buffer."""
+    """Inputs and outputs, such as networks, optimisers and replay buffer. Donated buffers count once."""
     scratch: float
-    """Of what is needed in between: activations, gradients, batches."""
+    """Temporary arrays, such as activations, gradients and batches."""
 
     @property
     def peak(self) -> float:
-        """Of both together: the buffers of the old state become those of the new."""
+        """State and scratch together."""
         return self.state + self.scratch
 
 
-def learn_memory(setup: Setup) -> Memory:
-    """Return the memory of the half of the training step that learns, of one seed, on this device.
-
-    It is compiled for this, or taken from the compilation cache; nothing is computed.
+def program_memory(compiled: Any) -> Memory:
+    """Return the memory of a compiled program.
 
     Args:
-        setup: whose agent learns, at the depth that it has there.
+        compiled: what `.lower(...).compile()` of a jitted function returned.
     """
-    state = state_shape(setup)
-    stats = compile_steps(setup).learn.lower(state).compile().memory_analysis()
+    stats = compiled.memory_analysis()
     if stats is None:
-        return Memory(float("nan"), float("nan"))
+        return Memory(math.nan, math.nan)
     new = stats.output_size_in_bytes - stats.alias_size_in_bytes
     return Memory(float(stats.argument_size_in_bytes + new), float(stats.temp_size_in_bytes))
+
+
+def learn_memory(setup: Setup) -> Memory:
+    """Return the memory of a round of gradient steps of one seed on this device.
+
+    The program is compiled for this, or read from the compilation cache.
+
+    Args:
+        setup: holds the agent, at its current depth.
+    """
+    state = state_shape(setup)
+    return program_memory(compile_steps(setup).learn.lower(state).compile())
+
+
+def tree_bytes(tree: Any) -> int:
+    """Return the bytes of all arrays, or array shapes, in a tree."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree) if hasattr(leaf, "shape"))

@@ -1,8 +1,8 @@
-"""CRL's gradient step written straightforwardly, to compare with.
+"""A straightforward gradient step of CRL, to compare with.
 
-The networks are unrolled layer by layer, psi is computed once for each loss, and the logits are taken from all
-differences of embeddings (batch x batch x representation). Nothing is shared with `kilolayer.nn` or with the step of
-the agent itself but the parameters it starts from.
+The networks are unrolled layer by layer, psi is computed once for each loss, and the logits come from all differences
+of embeddings (batch x batch x representation). It takes its first parameters from the agent and shares no other code
+with `kilolayer.nn` or with the agent's own step.
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ Network = dict[str, Any]
 
 
 class NaiveState(NamedTuple):
-    """What the naive step learns."""
+    """Parameters and optimiser states of the naive step."""
 
     actor: Network
     critic: dict[str, Network]
@@ -30,17 +30,17 @@ class NaiveState(NamedTuple):
 
 
 def from_crl(agent: CRL, state: CRLState) -> NaiveState:
-    """Return the parameters of an agent that has not begun to learn, layer by layer.
+    """Return the parameters of an untrained agent, layer by layer.
 
     Raises:
-        ConfigurationError: if the agent is not of the default architecture and settings.
+        ConfigurationError: if the agent has another architecture or other settings than the defaults.
     """
     architecture = agent.architecture
     plain = isinstance(architecture, ResidualArchitecture) and architecture == ResidualArchitecture(
         remat=architecture.remat
     )
     if not plain or agent.config != CRLConfig():
-        raise ConfigurationError("the naive step knows the default architecture and settings alone")
+        raise ConfigurationError("the naive step supports the default architecture and settings only")
     actor, critic = _layers(state.actor), {"phi": _layers(state.critic.phi), "psi": _layers(state.critic.psi)}
     parameters = {"actor": actor, "critic": critic, "alpha": state.log_alpha}
     optimizers = {name: optax.adam(3e-4).init(part) for name, part in parameters.items()}
@@ -86,7 +86,14 @@ def _apply(network: Network, x: Array, factor: float) -> Array:
 def learn(
     state: NaiveState, batch: Batch, key: PRNGKeyArray, *, factor: float = 1.0
 ) -> tuple[NaiveState, dict[str, Array]]:
-    """Take the gradient step of `CRL.learn` with the paper's settings; `factor` is that on every block's branch."""
+    """Take the gradient step of `CRL.learn` with the paper's settings.
+
+    Args:
+        state: parameters and optimiser states.
+        batch: to learn from.
+        key: of the actor's noise.
+        factor: scales the branch of every block.
+    """
     action_size = batch.action.shape[-1]
     alpha = jnp.exp(state.log_alpha)
 

@@ -1,12 +1,15 @@
-"""What a run will take, before it is started: sizes, parameters, memory and compile time."""
+"""The dry run: sizes, parameters, operations, memory and compile time of a run before it starts."""
 
 import math
-import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from kilolayer.bench.flops import gradient_step_flops
+from kilolayer.bench.memory import program_memory, tree_bytes
+from kilolayer.bench.timing import compile_program
+from kilolayer.errors import ConfigurationError
 from kilolayer.machine import cpu_cores
 from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.seed_group import SeedsMode
@@ -15,16 +18,16 @@ from kilolayer.training.step import compile_steps, state_shape
 
 
 def plan(config: TrainConfig, *, seeds: int = 1, mode: SeedsMode = "threads") -> dict[str, Any]:
-    """Compile the training step of a configuration, train nothing, and return what is known then.
+    """Compile the training step of a configuration and return what a run of it needs. Nothing is trained.
 
     Args:
-        config: the settings.
-        seeds: to train side by side.
-        mode: how several are moved.
+        config: the settings; networks that grow are planned at their final depth.
+        seeds: how many to train side by side.
+        mode: how several seeds are trained.
 
     Returns:
-        Sizes in numbers, bytes in bytes, times in seconds. Env and gradient steps, and parameters, are those of each
-        seed; bytes are those of all together.
+        Sizes as numbers, memory in bytes, times in seconds. Env steps, gradient steps, parameters and operations are
+        those of one seed; memory is that of all seeds together. None where the compiler gives no analysis.
     """
     setup = Setup.build(config).at(config.timetable.end)  # at its deepest
     state = state_shape(setup)
@@ -33,19 +36,11 @@ def plan(config: TrainConfig, *, seeds: int = 1, mode: SeedsMode = "threads") ->
         jax.eval_shape(lambda one: jax.tree.map(lambda x: jnp.stack([x] * seeds), one), state) if stacked else state
     )
     at_once = 1 if stacked else min(seeds, cpu_cores())
-    idle_bytes = 0 if stacked else (seeds - at_once) * _bytes(state)
-    trace_seconds = compile_seconds = 0.0
-    peaks = []
+    idle_bytes = 0 if stacked else (seeds - at_once) * tree_bytes(state)
     collect, learn = compile_steps(setup, stacked=stacked)
-    for step in (collect, learn) if config.collects else (learn,):
-        began = time.monotonic()
-        lowered = step.lower(stepped)
-        traced = time.monotonic()
-        memory = lowered.compile().memory_analysis()
-        trace_seconds += traced - began
-        compile_seconds += time.monotonic() - traced
-        if memory is not None:
-            peaks.append(at_once * (memory.argument_size_in_bytes + memory.temp_size_in_bytes) + idle_bytes)
+    steps = (collect, learn) if config.collects else (learn,)
+    programs = [compile_program(step, stepped) for step in steps]
+    peaks = [at_once * program_memory(program.compiled).peak + idle_bytes for program in programs]
     end = config.timetable.end
     return {
         "env": setup.environment.name,
@@ -56,14 +51,19 @@ def plan(config: TrainConfig, *, seeds: int = 1, mode: SeedsMode = "threads") ->
         "env_steps": end.env_steps,
         "gradient_steps": end.gradient_steps,
         **{f"{name}_parameters": count for name, count in setup.agent.parameter_counts().items()},
+        "gradient_step_operations": _operations(setup),
         **({"seeds": seeds, "seeds_mode": mode} if seeds > 1 else {}),
-        "replay_bytes": seeds * _bytes(state.buffer),
-        "state_bytes": seeds * _bytes(state),
-        "step_peak_bytes": max(peaks, default=None),
-        "trace_seconds": trace_seconds,
-        "compile_seconds": compile_seconds,
+        "replay_bytes": seeds * tree_bytes(state.buffer),
+        "state_bytes": seeds * tree_bytes(state),
+        "step_peak_bytes": max((int(peak) for peak in peaks if not math.isnan(peak)), default=None),
+        "trace_seconds": sum(program.trace_seconds for program in programs),
+        "compile_seconds": sum(program.compile_seconds for program in programs),
     }
 
 
-def _bytes(tree: Any) -> int:
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree) if hasattr(leaf, "shape"))
+def _operations(setup: Setup) -> int | None:
+    """Return the operations of a gradient step; None for an agent whose step cannot be counted."""
+    try:
+        return int(gradient_step_flops(setup))
+    except ConfigurationError:
+        return None

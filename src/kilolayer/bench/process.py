@@ -1,4 +1,4 @@
-"""One measurement in a process of its own, so that its peak memory and its threads are its own."""
+"""Run a measurement in a process of its own, so that its peak memory and its threads are its own."""
 
 import importlib
 import json
@@ -16,10 +16,10 @@ from kilolayer.errors import KilolayerError
 from kilolayer.machine import cpu_cores
 
 MARK = "kilolayer-bench-result:"
-
+"""Begins the line of output that holds the result."""
 
 ONE_CORE = "KILOLAYER_BENCH_ONE_CORE"
-"""Set in a process that is to use one core."""
+"""Environment variable that binds a process to one core."""
 
 
 def run_apart(
@@ -29,19 +29,22 @@ def run_apart(
     environment: Mapping[str, str] | None = None,
     one_core: bool = False,
 ) -> Any:
-    """Call a function in a fresh process and return what it returned.
+    """Call a function in a new process and return its result.
 
     Args:
         function: as `module:name`.
         arguments: its keyword arguments, plain data.
-        environment: variables to set there besides.
+        environment: variables to set in that process.
         one_core: bind the process to one core, where the platform can.
 
+    Returns:
+        What the function returned, as plain data.
+
     Raises:
-        KilolayerError: in one line, if the process fails.
+        KilolayerError: if the process fails; one line says why.
     """
     command = [sys.executable, "-m", __name__, function, json.dumps(dict(arguments))]
-    # What was compiled before must not be taken from the disk while compiling is timed.
+    # Programs must not come from the cache on disk while compiling is timed.
     settings = (
         os.environ
         | {"JAX_ENABLE_COMPILATION_CACHE": "false"}
@@ -53,7 +56,7 @@ def run_apart(
         if line.startswith(MARK):
             return json.loads(line.removeprefix(MARK))
     if process.returncode == -signal.SIGKILL:
-        reason = "killed, as the system does when memory runs out"
+        reason = "it was killed, which happens when memory runs out"
     else:
         reason = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
     what = ", ".join(f"{name}={value}" for name, value in arguments.items())
@@ -61,7 +64,7 @@ def run_apart(
 
 
 def peak_bytes() -> int:
-    """Return the most memory that the device of this process held, or on a CPU this process itself."""
+    """Return the peak memory of the device, or on a CPU of this process."""
     stats = jax.devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in stats:
         return int(stats["peak_bytes_in_use"])
@@ -70,7 +73,7 @@ def peak_bytes() -> int:
 
 
 def device_name() -> str:
-    """Return what the measurement ran on: the device's kind, and the number of cores of a CPU."""
+    """Return the kind of the device, and for a CPU its number of cores."""
     device = jax.devices()[0]
     return device.device_kind if device.platform != "cpu" else f"{device.device_kind}, {cpu_cores()} cores"
 

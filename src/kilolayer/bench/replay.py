@@ -1,18 +1,18 @@
-"""Time to draw the batches of a round of gradient steps: kilolayer.data against one window of every environment.
+"""Time to draw the batches of a round of gradient steps: kilolayer.data against relabelling one window per environment.
 
-All forms draw 800 batches of 256 from the same buffer, of the size that the paper trains the ant with: 512
+All forms draw 800 batches of 256 from the same buffer. It has the size that the paper trains the ant with: 512
 environments x 10,000 steps, observations of 29 numbers, goals of 2, actions of 8.
 
-* `kilolayer` draws each batch by itself, from the whole buffer, at a constant cost per sample.
+* `kilolayer` draws each batch from the whole buffer, at a constant cost per sample.
 * `naive` takes one window of 1000 steps from every environment, weighs all pairs of its steps by discount^(j - i),
-  draws a goal for each step, shuffles all of them and keeps 800 batches: `naive at once` for all environments together,
-  which takes about 8 GiB, `naive one by one` for one environment after another.
+  draws a goal for each step, shuffles all samples and keeps 800 batches. `naive at once` does this for all environments
+  together, which takes about 8 GiB; `naive one by one` does it for one environment after another.
 """
 
 import dataclasses
+import math
 import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -21,8 +21,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from kilolayer.bench.floor import copy_rate
+from kilolayer.bench.memory import program_memory
 from kilolayer.bench.process import device_name, peak_bytes, run_apart
+from kilolayer.bench.timing import compile_program, seconds_of
 from kilolayer.data import Batch, ReplayBuffer, Trajectory, empty_buffer, insert, sample_hindsight
+from kilolayer.errors import ConfigurationError
 
 NUM_ENVS, CAPACITY = 512, 10_000
 OBSERVATION_SIZE, GOAL_SIZE, ACTION_SIZE = 29, 2, 8
@@ -45,35 +48,48 @@ class ReplayCost:
     trace_seconds: float
     compile_seconds: float
     step_seconds: float
-    """Median over the rounds of the time to draw all batches, divided by their number."""
+    """Time to draw all batches divided by their number; median over the rounds."""
     fastest_seconds: float
     slowest_seconds: float
     floor_seconds: float
-    """Bytes of a batch over the rate of copying."""
+    """Bytes of a batch divided by the copy rate."""
     scratch_bytes: int | None
-    """What the program needs beside the buffer and the batches."""
+    """Memory that the program needs beyond the buffer and the batches."""
     peak_bytes: int
     device: str
 
 
 def bench_replay(
-    *, rounds: int = 5, against_naive: bool = False, tell: Callable[[str], object] = id
+    *, rounds: int = 5, against_naive: bool = False, log: Callable[[str], object] = id
 ) -> Iterator[ReplayCost]:
     """Measure each form in a process of its own.
 
     Args:
         rounds: to take the median of; the naive forms get one.
         against_naive: measure the naive forms too.
-        tell: called with what is about to be done.
+        log: called with a line before each measurement.
+
+    Returns:
+        An iterator that measures as it is read, one line for each form.
+
+    Raises:
+        ConfigurationError: at the call, for less than one round.
+        KilolayerError: while measuring, if a process fails, for example without enough memory.
     """
-    for form in ("kilolayer", *(("naive at once", "naive one by one") if against_naive else ())):
-        tell(f"{form}: drawing {NUM_BATCHES} batches")
-        arguments = {"form": form, "rounds": rounds if form == "kilolayer" else 1}
-        yield ReplayCost(**run_apart(f"{__name__}:measure", arguments))
+    if rounds < 1:
+        raise ConfigurationError(f"rounds={rounds} must be at least 1")
+    forms = ("kilolayer", *(("naive at once", "naive one by one") if against_naive else ()))
+    return _measure_forms({form: rounds if form == "kilolayer" else 1 for form in forms}, log)
+
+
+def _measure_forms(rounds: Mapping[str, int], log: Callable[[str], object]) -> Iterator[ReplayCost]:
+    for form, count in rounds.items():
+        log(f"{form}: drawing {NUM_BATCHES} batches")
+        yield ReplayCost(**run_apart(f"{__name__}:measure", {"form": form, "rounds": count}))
 
 
 def _filled_buffer(key: PRNGKeyArray) -> ReplayBuffer:
-    """Return a full buffer of episodes of random lengths, oldest step in row 0."""
+    """Return a full buffer with episodes of random lengths; the oldest step is in row 0."""
 
     def chunk(key: PRNGKeyArray) -> Trajectory:
         observation_key, action_key, done_key = jax.random.split(key, 3)
@@ -95,7 +111,7 @@ def _filled_buffer(key: PRNGKeyArray) -> ReplayBuffer:
 
 
 def _draw_from_buffer(buffer: ReplayBuffer, key: PRNGKeyArray) -> Batch:
-    """Draw every batch by itself."""
+    """Draw the batches one after another."""
 
     def draw(_: None, key: PRNGKeyArray) -> tuple[None, Batch]:
         return None, sample_hindsight(buffer, (BATCH_SIZE,), DISCOUNT, key)
@@ -105,7 +121,8 @@ def _draw_from_buffer(buffer: ReplayBuffer, key: PRNGKeyArray) -> Batch:
 
 
 def _draw_from_windows(buffer: ReplayBuffer, key: PRNGKeyArray, *, at_once: int) -> Batch:
-    """Relabel one window of every environment, `at_once` together, shuffle, and keep as many batches."""
+    """Relabel one window of every environment, `at_once` environments together; then shuffle and keep as many samples
+    as the other form draws."""
     start_key, goal_key, shuffle_key = jax.random.split(key, 3)
     starts = jax.random.randint(start_key, (NUM_ENVS,), 0, CAPACITY - WINDOW + 1)
     rows = starts[:, None] + jnp.arange(WINDOW)
@@ -115,7 +132,7 @@ def _draw_from_windows(buffer: ReplayBuffer, key: PRNGKeyArray, *, at_once: int)
 
     def goal_indices(episode: Int[Array, " window"], key: PRNGKeyArray) -> Int[Array, " window"]:
         same_episode = episode[:, None] == episode
-        # The weight on the diagonal is for steps without a future: their goal is their own state.
+        # A step without a future takes its own state as the goal: that is the weight on the diagonal.
         probabilities = jnp.where(same_episode, weights, 0.0) + 1e-5 * jnp.eye(WINDOW)
         return jax.random.categorical(key, jnp.log(probabilities))
 
@@ -142,7 +159,7 @@ def _draw_from_windows(buffer: ReplayBuffer, key: PRNGKeyArray, *, at_once: int)
 
 
 def measure(form: str, rounds: int) -> dict[str, Any]:
-    """Measure one form in this process; returns the fields of `ReplayCost`."""
+    """Measure one form in this process and return the fields of `ReplayCost`."""
     buffer = jax.block_until_ready(_filled_buffer(jax.random.key(0)))
     forms: dict[str, Callable[[ReplayBuffer, PRNGKeyArray], Batch]] = {
         "kilolayer": _draw_from_buffer,
@@ -150,32 +167,27 @@ def measure(form: str, rounds: int) -> dict[str, Any]:
         "naive one by one": partial(_draw_from_windows, at_once=1),
     }
     draw = forms[form]
-    began = time.perf_counter()
-    lowered = jax.jit(draw).lower(buffer, jax.random.key(0))
-    traced = time.perf_counter()
-    compiled = lowered.compile()
-    done = time.perf_counter()
-    batches = jax.block_until_ready(compiled(buffer, jax.random.key(0)))
-    seconds = []
-    for seed in range(1, rounds + 1):
-        key = jax.random.key(seed)
-        began_round = time.perf_counter()
-        jax.block_until_ready(compiled(buffer, key))
-        seconds.append((time.perf_counter() - began_round) / NUM_BATCHES)
-    peak, memory = peak_bytes(), compiled.memory_analysis()
+    program = compile_program(jax.jit(draw), buffer, jax.random.key(0))
+
+    def run(seed: int) -> Batch:
+        return jax.block_until_ready(program.compiled(buffer, jax.random.key(seed)))
+
+    batches = run(0)
+    seconds = [seconds_of(run, seed) / NUM_BATCHES for seed in range(1, rounds + 1)]
+    peak, scratch = peak_bytes(), program_memory(program.compiled).scratch
     return {
         "form": form,
         "batch_size": BATCH_SIZE,
         "num_batches": NUM_BATCHES,
         "num_envs": NUM_ENVS,
         "capacity": CAPACITY,
-        "trace_seconds": traced - began,
-        "compile_seconds": done - traced,
+        "trace_seconds": program.trace_seconds,
+        "compile_seconds": program.compile_seconds,
         "step_seconds": statistics.median(seconds),
         "fastest_seconds": min(seconds),
         "slowest_seconds": max(seconds),
         "floor_seconds": sum(leaf.nbytes for leaf in jax.tree.leaves(batches)) / NUM_BATCHES / copy_rate(),
-        "scratch_bytes": memory.temp_size_in_bytes if memory is not None else None,
+        "scratch_bytes": None if math.isnan(scratch) else int(scratch),
         "peak_bytes": peak,
         "device": device_name(),
     }

@@ -1,37 +1,37 @@
-"""`kilolayer bench`: measure speed."""
+"""`kilolayer bench`: measure speed. Each row is printed as soon as it is measured."""
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
-from kilolayer.bench import bench_act, bench_env, bench_replay, bench_step
+from kilolayer.bench import bench_act, bench_env, bench_replay, bench_seeds, bench_step
 from kilolayer.bench.env import TASKS
+from kilolayer.bench.seeds import CASES
 from kilolayer.cli.options import parse
 from kilolayer.errors import ConfigurationError, nearest_names
 from kilolayer.nn import ResidualArchitecture
 
-Tell = Callable[[str], object]
+Log = Callable[[str], object]
 Columns = dict[str, Callable[[Any], str]]
-"""Headings, and what a row has under each."""
+"""For each heading the text of a row under it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BenchOptions:
-    """What all benchmarks share."""
+    """Options of all benchmarks."""
 
     json: bool = False
-    """Print a JSON list of objects."""
+    """Print one JSON list of objects at the end."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers below one.
+        """Validate numbers.
 
         Raises:
-            ConfigurationError: naming the field and its value.
+            ConfigurationError: for a number below 1.
         """
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -41,30 +41,30 @@ class BenchOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EnvBench(BenchOptions):
-    """Measure env steps per second: rollouts with a policy, beside bare physics and beside Brax's spring pipeline."""
+    """Measure env steps per second: rollouts with a policy, bare physics, and Brax's spring pipeline."""
 
     tasks: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Environments of robots, one flag each; none takes ant, humanoid and arm_push_easy."""
+    """Environments with a robot, one flag each; none takes ant, humanoid and arm_push_easy."""
     engines: tuple[str, ...] = ("mujoco", "spring")
-    """Engines to time beside each other."""
+    """Engines to compare."""
     num_envs: int = 512
     """Robots side by side."""
     num_steps: int = 50
     """Control steps of each robot in a round."""
     rounds: int = 5
-    """Rounds to take the median of; all sides run in turn within each."""
+    """Rounds to take the median of; all sides take turns in each."""
     depth: int = 4
     """Depth of the actor."""
     width: int = 256
     """Width of the actor."""
 
-    def rows(self, tell: Tell) -> Iterable[Any]:
-        """Measure."""
+    def rows(self, log: Log) -> Iterable[Any]:
+        """Return an iterator over the measurements."""
         settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("json", "tasks")}
-        return bench_env(self.tasks or TASKS, **settings, tell=tell)
+        return bench_env(self.tasks or TASKS, **settings, log=log)
 
     def columns(self) -> Columns:
-        """Lay out the table."""
+        """Return the columns of the table."""
         return {
             "task": lambda row: row.task,
             "variant": lambda row: row.variant,
@@ -79,22 +79,22 @@ class EnvBench(BenchOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompileBench(BenchOptions):
-    """Measure by depth what the gradient step takes to trace and to compile, and how much memory that needs."""
+    """Measure by depth the time to trace and to compile the gradient step, and the memory of that."""
 
     depths: str = "4,64,1024"
     """Depths of actor and critic."""
     width: int = 256
     """Width of all networks."""
     batch_size: int = 512
-    """State-actions in a gradient step."""
+    """State-action pairs in a gradient step."""
     against: Literal["none", "naive"] = "none"
     """naive: measure a straightforward, unrolled implementation of the same step too."""
     naive_depths: str | None = None
     """Depths of the naive form; None takes those of --depths up to 64: beyond, it needs minutes and gigabytes."""
     architecture: ResidualArchitecture = ResidualArchitecture()
 
-    def rows(self, tell: Tell, **settings: Any) -> Iterable[Any]:
-        """Measure."""
+    def rows(self, log: Log, **settings: Any) -> Iterable[Any]:
+        """Return an iterator over the measurements."""
         depths = numbers("depths", self.depths)
         naive_depths = tuple(depth for depth in depths if depth <= 64)
         if self.naive_depths is not None:
@@ -106,11 +106,11 @@ class CompileBench(BenchOptions):
             architecture=self.architecture,
             naive_depths=naive_depths if self.against == "naive" else (),
             **{"compile_only": True, **settings},
-            tell=tell,
+            log=log,
         )
 
     def columns(self) -> Columns:
-        """Lay out the table."""
+        """Return the columns of the table."""
         return {
             "form": lambda row: row.form,
             "depth": lambda row: str(row.depth),
@@ -125,19 +125,19 @@ class CompileBench(BenchOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepBench(CompileBench):
-    """Measure the gradient step by depth: compiling it, running it, the floor below its time, and its memory."""
+    """Measure the gradient step by depth: time to compile and to run it, the floor of that time, and memory."""
 
     steps: int = 5
     """Gradient steps in a call, as a scan."""
     rounds: int = 5
-    """Calls to time."""
+    """Timed calls."""
 
-    def rows(self, tell: Tell, **settings: Any) -> Iterable[Any]:
-        """Measure."""
-        return super().rows(tell, compile_only=False, steps=self.steps, rounds=self.rounds)
+    def rows(self, log: Log, **settings: Any) -> Iterable[Any]:
+        """Return an iterator over the measurements."""
+        return super().rows(log, compile_only=False, steps=self.steps, rounds=self.rounds)
 
     def columns(self) -> Columns:
-        """Lay out the table."""
+        """Return the columns of the table."""
         return {
             **super().columns(),
             "step ms": lambda row: f"{1e3 * row.step_seconds:.1f}",
@@ -150,19 +150,19 @@ class StepBench(CompileBench):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReplayBench(BenchOptions):
-    """Measure drawing hindsight batches from a full replay buffer of the paper's size."""
+    """Measure the time to draw hindsight batches from a full replay buffer of the paper's size."""
 
     rounds: int = 5
     """Rounds to take the median of."""
     against: Literal["none", "naive"] = "none"
     """naive: measure relabelling one window per environment too, which takes about 8 GiB."""
 
-    def rows(self, tell: Tell) -> Iterable[Any]:
-        """Measure."""
-        return bench_replay(rounds=self.rounds, against_naive=self.against == "naive", tell=tell)
+    def rows(self, log: Log) -> Iterable[Any]:
+        """Return an iterator over the measurements."""
+        return bench_replay(rounds=self.rounds, against_naive=self.against == "naive", log=log)
 
     def columns(self) -> Columns:
-        """Lay out the table."""
+        """Return the columns of the table."""
         return {
             "form": lambda row: row.form,
             "batches": lambda row: f"{row.num_batches} x {row.batch_size}",
@@ -176,7 +176,7 @@ class ReplayBench(BenchOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ActBench(BenchOptions):
-    """Measure compiled policies on one CPU core: time per action and its error against float32, by precision."""
+    """Measure compiled policies on one CPU core by precision: time per action, and error against float32."""
 
     depths: str = "64,1024"
     """Depths of the actor."""
@@ -185,15 +185,15 @@ class ActBench(BenchOptions):
     batch: int = 1
     """Observations in a call."""
     calls: int = 200
-    """Calls to time."""
+    """Timed calls."""
 
-    def rows(self, tell: Tell) -> Iterable[Any]:
-        """Measure."""
+    def rows(self, log: Log) -> Iterable[Any]:
+        """Return an iterator over the measurements."""
         depths = numbers("depths", self.depths)
-        return bench_act(depths, width=self.width, batch=self.batch, calls=self.calls, tell=tell)
+        return bench_act(depths, width=self.width, batch=self.batch, calls=self.calls, log=log)
 
     def columns(self) -> Columns:
-        """Lay out the table."""
+        """Return the columns of the table."""
         return {
             "depth": lambda row: str(row.depth),
             "width": lambda row: str(row.width),
@@ -210,25 +210,64 @@ class ActBench(BenchOptions):
         }
 
 
-TABLE_WIDTH = 130
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SeedsBench(BenchOptions):
+    """Measure several seeds trained side by side, by threads and by vmap, against one seed after another."""
 
-LEFT = ("form", "task", "variant", "engine", "kind", "remat", "precision")
-"""Columns of words."""
+    cases: str = ",".join(CASES)
+    """Cases, by environment, depth and width."""
+    seeds: int = 4
+    """Seeds to train."""
+    rounds: int = 3
+    """Rounds to take the median of; all modes take turns in each."""
 
-BENCHES: dict[str, type[EnvBench] | type[CompileBench] | type[ReplayBench] | type[ActBench]] = {
+    def rows(self, log: Log) -> Iterable[Any]:
+        """Return an iterator over the measurements."""
+        return bench_seeds(self.cases.split(","), seeds=self.seeds, rounds=self.rounds, log=log)
+
+    def columns(self) -> Columns:
+        """Return the columns of the table."""
+        return {
+            "case": lambda row: row.case,
+            "mode": lambda row: row.mode,
+            "seeds": lambda row: str(row.seeds),
+            "train s": lambda row: f"{row.train_seconds:.1f}",
+            "train ratio": lambda row: f"{row.train_seconds_ratio:.2f}x",
+            "step s": lambda row: f"{row.step_seconds:.3f}",
+            "step ratio": lambda row: f"{row.step_seconds_ratio:.2f}x",
+        }
+
+
+LEFT = {
+    "form": 16,
+    "case": 12,
+    "mode": 7,
+    "task": 14,
+    "variant": 7,
+    "engine": 8,
+    "kind": 7,
+    "remat": 10,
+    "precision": 9,
+}
+"""Columns of words with their least widths; all other columns hold numbers."""
+
+NUMBER_WIDTH = 6
+
+BENCHES: dict[str, type[Any]] = {
     "step": StepBench,
     "compile": CompileBench,
     "replay": ReplayBench,
     "env": EnvBench,
     "act": ActBench,
+    "seeds": SeedsBench,
 }
 
 
 def numbers(name: str, text: str) -> tuple[int, ...]:
-    """Read depths as the command line has them.
+    """Parse integers with commas between them.
 
     Raises:
-        ConfigurationError: if the text is not numbers with commas between them.
+        ConfigurationError: for any other text.
     """
     try:
         return tuple(int(part) for part in text.split(","))
@@ -236,8 +275,32 @@ def numbers(name: str, text: str) -> tuple[int, ...]:
         raise ConfigurationError(f"{name}={text!r} must be numbers with commas between them, such as 4,64") from None
 
 
+def table_lines(columns: Columns, rows: Iterable[Any]) -> Iterator[str]:
+    """Yield the headings with the first row, then each row as it comes, as aligned lines.
+
+    A cell that is wider than the first row's moves the rest of its own line.
+    """
+    widths: dict[str, int] = {}
+
+    def line(texts: Iterable[str]) -> str:
+        cells = zip(widths.items(), texts, strict=True)
+        return "  ".join(
+            f"{text:<{width}}" if name in LEFT else f"{text:>{width}}" for (name, width), text in cells
+        ).rstrip()
+
+    for row in rows:
+        texts = [cell(row) for cell in columns.values()]
+        if not widths:
+            widths |= {
+                name: max(len(name), len(text), LEFT.get(name, NUMBER_WIDTH))
+                for name, text in zip(columns, texts, strict=True)
+            }
+            yield line(columns)
+        yield line(texts)
+
+
 def run(arguments: Sequence[str]) -> int:
-    """Run the subcommand; returns the exit code."""
+    """Run the subcommand and return the exit code."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"usage: kilolayer bench {{{','.join(BENCHES)}}} [options]\n")
         for name, bench in BENCHES.items():
@@ -247,16 +310,14 @@ def run(arguments: Sequence[str]) -> int:
         raise ConfigurationError(f"bench {arguments[0]!r} is unknown; {nearest_names(arguments[0], BENCHES)}")
     options = parse(BENCHES[arguments[0]], arguments[1:], command=f"bench {arguments[0]}")
     with Console(stderr=True).status("") as status:
-        rows = list(options.rows(status.update))
+        rows = options.rows(status.update)
+        if options.json:
+            found = [dataclasses.asdict(row) for row in rows]
+        else:
+            for line in table_lines(options.columns(), rows):
+                status.stop()  # the status line is on the same terminal
+                print(line, flush=True)
+                status.start()
     if options.json:
-        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
-        return 0
-    table = Table(box=None, header_style="bold")
-    for heading in options.columns():
-        table.add_column(heading, justify="left" if heading in LEFT else "right")
-    for row in rows:
-        table.add_row(*(cell(row) for cell in options.columns().values()))
-    console = Console()
-    console.width = max(console.width, TABLE_WIDTH)  # a line that is too long is better than figures cut short
-    console.print(table)
+        print(json.dumps(found, indent=2))
     return 0

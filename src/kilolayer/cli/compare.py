@@ -1,4 +1,4 @@
-"""`kilolayer compare`: any runs side by side, as the table and figure of a study."""
+"""`kilolayer compare`: compare any runs, with the table and figure of a study."""
 
 import dataclasses
 import shlex
@@ -19,22 +19,22 @@ from kilolayer.studies.core.results import PAGE
 
 @dataclasses.dataclass(frozen=True)
 class CompareOptions:
-    """Compare runs: those that differ by their seed alone are a row of the table and a curve of the figure."""
+    """Compare runs. Runs that differ only in their seed are one row of the table and one curve of the figure."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")]
-    """Run directories, directories of several seeds, or any with runs below, such as runs/studies."""
+    """Run directories, directories of several seeds, or directories with runs below, such as runs/studies."""
     metrics: tuple[str, ...] = METRICS
-    """What to show, by the names in metrics.jsonl; eval/ can be left out."""
+    """Metrics to show, by their names in metrics.jsonl; eval/ can be left out."""
     results: Path = Path("runs") / "compare"
-    """Where tables, figure and page are written."""
+    """Directory for tables, figure and page."""
     json: bool = False
     """Print the table as one JSON list."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the subcommand; returns the exit code."""
+    """Run the subcommand and return the exit code."""
     options = parse(CompareOptions, arguments, command="compare")
-    study, outcomes = compare(options.runs, metrics=options.metrics, tell=lambda text: print(text, file=sys.stderr))
+    study, outcomes = compare(options.runs, metrics=options.metrics, log=lambda text: print(text, file=sys.stderr))
     figure = write_results(study, outcomes, options.results, command=shlex.join(["kilolayer", "compare", *arguments]))
     print_table(study, outcomes, json=options.json)
     if not options.json:

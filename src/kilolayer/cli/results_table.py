@@ -1,4 +1,4 @@
-"""What a study or a comparison prints: a table, or the same as JSON."""
+"""Print the table of a study or a comparison, or the same as JSON."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,11 @@ from kilolayer.studies import Outcome, Study, table
 from kilolayer.studies.core.results import as_json, label_names, score_text, short_name
 
 WIDEST = 1000
+"""Largest width of a table that is not printed to a terminal."""
 
 
 def print_table(study: Study, outcomes: Sequence[Outcome], *, json: bool) -> None:
-    """Print a row for each case: its labels, mean and standard error of each metric over seeds, and seconds."""
+    """Print a row for each case: labels, mean and standard error of each metric over seeds, seconds, and seeds."""
     rows = table(study, outcomes)
     if json:
         print(as_json(rows))
@@ -27,6 +28,6 @@ def print_table(study: Study, outcomes: Sequence[Outcome], *, json: bool) -> Non
             *(str(row.get(label, "")) for label in labels), *scores, f"{row['seconds']:.0f}", str(row["seeds"])
         )
     console = Console()
-    if not console.is_terminal:  # a file or a pipe is as wide as the table
+    if not console.is_terminal:  # a file or a pipe has no width of its own
         console.width = max(console.width, Console(width=WIDEST).measure(shown).maximum)
     console.print(shown)

@@ -1,4 +1,4 @@
-"""`kilolayer study`: one of the paper's studies, from one command to its table and figure."""
+"""`kilolayer study`: run a study, and write its table and figure."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ import tyro
 from kilolayer.cli.options import parse
 from kilolayer.cli.results_table import print_table
 from kilolayer.cli.values import nested, values
-from kilolayer.errors import ConfigurationError, TrainingError, nearest_names
+from kilolayer.errors import ConfigurationError, TrainingError
 from kilolayer.runs import parse_seeds
 from kilolayer.studies import (
     STUDIES,
@@ -25,6 +25,7 @@ from kilolayer.studies import (
     StudyStoppedError,
     Work,
     by_submitit,
+    find_study,
     in_processes,
     in_turn,
     run_study,
@@ -35,41 +36,41 @@ from kilolayer.studies.core.run import Workers
 from kilolayer.user_code import FLAG, imported
 
 DIRECTORY = Path("runs") / "studies"
-"""Where runs are kept unless asked otherwise."""
+"""Default directory of the runs."""
 
 WRITE_SECONDS = 30.0
-"""How often tables and figure are written again while cases end."""
+"""Least time between two writes of tables and figure while cases end."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyOptions:
-    """Run a study, or go on with it: what is finished is not run again. Without NAME, list the studies."""
+    """Run a study or resume it; finished runs are not repeated. Without NAME, list the studies."""
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")] = ""
-    """The study."""
+    """Name of the study."""
     size: Size = "cpu"
-    """What it is sized for: cpu (2 cores), gpu (one GPU) or paper (the published budget)."""
+    """Budget: cpu (2 cores), gpu (one GPU) or paper (the published budget)."""
     tasks: tuple[str, ...] = ()
-    """Environments to ask the question in, in place of the study's own."""
+    """Environments in place of the study's own."""
     set: tuple[str, ...] = ()
-    """Settings of every case, over the study's own, such as width=128 crl.energy=dot."""
+    """Settings of all cases that override the study's own, such as width=128 crl.energy=dot."""
     limits: bool = False
-    """Take in the greatest depths too, 256 and 1024."""
+    """Include the greatest depths, 256 and 1024."""
     seeds: str | None = None
-    """Seeds of each case, such as 0..4; None takes as many as the study says."""
+    """Seeds of each case, such as 0..4; None takes the study's own number of seeds."""
     only: tuple[str, ...] = ()
-    """Take only the cases with these labels, such as agent=crl agent=sac depth=4."""
+    """Run only the cases with these labels, such as agent=crl agent=sac depth=4."""
     jobs: int | None = None
-    """Train so many cases at once, each in a process of its own; None trains one after the other in this process."""
+    """Train this many cases at once, each in a process of its own; None trains one after another in this process."""
     submit: tuple[str, ...] = ()
-    """Submit the cases as jobs to a cluster by submitit (an extra), with these parameters, such as cluster=slurm
-    slurm_partition=gpu gpus_per_node=1 timeout_min=600; --jobs is how many may run at once, 16 unless given."""
+    """Submit the cases as jobs to a cluster with submitit (an extra) and these parameters, such as cluster=slurm
+    slurm_partition=gpu gpus_per_node=1 timeout_min=600. --jobs limits how many run at once; default 16."""
     dir: Path | None = None
-    """Where the runs are kept; None takes runs/studies. Studies that have cases in common share their runs."""
+    """Directory of the runs; None takes runs/studies. Studies with common cases share their runs."""
     results: Path | None = None
-    """Where tables, figure and page are written; None takes runs/studies/NAME-SIZE."""
+    """Directory for tables, figure and page; None takes runs/studies/NAME-SIZE."""
     dry_run: bool = False
-    """List the cases and how much of each is trained already, and run nothing."""
+    """List the cases with the share that is trained already, and run nothing."""
     json: bool = False
     """Print the table as one JSON list."""
     quiet: bool = False
@@ -77,15 +78,13 @@ class StudyOptions:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the subcommand; returns the exit code."""
+    """Run the subcommand and return the exit code."""
     options = parse(StudyOptions, arguments, command="study")
     if not options.name:
         for study in STUDIES.values():
-            print(f"{study.name:14} {study.question}")
+            print(f"{study.name:18} {study.question}")
         return 0
-    if options.name not in STUDIES:
-        raise ConfigurationError(f"study {options.name!r} is unknown; {nearest_names(options.name, STUDIES)}")
-    study = STUDIES[options.name]
+    study = find_study(options.name)
     workers = _workers(options)
     changes = nested(values(options.set, flag="set"))
     grid = study.grid(options.size, tasks=options.tasks, limits=options.limits, changes=changes)
@@ -93,7 +92,7 @@ def run(arguments: Sequence[str]) -> int:
     seeds = tuple(range(study.seeds)) if options.seeds is None else parse_seeds(options.seeds)
     if options.dry_run:
         for case in cases:
-            share = Work(case, seeds, options.dir or DIRECTORY).share
+            share = Work(case, seeds, options.dir or DIRECTORY, study.train).share
             print(f"{case.name}: {len(seeds)} seeds, {case.config.total_env_steps:,} env steps, {share:.0%} trained")
         return 0
     command = shlex.join(["kilolayer", *(f"{FLAG}={target}" for target in imported()), "study", *arguments])
@@ -112,7 +111,7 @@ def _run(
     directory = options.dir or DIRECTORY
     results = options.results or directory / f"{study.name}-{options.size}"
 
-    def tell(what: str) -> None:
+    def log(what: str) -> None:
         if not options.quiet:
             print(what, file=sys.stderr, flush=True)
 
@@ -126,7 +125,7 @@ def _run(
     written = time.monotonic()
     failure: TrainingError | None = None
     try:
-        for outcomes in run_study(study, cases, seeds, directory, workers=workers, tell=tell):
+        for outcomes in run_study(study, cases, seeds, directory, workers=workers, log=log):
             found.append(outcomes)
             if time.monotonic() - written > WRITE_SECONDS:
                 write()
@@ -157,19 +156,19 @@ def _workers(options: StudyOptions) -> Workers:
 
 
 def _chosen(cases: Sequence[Case], only: Sequence[str]) -> list[Case]:
-    """Return the cases that have, for each label named, one of the values given.
+    """Return the cases that have one of the given values for each given label.
 
     Raises:
-        ConfigurationError: if a label or value is none of the grid.
+        ConfigurationError: if no case has a label or value, or no case has them all.
     """
     wanted: dict[str, set[str]] = {}
     for text in only:
         label, _, value = text.partition("=")
         if value not in {str(case.labels[label]) for case in cases if label in case.labels}:
             known = dict.fromkeys(f"{name}={one}" for case in cases for name, one in case.labels.items())
-            raise ConfigurationError(f"only={text!r} names no cases; there are {', '.join(sorted(known))}")
+            raise ConfigurationError(f"only={text!r} matches no case; there are {', '.join(sorted(known))}")
         wanted.setdefault(label, set()).add(value)
     chosen = [case for case in cases if all(str(case.labels.get(label)) in of for label, of in wanted.items())]
     if not chosen:
-        raise ConfigurationError(f"only={' '.join(only)!r}: each names cases, but none has them all")
+        raise ConfigurationError(f"only={' '.join(only)!r} matches no case: no case has all of these labels")
     return chosen

@@ -1,7 +1,7 @@
-"""What does learning with deep networks need? One thing at a time is taken away or changed.
+"""Which parts does learning with deep networks need? Each case removes or changes one of them.
 
-The paper shows what LayerNorm, swish and the residual connections are worth (its Figure 5, and its authors' reply to
-reviewers); the energies and losses are those that JaxGCRL compares (Bortkiewicz et al., 2025).
+LayerNorm, swish and residual connections: Wang et al. 2025, Figure 5 and the authors' reply to reviewers. Energies and
+losses: JaxGCRL (Bortkiewicz et al. 2025).
 """
 
 import dataclasses
@@ -18,15 +18,16 @@ from kilolayer.runs import TrainConfig
 from kilolayer.runs.config import deep_merge
 from kilolayer.studies.core.budgets import METRICS, SETTINGS, TASKS, by_depth
 from kilolayer.studies.core.figures import draw_bars, having, metric_name, values_of, with_caption
+from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.results import by_case
 from kilolayer.studies.core.statistics import bootstrap_interval, interquartile_mean
 from kilolayer.studies.core.study import Case, Label, Outcome, Scope, Size, Study
 
 BASE_DEPTH: Mapping[Size, int] = {"cpu": 16, "gpu": 16, "paper": 32}
-"""Of all cases but one, unless --set says otherwise."""
+"""Depth of all cases except one; the user can change it."""
 
 BASE = "base"
-"""What is changed in the base."""
+"""The label of the unchanged case."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,18 +35,19 @@ class Change:
     """One difference from the base."""
 
     what: str
-    """What is changed; the figure keeps its changes together."""
+    """The part that changes; the figure draws its changes together."""
     to: str
+    """Its new form."""
     settings: Mapping[str, Any]
-    """Of `TrainConfig`; of its blocks, the fields that are changed."""
+    """Fields of `TrainConfig`; of a block, only the fields that change."""
     at_cpu: bool = True
-    """It is among those that the smallest size pays for."""
+    """Whether the smallest size includes it."""
 
-    def made_to(self, config: TrainConfig) -> TrainConfig:
+    def apply(self, config: TrainConfig) -> TrainConfig:
         """Return the configuration with this change.
 
         Raises:
-            ConfigurationError: if both do not go together.
+            ConfigurationError: if the configuration does not allow it.
         """
         merged = config.to_dict()
         deep_merge(self.settings, into=merged)
@@ -53,7 +55,7 @@ class Change:
 
 
 def changes_of(base: TrainConfig) -> list[Change]:
-    """Return all that is changed in the base, one thing at a time; what it has already is left out."""
+    """Return all changes of the base, each of one part. A change to what the base already has is left out."""
     architecture = base.architecture
     assert isinstance(architecture, ResidualArchitecture)
     is_scaled = architecture.branch_factor(architecture.num_blocks(base.depth)) != 1.0
@@ -78,24 +80,24 @@ def changes_of(base: TrainConfig) -> list[Change]:
         Change("actor_goals", "resampled", {"crl": {"actor_goals": "resampled"}}, at_cpu=False),
         Change("entropy", "higher", {"crl": {"target_entropy": 0.0}}),
         Change("entropy", "lower", {"crl": {"target_entropy": -1.0}}, at_cpu=False),
-        # No policy gets below -17, by the bounds of its spread and of the tanh: alpha only sinks, and at once.
+        # No policy has an entropy below -17, because its spread and the tanh are bounded: alpha falls at once.
         Change("entropy", "none", {"crl": {"target_entropy": -20.0, "alpha_learning_rate": 0.1}}),
     )
-    return [change for change in changes if change.made_to(base) != base]
+    return [change for change in changes if change.apply(base) != base]
 
 
 def cases(scope: Scope) -> list[Case]:
-    """Return the base, then each of its changes, on every task; base and depth 4 are those of the study of depth.
+    """Return the base, then each change of it, on every task. Base and depth 4 share their runs with the study `depth`.
 
     Raises:
-        ConfigurationError: if the networks are to grow, or the agent is another than CRL.
+        ConfigurationError: if the networks grow, or the agent does not have the settings that change.
     """
     found = []
     for base in by_depth(scope, (scope.changes.get("depth", BASE_DEPTH[scope.size]),)):
         labels: dict[str, Label] = {"task": base.labels["task"]}
         found.append(Case(labels | {"changed": BASE, "to": f"depth {base.config.depth}"}, base.config))
         found += [
-            Case(labels | {"changed": change.what, "to": change.to}, change.made_to(base.config))
+            Case(labels | {"changed": change.what, "to": change.to}, change.apply(base.config))
             for change in changes_of(base.config)
             if change.at_cpu or scope.size != "cpu"
         ]
@@ -103,7 +105,7 @@ def cases(scope: Scope) -> list[Case]:
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """Draw for each task and score a bar for each change, and the base as a line with its interval."""
+    """Draw for each task and metric a bar for each change, and the base as a line with its interval."""
     tasks = values_of(outcomes, "task")
     most = max(len(_groups(having(outcomes, task=task))) for task in tasks)
     figure = new_figure(4.2 * len(METRICS) + 1.2, (1.2 + 0.27 * most) * len(tasks))
@@ -119,7 +121,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
 
 
 def _groups(outcomes: Sequence[Outcome]) -> dict[tuple[Label, Label], list[Outcome]]:
-    """Return the outcomes by what is changed, and to what, in the order of the grid."""
+    """Return the outcomes by part and new form, in the order of the grid."""
     return {(own[0].case.labels["changed"], own[0].case.labels["to"]): own for own in by_case(outcomes)}
 
 
@@ -144,12 +146,14 @@ def _draw_task(axes: Axes, outcomes: Sequence[Outcome], metric: str) -> None:
         axes.axvline(float(interquartile_mean(scores[:, None])), color=DARK, linewidth=1.1, linestyle="--", zorder=1)
 
 
-ABLATION = Study(
-    name="ablation",
-    question="What does learning with deep networks need?",
-    tasks={**TASKS, "paper": ("humanoid",)},
-    settings=SETTINGS,
-    cases=cases,
-    metrics=METRICS,
-    draw=draw,
+ABLATION = register_study(
+    Study(
+        name="ablation",
+        question="What does learning with deep networks need?",
+        tasks={**TASKS, "paper": ("humanoid",)},
+        settings=SETTINGS,
+        cases=cases,
+        metrics=METRICS,
+        draw=draw,
+    )
 )

@@ -1,4 +1,4 @@
-"""Whose depth matters, the actor's or the critic's (the paper's Figure 6)?"""
+"""Whose depth matters, the actor's or the critic's (Wang et al. 2025, Figure 6)?"""
 
 import csv
 import dataclasses
@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from kilolayer.report.style import DARK, new_figure, tidy
 from kilolayer.studies.core.budgets import DEPTHS, METRICS, SETTINGS, TASKS, by_depth
 from kilolayer.studies.core.figures import having, metric_name, values_of, with_caption
+from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.statistics import mean_and_error
 from kilolayer.studies.core.study import Case, Outcome, Scope, Size, Study
 
 GRID: Mapping[Size, tuple[int, ...]] = {**DEPTHS, "cpu": (4, 8, 16)}
-"""Depths of both."""
+"""Depths of actor and critic at each size."""
 
 PAPER_GRID = Path(__file__).parent / "paper" / "figure_6.csv"
 """time_at_goal by task and both depths, the numbers in the cells of the paper's Figure 6."""
@@ -25,16 +26,16 @@ PAPER_GRID = Path(__file__).parent / "paper" / "figure_6.csv"
 COLORS = matplotlib.colormaps["viridis"]
 
 Cells = Mapping[tuple[int, int], tuple[float, float]]
-"""Mean and standard error, by depth of actor and critic."""
+"""Mean and standard error by depth of actor and critic."""
 
 
 def cases(scope: Scope) -> list[Case]:
-    """Return every task at every depth of the actor with every depth of the critic's two encoders.
+    """Return every task with every pair of depths of the actor and of the critic's two encoders.
 
-    Where both are equal, the settings are those of the study of depth.
+    Cases with equal depths share their runs with the study `depth`.
 
     Raises:
-        ConfigurationError: if a user sets one of the depths, or the agent has no such settings.
+        ConfigurationError: if the user sets one of the depths, or the agent has no such settings.
     """
     scope.refuse_changes("crl.actor_depth", "crl.critic_depth")
     found = []
@@ -51,7 +52,7 @@ def cases(scope: Scope) -> list[Case]:
 
 
 def paper_cells(task: str) -> Cells:
-    """Return what the paper has, without errors; nothing if the task is not in its figure."""
+    """Return the numbers of the paper, whose errors are NaN; empty if the task is not in its figure."""
     with PAPER_GRID.open(newline="") as file:
         return {
             (int(row["actor_depth"]), int(row["critic_depth"])): (float(row["time_at_goal"]), np.nan)
@@ -61,7 +62,7 @@ def paper_cells(task: str) -> Cells:
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """Draw for each task a map of each score, actor over x and critic over y, beside the paper's if it has the task."""
+    """Draw for each task a map of each metric by depth of actor (x) and critic (y), and the paper's map if any."""
     tasks = [str(task) for task in values_of(outcomes, "task")]
     papers = {task: paper for task in tasks if (paper := paper_cells(task))}
     columns = len(METRICS) + bool(papers)
@@ -91,7 +92,7 @@ def _cells(outcomes: Sequence[Outcome], metric: str) -> Cells:
 
 
 def _draw_map(axes: Axes, cells: Cells, metric: str) -> None:
-    """Draw cells with their numbers; what was not run stays empty."""
+    """Draw cells with their numbers; cells without runs stay empty."""
     actors, critics = (sorted({place[axis] for place in cells}) for axis in (0, 1))
     means = np.array([[cells.get((actor, critic), (np.nan, np.nan))[0] for actor in actors] for critic in critics])
     most = 1.0 if "success" in metric else max(float(np.nanmax(means)), 1e-9)
@@ -109,12 +110,14 @@ def _draw_map(axes: Axes, cells: Cells, metric: str) -> None:
             axes.text(x, y - 0.22, f"± {error:.{digits}f}", ha="center", va="center", color=ink, fontsize=7)
 
 
-ACTOR_CRITIC = Study(
-    name="actor_critic",
-    question="Whose depth matters, the actor's or the critic's?",
-    tasks=TASKS,
-    settings=SETTINGS,
-    cases=cases,
-    metrics=METRICS,
-    draw=draw,
+ACTOR_CRITIC = register_study(
+    Study(
+        name="actor_critic",
+        question="Whose depth matters, the actor's or the critic's?",
+        tasks=TASKS,
+        settings=SETTINGS,
+        cases=cases,
+        metrics=METRICS,
+        draw=draw,
+    )
 )

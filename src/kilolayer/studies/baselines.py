@@ -1,4 +1,4 @@
-"""The paper's comparison: does depth help contrastive RL, and does it help the others (its Figure 13)?"""
+"""Does depth help contrastive RL, and does it help other methods (Wang et al. 2025, Figure 13)?"""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,13 @@ from matplotlib.figure import Figure
 from kilolayer.agents import agent_specs
 from kilolayer.report.style import PALETTE, new_figure
 from kilolayer.studies.core.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, TASKS
-from kilolayer.studies.core.figures import draw_curve, finish_curves, having, values_of, with_caption, with_legend
+from kilolayer.studies.core.figures import draw_mean_curve, finish_curves, having, values_of, with_caption, with_legend
+from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.study import Case, Outcome, Scope, Study
 
 
 def cases(scope: Scope) -> list[Case]:
-    """Return every agent for continuous actions, on every task, at every depth, for equally many env steps."""
+    """Return every agent for continuous actions on every task at every depth, with equal env steps."""
     depths = (4, 8, 16, 32, 64) if scope.size == "paper" else SHALLOW_AND_DEEP
     return [
         scope.case({"task": task, "agent": agent, "depth": depth}, task, agent=agent, depth=depth)
@@ -23,7 +24,7 @@ def cases(scope: Scope) -> list[Case]:
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """Draw a panel for each task and depth, a curve for each agent."""
+    """Draw a panel for each task and depth, with a curve for each agent."""
     tasks, depths, agents = (values_of(outcomes, label) for label in ("task", "depth", "agent"))
     figure = new_figure(4.6 * len(depths) + 1.4, 3.4 * len(tasks))
     grid = figure.subplots(len(tasks), len(depths), squeeze=False, sharey="row")
@@ -31,22 +32,24 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
         for axes, depth in zip(line, depths, strict=True):
             for agent, color in zip(agents, PALETTE, strict=False):
                 own = having(outcomes, task=task, agent=agent, depth=depth)
-                draw_curve(axes, own, METRICS[0], label=str(agent), color=color, band=False)
+                draw_mean_curve(axes, own, METRICS[0], label=str(agent), color=color, band=False)
             finish_curves(axes, f"{task}, depth {depth}", METRICS[0])
         for axes in line[1:]:
             axes.set_ylabel("")
     with_legend(figure, grid[0, 0])
     return with_caption(
-        figure, outcomes, "Every agent, for equally many env steps; thick lines are means, thin lines seeds"
+        figure, outcomes, "Every agent with equal env steps; thick lines are means, thin lines are seeds"
     )
 
 
-BASELINES = Study(
-    name="baselines",
-    question="Does depth help contrastive RL, and does it help the other methods?",
-    tasks={**TASKS, "cpu": ("point_u_maze",), "gpu": ("ant_big_maze", "arm_push_easy")},
-    settings=SETTINGS,
-    cases=cases,
-    metrics=METRICS,
-    draw=draw,
+BASELINES = register_study(
+    Study(
+        name="baselines",
+        question="Does depth help contrastive RL, and does it help the other methods?",
+        tasks={**TASKS, "cpu": ("point_u_maze",), "gpu": ("ant_big_maze", "arm_push_easy")},
+        settings=SETTINGS,
+        cases=cases,
+        metrics=METRICS,
+        draw=draw,
+    )
 )

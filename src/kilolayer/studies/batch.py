@@ -1,4 +1,4 @@
-"""Does a larger batch help, and does that take depth (the paper's section on batch size)?"""
+"""Does a larger batch help, and only with deep networks (Wang et al. 2025, on batch size)?"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from kilolayer.report.style import PALETTE, new_figure, tidy
 from kilolayer.studies.core.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, TASKS, by_depth
 from kilolayer.studies.core.figures import (
-    draw_curve,
+    draw_mean_curve,
     draw_scores_over,
     finish_curves,
     having,
@@ -17,6 +17,7 @@ from kilolayer.studies.core.figures import (
     with_caption,
     with_legend,
 )
+from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.study import Case, Outcome, Scope, Size, Study
 
 BATCHES: Mapping[Size, tuple[int, ...]] = {
@@ -28,14 +29,14 @@ BATCHES: Mapping[Size, tuple[int, ...]] = {
 DEPTHS: Mapping[Size, tuple[int, ...]] = {"cpu": SHALLOW_AND_DEEP, "gpu": SHALLOW_AND_DEEP, "paper": (4, 8, 16, 64)}
 
 METRIC = METRICS[1]
-"""What the figure shows, as the paper's."""
+"""The metric of the figure, as in the paper."""
 
 
 def cases(scope: Scope) -> list[Case]:
-    """Return every task at every depth with every batch; env steps and gradient steps are the same for all.
+    """Return every task at every depth with every batch size. Env steps and gradient steps are equal in all cases.
 
     Raises:
-        ConfigurationError: if a user sets the depth or the batch.
+        ConfigurationError: if the user sets the depth or the batch size.
     """
     scope.refuse_changes("batch_size")
     return [
@@ -46,7 +47,7 @@ def cases(scope: Scope) -> list[Case]:
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """Draw for each task curves by batch, a panel for each depth, and the score over the batch by depth."""
+    """Draw for each task a panel for each depth with curves by batch size, and the scores over the batch size."""
     tasks, depths = values_of(outcomes, "task"), values_of(outcomes, "depth")
     batches = sorted(map(int, values_of(outcomes, "batch_size")))
     figure = new_figure(3.5 * (len(depths) + 1) + 1.2, 3.0 * len(tasks))
@@ -56,7 +57,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
         for axes, depth in zip(line, depths, strict=False):
             for size in batches:
                 own = having(outcomes, task=task, depth=depth, batch_size=size)
-                draw_curve(axes, own, METRIC, label=f"batch {size}", color=colors[size])
+                draw_mean_curve(axes, own, METRIC, label=f"batch {size}", color=colors[size])
             finish_curves(axes, f"{task}, depth {depth}", METRIC)
         for depth, color in zip(depths, PALETTE, strict=False):
             if own := having(outcomes, task=task, depth=depth):
@@ -68,16 +69,18 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
             axes.set_ylabel("")
     with_legend(figure, grid[0, 0])
     return with_caption(
-        figure, outcomes, "Equally many gradient steps; mean and standard error; thin lines and dots are seeds"
+        figure, outcomes, "Equal gradient steps; mean and standard error; thin lines and dots are seeds"
     )
 
 
-BATCH = Study(
-    name="batch",
-    question="Does a larger batch help, and does that take depth?",
-    tasks={**TASKS, "paper": ("humanoid",)},
-    settings=SETTINGS,
-    cases=cases,
-    metrics=METRICS,
-    draw=draw,
+BATCH = register_study(
+    Study(
+        name="batch",
+        question="Does a larger batch help, and does that take depth?",
+        tasks={**TASKS, "paper": ("humanoid",)},
+        settings=SETTINGS,
+        cases=cases,
+        metrics=METRICS,
+        draw=draw,
+    )
 )

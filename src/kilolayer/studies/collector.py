@@ -1,4 +1,4 @@
-"""Exploration or expressivity (the paper's collector and learner): one agent collects, others learn from its data."""
+"""Exploration or expressivity (Wang et al. 2025, collector and learner): one agent collects, another learns from it."""
 
 import dataclasses
 import itertools
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from kilolayer.report.style import new_figure
 from kilolayer.studies.core.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, TASKS, by_depth
 from kilolayer.studies.core.figures import (
-    draw_curve,
+    draw_mean_curve,
     draw_reference,
     finish_curves,
     having,
@@ -18,31 +18,32 @@ from kilolayer.studies.core.figures import (
     with_caption,
     with_legend,
 )
+from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.study import Case, Label, Outcome, Scope, Study
 
 ITSELF = "itself"
-"""The label of an agent that collects its own data: one of the depth study's, whose runs serve here too."""
+"""Label of an agent that collects its own data; its runs are shared with the study `depth`."""
 
 
 def cases(scope: Scope) -> list[Case]:
-    """Return a shallow and a deep learner, each with its own data and with those of a shallow and a deep collector."""
+    """Return a shallow and a deep learner, each on its own data and on that of a shallow and of a deep collector."""
     depths = SHALLOW_AND_DEEP if scope.size == "cpu" else (4, 32)
     alone = [
         dataclasses.replace(case, labels=_labels(case.labels["task"], ITSELF, case.labels["depth"]))
         for case in by_depth(scope, depths)
     ]
-    looking_on = [
+    with_collector = [
         scope.case(_labels(task, collector, learner), task, collector_depth=collector, depth=learner)
         for task in scope.tasks
         for collector in depths
         for learner in depths
     ]
-    return alone + looking_on
+    return alone + with_collector
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """Draw a panel for each collector, a row for each task and metric: a curve for each learner, and dashed what
-    an agent of the same depth reaches on its own data.
+    """Draw a panel for each collector and a row for each task and metric, with a curve for each learner. Dashed curves
+    are agents of the same depth on their own data.
     """
     learners = shades_of(values_of(outcomes, "learner"))
     collectors = [one for one in values_of(outcomes, "collector") if one != ITSELF] or [ITSELF]
@@ -53,7 +54,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
         for axes, collector in zip(line, collectors, strict=True):
             for depth, color in learners.items():
                 own = having(outcomes, task=task, collector=collector, learner=depth)
-                draw_curve(axes, own, metric, label=f"learner of depth {depth}", color=color)
+                draw_mean_curve(axes, own, metric, label=f"learner of depth {depth}", color=color)
                 alone = having(outcomes, task=task, collector=ITSELF, learner=depth)
                 if collector != ITSELF:
                     draw_reference(axes, alone, metric, label=f"depth {depth} on its own data", color=color)
@@ -63,7 +64,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
                 axes.set_ylabel("")
     with_legend(figure, grid[0, 0])
     return with_caption(
-        figure, outcomes, "Learners on data that another collects, and dashed on their own; mean, standard error, seeds"
+        figure, outcomes, "Learners on data of a collector, and dashed on their own data; mean, standard error, seeds"
     )
 
 
@@ -71,12 +72,14 @@ def _labels(task: Label, collector: Label, learner: Label) -> dict[str, Label]:
     return {"task": task, "collector": collector, "learner": learner}
 
 
-COLLECTOR = Study(
-    name="collector",
-    question="Does depth help by better exploration, or by seeing more in the same data?",
-    tasks=TASKS,
-    settings=SETTINGS,
-    cases=cases,
-    metrics=METRICS,
-    draw=draw,
+COLLECTOR = register_study(
+    Study(
+        name="collector",
+        question="Does depth help by better exploration, or by seeing more in the same data?",
+        tasks=TASKS,
+        settings=SETTINGS,
+        cases=cases,
+        metrics=METRICS,
+        draw=draw,
+    )
 )

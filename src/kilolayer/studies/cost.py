@@ -1,4 +1,4 @@
-"""The price of depth: time, memory and operations (the paper's Tables 3 and 4), and what they buy."""
+"""The cost of depth in time, memory and operations (Wang et al. 2025, Tables 3 and 4), and success over time."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from kilolayer.bench.flops import gradient_step_flops
 from kilolayer.bench.memory import learn_memory
@@ -16,7 +16,7 @@ from kilolayer.report.style import GREY, new_figure, tidy
 from kilolayer.runs import SeedGroup, TrainConfig
 from kilolayer.studies.core.budgets import METRICS, SETTINGS, TASKS, by_depth
 from kilolayer.studies.core.figures import (
-    draw_mean,
+    draw_over_seconds,
     draw_scores_over,
     having,
     metric_name,
@@ -25,6 +25,7 @@ from kilolayer.studies.core.figures import (
     with_caption,
     with_legend,
 )
+from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.results import by_case
 from kilolayer.studies.core.statistics import mean_and_error
 from kilolayer.studies.core.study import Measured, Outcome, Row, Study
@@ -32,7 +33,7 @@ from kilolayer.training import Setup
 
 SUCCESS = METRICS[0]
 MOST = 0.9
-"""Share of episodes that reach their goal whose time is told."""
+"""Share of episodes that reach their goal, for `seconds_to_90`."""
 
 MIB = 2.0**20
 
@@ -41,14 +42,14 @@ PANELS: Mapping[str, tuple[str, str]] = {
     "memory_mib": ("memory", "MiB for a round of gradient steps"),
     "gflops": ("operations", "GFLOP per gradient step"),
 }
-"""What is drawn over depth: title, and what stands at the axis."""
+"""Scores drawn over depth: title, and label of the axis."""
 
 
 def measure(outcome: Outcome) -> Measured:
-    """Return what a run took: by its own clock, and by its program as this machine compiles it."""
+    """Measure the times in the metrics of a run, and the operations and memory of its program on this machine."""
     costs, counts = _program(outcome.case.config)
     group = SeedGroup.open(outcome.run.path.parent)
-    # Seeds take turns to be evaluated and looked into: the last one's rows have the time of all.
+    # Seeds are evaluated one after another: the rows of the last one include the time of all.
     ms_per_step, env_steps_per_second = pace(group.runs[-1].metrics())
     scores = {
         "parameters": float(sum(counts.values())),
@@ -69,7 +70,7 @@ def measure(outcome: Outcome) -> Measured:
 
 @functools.lru_cache(maxsize=64)
 def _program(config: TrainConfig) -> tuple[dict[str, float], dict[str, int]]:
-    """Return operations and memory of the gradient steps, and the parameters of each network; alike for all seeds."""
+    """Return operations and memory of the gradient steps, and the parameters of each network. Seeds do not matter."""
     setup = Setup.build(config)
     memory = learn_memory(setup)
     costs = {
@@ -81,10 +82,10 @@ def _program(config: TrainConfig) -> tuple[dict[str, float], dict[str, int]]:
 
 
 def pace(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """Return milliseconds of training for each gradient step, and env steps per second, from the rows of a run.
+    """Return milliseconds per gradient step, collecting included, and env steps per second, from the rows of a run.
 
-    Both are medians over the stretches between evaluations in which there were gradient steps, the evaluations' own
-    time left out; compiling falls into the first stretch. Not numbers if there is no such stretch.
+    Both are medians over the intervals between evaluations that have gradient steps, without the time of the
+    evaluations. Compilation falls into the first interval. NaN if there is no such interval.
     """
     step_times, speeds = [], []
     for before, after in pairwise(rows):
@@ -97,9 +98,9 @@ def pace(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
 
 
 def seconds_to(success: float, rows: Sequence[Mapping[str, Any]]) -> float:
-    """Return the seconds of training after which success_any stayed so high to the end; not a number if it did not.
+    """Return the seconds of training after which success_any stays at this value or above; NaN if it does not.
 
-    Not the first time: on some tasks a policy that has learnt nothing may happen on most goals once.
+    The first time above it does not count: on some tasks an untrained policy may reach most goals once by chance.
     """
     lasting = list(takewhile(lambda row: row[SUCCESS] >= success, reversed(rows)))
     return float(lasting[-1]["perf/seconds"]) if lasting else np.nan
@@ -119,17 +120,17 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
             _finish_powers_of_two(axes)
             tidy(axes, f"{task}: {title}", "depth", y_label)
         for depth, color in colors.items():
-            _draw_over_seconds(line[-1], having(own, depth=depth), label=f"depth {depth}", color=color)
+            draw_over_seconds(line[-1], having(own, depth=depth), SUCCESS, label=f"depth {depth}", color=color)
         line[-1].axhline(MOST, color=GREY, linewidth=0.8, linestyle=":")
         line[-1].set_ylim(-0.03, 1.03)
-        tidy(line[-1], f"{task}: what the time buys", "seconds of training", metric_name(SUCCESS))
+        tidy(line[-1], f"{task}: success over time", "seconds of training", metric_name(SUCCESS))
     grid[0, 0].legend(fontsize=8, frameon=False)
     with_legend(figure, grid[0, -1])
-    return with_caption(figure, outcomes, "The price of depth; mean over seeds and its standard error, dots are seeds")
+    return with_caption(figure, outcomes, "The cost of depth; mean over seeds and its standard error, dots are seeds")
 
 
 def _draw_proportion(axes: Axes, outcomes: Sequence[Outcome], metric: str) -> None:
-    """Draw what it would be if it were in proportion to depth, through the deepest case."""
+    """Draw a line in proportion to depth through the deepest case."""
     cases = sorted(by_case(outcomes), key=lambda own: float(own[0].case.labels["depth"]))
     depths = np.array([float(own[0].case.labels["depth"]) for own in cases])
     deepest = mean_and_error([one.score(metric) for one in cases[-1]])[0]
@@ -143,32 +144,23 @@ def _finish_powers_of_two(axes: Axes) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _draw_over_seconds(axes: Axes, outcomes: Sequence[Outcome], *, label: str, color: str) -> None:
-    """Draw success over seconds of training: the means over seeds at each evaluation, and one standard error."""
-    if not outcomes:
-        return
-    count = min(len(outcome.rows) for outcome in outcomes)
-    rows = [outcome.rows[:count] for outcome in outcomes]
-    seconds = np.mean([[row["perf/seconds"] for row in own] for own in rows], axis=0)
-    draw_mean(axes, seconds, np.array([[row[SUCCESS] for row in own] for own in rows]), label=label, color=color)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-
-
-COST = Study(
-    name="cost",
-    question="What does depth cost in time, memory and operations, and what does the time buy?",
-    tasks=TASKS,
-    settings=SETTINGS,
-    cases=by_depth,
-    metrics=(
-        "parameters",
-        "gflops",
-        "memory_mib",
-        "ms_per_gradient_step",
-        "env_steps_per_second",
-        "seconds_to_90",
-        SUCCESS,
-    ),
-    draw=draw,
-    measure=measure,
+COST = register_study(
+    Study(
+        name="cost",
+        question="What does depth cost in time, memory and operations, and which success does the time give?",
+        tasks=TASKS,
+        settings=SETTINGS,
+        cases=by_depth,
+        metrics=(
+            "parameters",
+            "gflops",
+            "memory_mib",
+            "ms_per_gradient_step",
+            "env_steps_per_second",
+            "seconds_to_90",
+            SUCCESS,
+        ),
+        draw=draw,
+        measure=measure,
+    )
 )

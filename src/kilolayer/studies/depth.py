@@ -1,4 +1,4 @@
-"""The paper's first figure: what does an agent reach, and how soon, the deeper its networks are (its Figure 1)?"""
+"""What does an agent reach, and how soon, with deeper networks (Wang et al. 2025, Figure 1)?"""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from kilolayer.report.style import new_figure, tidy
 from kilolayer.studies.core.budgets import METRICS, SETTINGS, TASKS, by_depth
 from kilolayer.studies.core.figures import (
-    draw_curve,
+    draw_mean_curve,
     draw_scores_over,
     finish_curves,
     having,
@@ -21,16 +21,17 @@ from kilolayer.studies.core.figures import (
     with_caption,
     with_legend,
 )
+from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.results import by_case
 from kilolayer.studies.core.statistics import mean_and_error
 from kilolayer.studies.core.study import Label, Outcome, Study
 
 PAPER_CURVES = Path(__file__).parent / "paper" / "figure_1.csv"
-"""time_at_goal over env steps by task and depth, read off the paper's Figure 1."""
+"""time_at_goal over env steps by task and depth, read from the paper's Figure 1."""
 
 
 def paper_curves(task: str) -> Mapping[int, np.ndarray]:
-    """Return for each depth env steps and time_at_goal (2 x points) of the paper; nothing if the task is not in it."""
+    """Return the curves of the paper: for each depth env steps and time_at_goal (2 x points); empty for other tasks."""
     found: dict[int, list[tuple[float, float]]] = {}
     with PAPER_CURVES.open(newline="") as file:
         for row in csv.DictReader(file):
@@ -41,7 +42,7 @@ def paper_curves(task: str) -> Mapping[int, np.ndarray]:
 
 
 def largest_jump(outcomes: Sequence[Outcome], metric: str) -> tuple[Label, float]:
-    """Return the depth at which a metric, the mean over seeds, gains most over the depth before, and how much."""
+    """Return the depth with the largest gain over the depth before, and that gain; of a metric's mean over seeds."""
     cases = sorted(by_case(outcomes), key=lambda own: int(own[0].case.labels["depth"]))
     means = [mean_and_error([one.score(metric) for one in own])[0] for own in cases]
     gains = np.diff(means)
@@ -52,7 +53,7 @@ def largest_jump(outcomes: Sequence[Outcome], metric: str) -> tuple[Label, float
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """Draw for each task curves by depth, over the paper's if it is one of its tasks, and both scores against depth."""
+    """Draw for each task curves by depth, with the paper's curves if it has them, and both scores over depth."""
     tasks = [str(task) for task in values_of(outcomes, "task")]
     figure = new_figure(3.7 * (1 + len(METRICS)) + 0.9, 3.1 * len(tasks))
     grid = figure.subplots(len(tasks), 1 + len(METRICS), squeeze=False)
@@ -76,17 +77,19 @@ def _draw_curves(axes: Axes, outcomes: Sequence[Outcome], task: str) -> None:
         own = having(outcomes, depth=depth)
         if int(depth) in paper:
             axes.plot(*paper[int(depth)], color=color, linewidth=1.0, linestyle="--", label=f"depth {depth}, paper")
-        draw_curve(axes, own, metric, label=f"depth {depth}", color=color)
+        draw_mean_curve(axes, own, metric, label=f"depth {depth}", color=color)
     axes.set_xlim(0.0, max(outcome.curve(metric)[0][-1] for outcome in outcomes))
     finish_curves(axes, task, metric)
 
 
-DEPTH = Study(
-    name="depth",
-    question="What does an agent reach, the deeper its networks are?",
-    tasks=TASKS,
-    settings=SETTINGS,
-    cases=by_depth,
-    metrics=METRICS,
-    draw=draw,
+DEPTH = register_study(
+    Study(
+        name="depth",
+        question="What does an agent reach, the deeper its networks are?",
+        tasks=TASKS,
+        settings=SETTINGS,
+        cases=by_depth,
+        metrics=METRICS,
+        draw=draw,
+    )
 )

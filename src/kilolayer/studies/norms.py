@@ -1,4 +1,4 @@
-"""What does every block add to the stream, and how much does it learn, the deeper the networks are?"""
+"""What does each residual block add to the stream, and how large is its gradient, with deeper networks?"""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from kilolayer.errors import ConfigurationError
 from kilolayer.report.diagnostics import TITLES
 from kilolayer.report.style import new_figure, tidy
+from kilolayer.studies.core.agents import require_networks
 from kilolayer.studies.core.budgets import SETTINGS, TASKS, by_depth
 from kilolayer.studies.core.figures import having, shades_of, values_of, with_caption, with_legend
+from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.study import LAST, Case, Measured, Outcome, Row, Scope, Study
-from kilolayer.training import Setup
 
 NETWORKS = ("actor", "phi", "psi")
 
@@ -23,30 +23,26 @@ PANELS = {
     "residual_ratio": "what a block adds / the stream into it",
     "gradient_norm": "length of the gradient of a block",
 }
-"""Rows of the figure: what is drawn, and its name at the axis."""
+"""Rows of the figure: a norm, and the label of its axis."""
 
 METRICS = tuple(f"{network}_{place}_ratio" for network in NETWORKS for place in ("first", "last"))
-"""Length of what the first and the last block add, relative to the stream into them."""
+"""Length of what the first and the last block add, divided by the length of their input."""
 
 
 def cases(scope: Scope) -> list[Case]:
-    """Return every task at every depth, looked into at each evaluation.
+    """Return every task at every depth, with diagnostics at each evaluation.
 
     Raises:
-        ConfigurationError: if the agent has other networks.
+        ConfigurationError: if the agent lacks one of the networks.
     """
     grid = by_depth(scope)
     for case in grid:
-        names = Setup.build(case.config).agent.parameter_counts()
-        if missing := [name for name in NETWORKS if name not in names]:
-            raise ConfigurationError(
-                f"agent={case.config.agent!r} has no networks {', '.join(missing)} but {', '.join(names)}; take crl"
-            )
+        require_networks(case, NETWORKS)
     return grid
 
 
 def measure(outcome: Outcome) -> Measured:
-    """Return the norms by block, the mean over the last evaluations."""
+    """Return the norms by block, as means over the last evaluations."""
     last = outcome.run.diagnostics()[-LAST:]
     rows: list[Row] = []
     scores: dict[str, float] = {}
@@ -64,13 +60,13 @@ def measure(outcome: Outcome) -> Measured:
 
 
 def by_block(outcome: Outcome, network: str, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return relative depth and a norm of every block of a network."""
+    """Return the relative depth of each block of a network, and a norm of it."""
     rows = [row for row in outcome.measured.rows if row["network"] == network]
     return tuple(np.array([row[name] for row in rows], float) for name in ("relative_depth", what))  # type: ignore
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """Draw a column for each network; for each task, what blocks add, and under it their gradients."""
+    """Draw a column for each network. For each task the upper row has what blocks add, the lower their gradients."""
     tasks, depths = values_of(outcomes, "task"), values_of(outcomes, "depth")
     figure = new_figure(3.7 * len(NETWORKS) + 1.0, 2.7 * len(PANELS) * len(tasks) + 0.3)
     grid = figure.subplots(len(PANELS) * len(tasks), len(NETWORKS), squeeze=False, sharex=True, sharey="row")
@@ -81,7 +77,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
             for axes, network in zip(line, NETWORKS, strict=True):
                 for depth, color in shades_of(depths).items():
                     _draw_lines(axes, having(outcomes, task=task, depth=depth), network, what, f"depth {depth}", color)
-            for axes, network in zip(line, NETWORKS, strict=True):  # once all are drawn: they share their scale
+            for axes, network in zip(line, NETWORKS, strict=True):  # after all lines are drawn: panels share a scale
                 _finish(axes, f"{task}: {TITLES.get(network, network)}", name, network, what)
     with_legend(figure, grid[0, 0])
     return with_caption(figure, outcomes, f"By block, mean of the last {LAST} evaluations; thin lines are seeds")
@@ -112,13 +108,15 @@ def _finish(axes: Axes, title: str, name: str, network: str, what: str) -> None:
         tidy(axes, title, "", name if network == NETWORKS[0] else "")
 
 
-NORMS = Study(
-    name="norms",
-    question="What does every block add, and how much does it learn, the deeper the networks are?",
-    tasks=TASKS,
-    settings=SETTINGS,
-    cases=cases,
-    metrics=METRICS,
-    draw=draw,
-    measure=measure,
+NORMS = register_study(
+    Study(
+        name="norms",
+        question="What does each residual block add, and how large is its gradient, with deeper networks?",
+        tasks=TASKS,
+        settings=SETTINGS,
+        cases=cases,
+        metrics=METRICS,
+        draw=draw,
+        measure=measure,
+    )
 )

@@ -1,4 +1,4 @@
-"""Where do deep encoders put the states on the way to a goal (the paper's pictures of embeddings)?"""
+"""Where do encoders embed the states on the way to a goal (Wang et al. 2025, figures of embeddings)?"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -21,64 +21,67 @@ from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import effective_rank
 from kilolayer.report.style import DARK, new_figure, tidy
+from kilolayer.studies.core.agents import fitting_agents
 from kilolayer.studies.core.budgets import SETTINGS, TASKS, shallow_and_deep
 from kilolayer.studies.core.figures import draw_scores_over, having, values_of, with_caption
+from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.study import Case, Measured, Outcome, Row, Scope, Study
 from kilolayer.training import Episodes, Policy, Setup, load, run_episodes
 
 METRICS = ("spread_near_goal", "effective_rank", "variance_in_plane")
 
 NUM_EPISODES = 32
-"""All agents of a task have the same starts and goals in them."""
+"""Evaluation episodes; starts and goals are the same for all agents of a task."""
 
 NEAR = 0.25
-"""Near the goal are the steps in the nearest quarter of the distances on the way."""
+"""Steps near the goal are those in the nearest quarter of the distances on the way."""
 
 SCORES = {
     "spread_near_goal": "spread near the goal, of the whole",
     "effective_rank": "effective rank of the embeddings",
 }
-"""Panels beside the pictures, and their names at the axis."""
+"""Scores in panels of their own, with the labels of their axes."""
 
 
 def cases(scope: Scope) -> list[Case]:
-    """Return every task at a small and a great depth.
+    """Return every task at a small and at a large depth.
 
     Raises:
-        ConfigurationError: if the agent has no critic of two encoders, or one that takes several actions at once.
+        ConfigurationError: if the agent has no critic of two encoders, or its critic takes several actions at once.
     """
     grid = shallow_and_deep(scope)
     for case in grid:
         agent = Setup.build(case.config).agent
         if not isinstance(agent, ContrastiveAgent):
+            fitting = fitting_agents(case.config, lambda agent: isinstance(agent, ContrastiveAgent))
             raise ConfigurationError(
-                f"agent={case.config.agent!r} has no embeddings of states and goals; take agent=crl or crl_discrete"
+                f"agent={case.config.agent!r} has no embeddings of states and goals; take agent={' or '.join(fitting)}"
             )
         if agent.config.action_chunk > 1:
             raise ConfigurationError(
-                f"crl.action_chunk={agent.config.action_chunk} embeds several actions at once, and episodes are looked "
-                "at step by step; take 1"
+                f"{case.config.agent}.action_chunk={agent.config.action_chunk} embeds several actions at once, and "
+                "this study embeds single steps; take 1"
             )
     return grid
 
 
 @dataclasses.dataclass(frozen=True)
 class Way:
-    """The steps of an episode up to its goal, or all of them if it did not get there."""
+    """The steps of an episode up to its goal, or all steps if it does not reach it."""
 
     observation: Float[np.ndarray, "steps observation"]
     action: Float[np.ndarray, "steps action"]
     goal: Float[np.ndarray, " goal"]
-    """In the last step."""
+    """Desired goal in the last step."""
     distance: Float[np.ndarray, " steps"]
-    """To the goal, along the shortest path in mazes."""
+    """Distance to the goal; in mazes along the shortest path."""
     reached: bool
 
 
 def distances(
     task: Task, achieved: Float[np.ndarray, "steps goal"], desired: Float[np.ndarray, "steps goal"]
 ) -> Float[np.ndarray, " steps"]:
-    """Return how far each step is from its goal: in a maze along the shortest path (m), else straight (goal's unit)."""
+    """Return the distance of each step to its goal: in mazes along the shortest path (m), else straight."""
     if not isinstance(task, MazeTask):
         return np.linalg.norm(achieved - desired, axis=-1)
     lengths = shortest_paths(task.maze, task.clearance, desired[0, :2])
@@ -87,7 +90,7 @@ def distances(
 
 
 def ways(task: Task, episodes: Episodes) -> list[Way]:
-    """Return the way of each episode."""
+    """Return the steps of each episode up to its goal."""
     assert episodes.steps is not None
     seen: Any = jax.tree.map(np.asarray, episodes.steps)
     achieved, length = np.asarray(episodes.achieved_goal), np.asarray(episodes.alive).sum(axis=0)
@@ -107,16 +110,22 @@ def ways(task: Task, episodes: Episodes) -> list[Way]:
 
 
 def chosen_way(found: Sequence[Way]) -> Way:
-    """Return the way that began farthest from its goal among those that reached it, or came nearest if none did."""
+    """Return the way with the farthest start among those that reach their goal; if none does, the nearest one."""
     return max(found, key=lambda way: (way.reached, way.distance[0] if way.reached else -way.distance.min()))
 
 
 def principal_plane(
     points: Float[np.ndarray, "points size"], *others: Float[np.ndarray, "others size"]
 ) -> tuple[list[Float[np.ndarray, "points 2"]], float]:
-    """Return points, and others beside them, in the plane that holds most of the variance of `points`; and its share.
+    """Project points onto the plane that holds most of the variance of `points`.
 
-    Coordinates are about the mean of `points`; the last of all points given has none below 0.
+    Args:
+        points: define the plane.
+        others: arrays to project too.
+
+    Returns:
+        The coordinates of `points` and of each of `others` relative to the mean of `points`, with signs such that the
+        last of all points has no negative coordinate; and the share of the variance in the plane.
     """
     mean = points.mean(axis=0)
     _, lengths, directions = np.linalg.svd(points - mean, full_matrices=False)
@@ -130,14 +139,14 @@ def principal_plane(
 
 
 def near_goal(distance: Float[np.ndarray, " steps"]) -> Bool[np.ndarray, " steps"]:
-    """Say which steps lie in the nearest share `NEAR` of the distances on the way."""
+    """Return which steps are in the nearest share `NEAR` of the distances on the way."""
     return distance <= distance.min() + NEAR * np.ptp(distance)
 
 
 def spread_near_goal(embeddings: Float[np.ndarray, "steps size"], distance: Float[np.ndarray, " steps"]) -> float:
-    """Return the mean distance of the embeddings near the goal from their mean, over that of all: the unit drops out.
+    """Return the mean distance of the embeddings near the goal from their mean, divided by the same of all embeddings.
 
-    It is 0 if all embeddings are one, and not a number if a single step is near.
+    The scale of the embeddings has no effect. 0 if all embeddings are equal, NaN if a single step is near.
     """
 
     def spread(points: np.ndarray) -> float:
@@ -150,7 +159,7 @@ def spread_near_goal(embeddings: Float[np.ndarray, "steps size"], distance: Floa
 
 
 def walk(policy: Policy) -> list[Way]:
-    """Run evaluation episodes with the deterministic policy, and return the way of each."""
+    """Run evaluation episodes with the deterministic policy and return the way of each."""
     environment = policy.setup.eval_environment
     episodes = run_episodes(
         policy.setup.agent,
@@ -164,10 +173,10 @@ def walk(policy: Policy) -> list[Way]:
 
 
 def measure(outcome: Outcome) -> Measured:
-    """Embed the ways to goals: how they spread in the mean, and of one where its steps and the goal lie."""
+    """Embed the ways to goals: scores are means over all ways, rows are the steps and the goal of one way."""
     policy = load(outcome.run.path)
     agent, found = policy.setup.agent, walk(policy)
-    assert isinstance(agent, ContrastiveAgent)  # `cases` has refused
+    assert isinstance(agent, ContrastiveAgent)  # `cases` raises for other agents
     way = chosen_way(found)
     to_goals = [way, *(one for one in found if one.reached and one is not way)]
     critic = policy.agent_state.critic
@@ -205,13 +214,13 @@ def measure(outcome: Outcome) -> Measured:
 
 
 def _mean(values: Sequence[float]) -> float:
-    """Return the mean of those that are numbers."""
+    """Return the mean of the values that are not NaN."""
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else np.nan
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """Draw a row for each task: a picture of the first seed for each depth, then the scores of every seed."""
+    """Draw a row for each task: the embeddings of the first seed at each depth, then the scores of every seed."""
     tasks, depths = values_of(outcomes, "task"), values_of(outcomes, "depth")
     figure = new_figure(3.7 * (len(depths) + len(SCORES)) + 0.4, 3.6 * len(tasks) + 0.2)
     grid = figure.subplots(len(tasks), len(depths) + len(SCORES), squeeze=False)
@@ -233,7 +242,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
     return with_caption(
         figure,
         outcomes,
-        "Embeddings along the way to a goal in their principal plane, first seed; the star is the goal's embedding",
+        "Embeddings along the way to a goal in their principal plane, first seed; the star is the embedded goal",
     )
 
 
@@ -243,7 +252,7 @@ def _steps(outcomes: Sequence[Outcome]) -> list[Any]:
 
 
 def _draw_plane(axes: Axes, outcome: Outcome, scale: Normalize) -> None:
-    """Draw the steps as dots, coloured by distance, in the order they were taken, and the goal as a star."""
+    """Draw the steps as dots coloured by distance, joined in order, and the goal as a star."""
     steps, star = _steps([outcome]), outcome.measured.rows[-1]
     x, y, distance = (np.array([row[name] for row in steps], float) for name in ("pc1", "pc2", "distance"))
     axes.plot(x, y, color=DARK, linewidth=0.5, alpha=0.4, zorder=1)
@@ -256,13 +265,15 @@ def _draw_plane(axes: Axes, outcome: Outcome, scale: Normalize) -> None:
     tidy(axes, title, f"first component ({share:.0%} in this plane)", "second component")
 
 
-REPRESENTATION = Study(
-    name="representation",
-    question="How do the embeddings of states spread on the way to a goal, and near it?",
-    tasks=TASKS,
-    settings=SETTINGS,
-    cases=cases,
-    metrics=METRICS,
-    draw=draw,
-    measure=measure,
+REPRESENTATION = register_study(
+    Study(
+        name="representation",
+        question="How do the embeddings of states spread on the way to a goal, and near it?",
+        tasks=TASKS,
+        settings=SETTINGS,
+        cases=cases,
+        metrics=METRICS,
+        draw=draw,
+        measure=measure,
+    )
 )

@@ -1,7 +1,7 @@
-"""The paper's study of stitching: trained on short ways along a corridor, what does an agent reach on long ones?"""
+"""Trained on short ways along a corridor, does an agent reach far goals (Wang et al. 2025, stitching)?"""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -15,14 +15,21 @@ from kilolayer.report.style import DARK, GREY, new_figure, tidy
 from kilolayer.runs import TrainConfig
 from kilolayer.studies.core.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, by_depth
 from kilolayer.studies.core.figures import having, metric_name, shades_of, values_of, with_caption, with_legend
+from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.statistics import bootstrap_interval, interquartile_mean
 from kilolayer.studies.core.study import Case, Label, Measured, Outcome, Row, Scope, Size, Study
 from kilolayer.training import Episodes, load, run_episodes
 
-DEPTHS: dict[Size, tuple[int, ...]] = {"cpu": SHALLOW_AND_DEEP, "gpu": (4, 16, 64), "paper": (4, 16, 64)}
+TASKS: Mapping[Size, tuple[str, ...]] = {
+    "cpu": ("point_u_maze_gen_1f2f3f", "point_u4_maze_gen_1f2f3f"),
+    "gpu": ("ant_u_maze_gen_1f2f3f",),
+    "paper": ("ant_u_maze_gen_1f2f3f",),
+}
+
+DEPTHS: Mapping[Size, tuple[int, ...]] = {"cpu": SHALLOW_AND_DEEP, "gpu": (4, 16, 64), "paper": (4, 16, 64)}
 
 EPISODES = 100
-"""For each distance, in the mean: distances are drawn."""
+"""Mean number of episodes for each distance; distances are drawn at random."""
 
 METRIC = "success_any"
 
@@ -31,14 +38,14 @@ def cases(scope: Scope) -> list[Case]:
     """Return every corridor at every depth.
 
     Raises:
-        ConfigurationError: for a task that is no corridor, or that leaves no longer pairs to test.
+        ConfigurationError: for a task that is not a corridor, or that trains on its longest pairs already.
     """
     for task in scope.tasks:
         corridor = _corridor(task)
         if max(corridor.distances) == corridor.length:
             raise ConfigurationError(
-                f"task {task!r} trains on pairs {corridor.length} cells apart already, as far as its corridor goes; "
-                "the study stitching needs longer ones to test"
+                f"task {task!r} trains on pairs {corridor.length} cells apart already, the length of its corridor; "
+                "this study needs longer pairs to test"
             )
     return by_depth(scope, DEPTHS[scope.size])
 
@@ -48,19 +55,19 @@ def _corridor(task: str) -> Corridor:
     """Return the corridor of a task.
 
     Raises:
-        ConfigurationError: if it is none.
+        ConfigurationError: if it is not a corridor.
     """
     corridor = getattr(registry.spec(registry.resolve(task)).make_task(), "corridor", None)
     if corridor is None or "_gen_" not in task:
         raise ConfigurationError(
-            f"task {task!r} is no corridor of short pairs, which the study stitching needs; take one like "
-            "point_u_maze_gen_1f2f3f or ant_u_maze_gen_1f2f3f"
+            f"task {task!r} is not a corridor with short pairs, which this study needs; take one such as "
+            f"{' or '.join(dict.fromkeys(TASKS['cpu'] + TASKS['gpu']))}"
         )
     return corridor
 
 
 def measure(outcome: Outcome) -> Measured:
-    """Let the trained policy go every distance of its corridor, and count where it arrives."""
+    """Run the trained policy on pairs of every distance in its corridor, and count successes."""
     policy = load(outcome.run.path)
     trained = _corridor(outcome.case.config.env)
     environment = _all_distances(outcome.case.config)
@@ -73,7 +80,7 @@ def measure(outcome: Outcome) -> Measured:
 
 @functools.lru_cache(maxsize=8)
 def _all_distances(config: TrainConfig) -> Environment:
-    """Return the corridor of a case with pairs of all distances; one object, so that seeds share a program."""
+    """Return the corridor of a case with pairs of all distances; cached, so that seeds share a compiled program."""
     stem = config.env.partition("_gen_")[0]
     distances = "".join(f"{distance}f" for distance in range(1, _corridor(config.env).length + 1))
     return make(
@@ -85,11 +92,11 @@ def _all_distances(config: TrainConfig) -> Environment:
 
 
 def by_distance(trained: Corridor, episodes: Episodes) -> list[Row]:
-    """Return for each distance from 1 to the longest what its episodes came to.
+    """Return a row for each distance, from 1 to the longest, with the results of its episodes.
 
     Args:
         trained: the corridor, with the distances trained on.
-        episodes: with pairs from it, of any distances.
+        episodes: with pairs of any distances in the corridor.
     """
     starts, goals = np.asarray(episodes.achieved_goal)[0, :, :2], np.asarray(episodes.desired_goal)[:, :2]
     distances = trained.distances_between(starts, goals)
@@ -110,9 +117,9 @@ def by_distance(trained: Corridor, episodes: Episodes) -> list[Row]:
 
 
 def scores_of(rows: Sequence[Row]) -> dict[str, float]:
-    """Return success over the distances trained on, and success and steps at the goal over the longer ones.
+    """Return the success on the distances trained on, and success and steps at the goal on longer distances.
 
-    Every distance counts alike, however many its episodes.
+    Every distance has the same weight, whatever its number of episodes.
     """
     trained = [row for row in rows if row["trained_on"] == "yes"]
     longest = max(float(row["distance"]) for row in trained)
@@ -125,7 +132,7 @@ def scores_of(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """Draw for each task a group of bars for each distance, one bar for each depth."""
+    """Draw for each task and distance a group of bars, one for each depth."""
     tasks, depths = values_of(outcomes, "task"), values_of(outcomes, "depth")
     spans = {task: len(having(outcomes, task=task)[0].measured.rows) for task in tasks}
     figure = new_figure(0.62 * sum(spans.values()) + 2.8, 3.5)
@@ -142,7 +149,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
         axes.set_ylim(0.0, 1.08)
         tidy(axes, str(task), "cells from start to goal", metric_name(METRIC) if axes is grid[0, 0] else "")
     with_legend(figure, grid[0, 0])
-    return with_caption(figure, outcomes, "Trained on short ways, tested on long ones; IQM, 95 % interval, seeds")
+    return with_caption(figure, outcomes, "Trained on short ways, tested on longer ones; IQM, 95 % interval, seeds")
 
 
 def _shade(axes: Axes, outcomes: Sequence[Outcome]) -> None:
@@ -156,7 +163,7 @@ def _shade(axes: Axes, outcomes: Sequence[Outcome]) -> None:
 
 
 def _draw_bars(axes: Axes, outcomes: Sequence[Outcome], number: int, count: int, *, label: str, color: str) -> None:
-    """Draw the bars of one depth, the `number`th of `count`: interquartile mean, its interval, and every seed."""
+    """Draw the bars of one depth, number `number` of `count`: interquartile mean, its interval, and every seed."""
     if not outcomes:
         return
     width = 0.8 / count
@@ -180,17 +187,15 @@ def _draw_bars(axes: Axes, outcomes: Sequence[Outcome], number: int, count: int,
         )
 
 
-STITCHING = Study(
-    name="stitching",
-    question="Trained on short ways alone, how long a way does an agent put together from them?",
-    tasks={
-        "cpu": ("point_u_maze_gen_1f2f3f", "point_u4_maze_gen_1f2f3f"),
-        "gpu": ("ant_u_maze_gen_1f2f3f",),
-        "paper": ("ant_u_maze_gen_1f2f3f",),
-    },
-    settings=SETTINGS,
-    cases=cases,
-    metrics=("success_short", "success_long", "time_at_goal_long", *METRICS),
-    draw=draw,
-    measure=measure,
+STITCHING = register_study(
+    Study(
+        name="stitching",
+        question="Trained on short ways only, does an agent combine them to reach far goals?",
+        tasks=TASKS,
+        settings=SETTINGS,
+        cases=cases,
+        metrics=("success_short", "success_long", "time_at_goal_long", *METRICS),
+        draw=draw,
+        measure=measure,
+    )
 )

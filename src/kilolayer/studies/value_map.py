@@ -17,6 +17,7 @@ from kilolayer.report.style import new_figure
 from kilolayer.report.values import ValueMap, chosen_goals, value_map
 from kilolayer.studies.core.budgets import SETTINGS, shallow_and_deep
 from kilolayer.studies.core.figures import having, values_of, with_caption
+from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.statistics import mean_and_error
 from kilolayer.studies.core.study import Case, Label, Measured, Outcome, Row, Scope, Size, Study
 from kilolayer.training import Setup, load
@@ -195,3 +196,5 @@ VALUE_MAP = Study(
     draw=draw,
     measure=measure,
 )
+
+register_study(VALUE_MAP)

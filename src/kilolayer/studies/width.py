@@ -1,4 +1,4 @@
-"""Depth or width: which is the better use of parameters, of operations and of time (the paper's Figure 8)?"""
+"""Depth or width: which uses parameters, operations and time better (Wang et al. 2025, Figure 8)?"""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -12,47 +12,48 @@ from kilolayer.bench.flops import gradient_step_flops
 from kilolayer.report.style import BLUE, ORANGE, new_figure, tidy
 from kilolayer.studies.core.budgets import DEPTHS, LIMITS, METRICS, SETTINGS, TASKS, by_depth
 from kilolayer.studies.core.figures import having, metric_name, values_of, with_caption, with_legend
+from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.results import by_case
 from kilolayer.studies.core.statistics import mean_and_error
 from kilolayer.studies.core.study import Case, Label, Measured, Outcome, Scope, Size, Study
 from kilolayer.training import Setup
 
 BASE_DEPTH = 4
-"""Of the wide networks."""
+"""Depth of the wide networks."""
 
 DEEP: Mapping[Size, tuple[int, ...]] = {**DEPTHS, "cpu": (4, 8, 16, 32)}
 
 AS_WIDE_AS_DEEP: Mapping[Size, tuple[int, ...]] = {**DEEP, "paper": (*DEEP["paper"], 256)}
-"""Depths that the wide networks have the parameters of; that of 256 is the paper's widest but one, 2048."""
+"""Depths whose numbers of parameters the wide networks match; 256 gives the width 2048, the paper's second widest."""
 
 TOLERANCE = 0.08
-"""How far, as a share, the parameters of a wide network may be from those of the deep one that it stands beside."""
+"""Largest relative difference in parameters between a wide network and the deep one that it matches."""
 
 METRIC = METRICS[1]
-"""Over what the figure's panels put, as the paper's."""
+"""The metric of the figure, as in the paper."""
 
 COSTS: Mapping[str, tuple[str, Callable[[Outcome], float]]] = {
     "parameters": ("parameters", lambda outcome: outcome.score("parameters")),
     "operations": ("operations in a gradient step", lambda outcome: 1e9 * outcome.score("gflops")),
     "time": ("seconds of training for each seed", lambda outcome: outcome.seconds / outcome.seeds_side_by_side),
 }
-"""What the panels put the score over: title, axis, and where a run lies there."""
+"""Costs on the x axes: title, label of the axis, and the cost of a run."""
 
 
 def width_like(depth: int, base_width: int) -> int:
     """Return the width at which networks of the base depth have as many parameters as `depth` layers of `base_width`.
 
-    Nearly all parameters are those of layers of width x width: twice the width is worth four times the depth. Units
-    are rounded to eights, which processors like best.
+    Nearly all parameters belong to layers of width x width: twice the width equals four times the depth. The width is
+    rounded to a multiple of 8, which processors compute fastest.
     """
     return base_width if depth == BASE_DEPTH else max(8 * round(base_width * (depth / BASE_DEPTH) ** 0.5 / 8), 8)
 
 
 def cases(scope: Scope) -> list[Case]:
-    """Return every task at the base width with growing depth, then at the base depth with growing width.
+    """Return every task at the base width with increasing depth, then at the base depth with increasing width.
 
     Raises:
-        ConfigurationError: if the depth is set, or sizes of single networks are.
+        ConfigurationError: if the user sets the depth, or sizes of single networks.
     """
     parts = [f"crl.{part}" for part in ("actor_depth", "critic_depth", "goal_encoder_depth")]
     scope.refuse_changes(*parts, "crl.actor_width", "crl.critic_width")
@@ -72,7 +73,7 @@ def cases(scope: Scope) -> list[Case]:
 
 
 def measure(outcome: Outcome) -> Measured:
-    """Count the parameters of a run's networks, and the operations in the matrix products of its gradient step."""
+    """Count the parameters of the networks, and the operations in the matrix products of a gradient step."""
     setup = Setup.build(outcome.case.config)
     counts = setup.agent.parameter_counts()
     scores = {"parameters": sum(counts.values()), "gflops": gradient_step_flops(setup) / 1e9}
@@ -81,7 +82,7 @@ def measure(outcome: Outcome) -> Measured:
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """Draw for each task the score over parameters, operations and seconds, as depth grows and as width grows."""
+    """Draw for each task the score over parameters, operations and seconds, for increasing depth and width."""
     tasks = values_of(outcomes, "task")
     width, depth = (min(map(int, values_of(outcomes, label))) for label in ("width", "depth"))
     figure = new_figure(3.7 * len(COSTS) + 1.4, 3.1 * len(tasks))
@@ -108,7 +109,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
 def _draw_line(
     axes: Axes, outcomes: Sequence[Outcome], grows: str, cost: Callable[[Outcome], float], *, name: str, color: str
 ) -> None:
-    """Draw scores over what they cost, joined in the order of a label, whose value stands at each point."""
+    """Draw scores over their cost, joined in the order of a label whose value is written at each point."""
     own = sorted(by_case(outcomes), key=lambda case: float(case[0].case.labels[grows]))
     if not own:
         return
@@ -125,13 +126,15 @@ def _draw_line(
         )
 
 
-WIDTH = Study(
-    name="width",
-    question="Depth or width: which is the better use of parameters, operations and time?",
-    tasks=TASKS,
-    settings=SETTINGS,
-    cases=cases,
-    metrics=(*METRICS, "parameters", "gflops"),
-    draw=draw,
-    measure=measure,
+WIDTH = register_study(
+    Study(
+        name="width",
+        question="Depth or width: which uses parameters, operations and time better?",
+        tasks=TASKS,
+        settings=SETTINGS,
+        cases=cases,
+        metrics=(*METRICS, "parameters", "gflops"),
+        draw=draw,
+        measure=measure,
+    )
 )

@@ -1,4 +1,4 @@
-"""What the sizes of studies come to, for studies that have no reason to differ."""
+"""Tasks, settings and depths at each size, shared by most studies."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,14 +24,18 @@ DEPTHS: Mapping[Size, tuple[int, ...]] = {"cpu": (4, 8, 16, 32, 64), "gpu": (4, 
 SHALLOW_AND_DEEP = (4, 16)
 
 LIMITS = (256, 1024)
-"""Depths beyond those of the figures."""
+"""Depths beyond those of the figures; `Scope.limits` includes them."""
 
 
 def by_depth(scope: Scope, depths: Sequence[int] = ()) -> list[Case]:
-    """Return every task at every depth, or at some: the grid of several studies, which share its runs.
+    """Return a case for each task and depth: the grid of several studies, which share its runs.
+
+    Args:
+        scope: the size and the user's changes.
+        depths: in place of those of the size.
 
     Raises:
-        ConfigurationError: if a user sets the depth, or lets it grow.
+        ConfigurationError: if the user sets the depth, or lets it grow.
     """
     scope.refuse_changes("grow")
     depths = depths or DEPTHS[scope.size] + (LIMITS if scope.limits else ())
@@ -43,7 +47,9 @@ def by_depth(scope: Scope, depths: Sequence[int] = ()) -> list[Case]:
 
 
 def shallow_and_deep(scope: Scope) -> list[Case]:
-    """Return every task at two depths, for studies that look into what training left: their runs are those of the
-    grid of depths. At the paper's size the depths are those that it sets beside each other.
+    """Return a case for each task at two depths, for studies that measure trained networks.
+
+    At the sizes cpu and gpu the runs are shared with `by_depth`; at the paper's size the depths are those that the
+    paper compares.
     """
     return by_depth(scope, (4, 64) if scope.size == "paper" else SHALLOW_AND_DEEP)

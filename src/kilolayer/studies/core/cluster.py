@@ -1,4 +1,4 @@
-"""Training several cases of a study at once, as jobs of a cluster, by submitit."""
+"""Train several cases of a study at once as jobs of a cluster, with submitit."""
 
 import functools
 import itertools
@@ -18,22 +18,22 @@ from kilolayer.training.interrupts import StopRequest
 from kilolayer.user_code import import_missing, imported
 
 SUBMITIT_LOG_LEVEL = "SUBMITIT_LOG_LEVEL"
-"""The environment variable that submitit looks at when it is imported."""
+"""Environment variable that submitit reads when it is imported."""
 
 
 def by_submitit(jobs: int, parameters: Mapping[str, Any]) -> Workers:
-    """Return workers that submit cases as an array of jobs to a cluster, and wait for them.
+    """Return workers that submit the cases as an array of jobs to a cluster and wait for them.
 
-    A job that is preempted, or meets its time limit, is submitted again and goes on from its checkpoint. When waiting
-    is interrupted the jobs are cancelled; started again, the study goes on.
+    A job that is preempted or reaches its time limit is submitted again and resumes from its checkpoint. A signal
+    cancels the jobs; the study resumes when it starts again.
 
     Args:
-        jobs: how many may run at once.
-        parameters: of `submitit.AutoExecutor`: `cluster` ("slurm", or "local" to try it), and what its
-            `update_parameters` takes, such as `timeout_min` and `slurm_partition`.
+        jobs: the largest number of jobs at once.
+        parameters: of `submitit.AutoExecutor`: `cluster` ("slurm", or "local" for processes of this machine), and the
+            arguments of its `update_parameters`, such as `timeout_min` and `slurm_partition`.
 
     Raises:
-        ConfigurationError: if submitit is not installed, finds no such cluster or does not know a parameter.
+        ConfigurationError: if submitit is not installed, or for an unknown cluster or parameter.
     """
     check_jobs(jobs)
     submitit = _submitit()
@@ -55,7 +55,7 @@ def by_submitit(jobs: int, parameters: Mapping[str, Any]) -> Workers:
 
 
 def _submitit() -> Any:
-    """Import submitit, which would else close other loggers' handlers, and log to standard output, where tables go.
+    """Import submitit without its logging set-up, which closes other loggers' handlers and writes to standard output.
 
     Raises:
         ConfigurationError: if it is not installed.
@@ -68,7 +68,7 @@ def _submitit() -> Any:
         raise ConfigurationError(
             "submitting jobs needs submitit; install it with `pip install 'kilolayer[cluster]'`"
         ) from None
-    finally:  # jobs log as ever
+    finally:  # jobs keep the level of the user
         del os.environ[SUBMITIT_LOG_LEVEL]
         if level is not None:
             os.environ[SUBMITIT_LOG_LEVEL] = level
@@ -76,16 +76,16 @@ def _submitit() -> Any:
 
 
 class _Submitted:
-    """What a job of a cluster does; submitit calls it again where a job was preempted."""
+    """The function of a job; submitit calls it again after the job was preempted."""
 
     def __init__(self, imports: Sequence[str]):
-        """Say what of the user's own to import before."""
+        """Take the user's files to import first."""
         self.imports = imports
 
     def __call__(self, work: Work) -> str | None:
-        """Train a case; returns why that failed, if it did.
+        """Train a case and return the reason if it failed.
 
-        Where a signal stopped it there is no answer: if the cluster starts the job again, it goes on.
+        A job that a signal stopped exits instead, so that the cluster may start it again and it resumes.
         """
         set_up_process()
         try:
@@ -99,20 +99,20 @@ class _Submitted:
         return None
 
     def checkpoint(self, work: Work) -> Any:
-        """Return what is to be submitted in place of a job that was preempted: the same, which goes on."""
+        """Return the job to submit in place of a preempted one: the same, which resumes."""
         return _submitit().helpers.DelayedSubmission(self, work)
 
 
 def _by_submitit(
-    works: Sequence[Work], tell: Callable[[str], object], *, executor: Callable[[Path], Any]
+    works: Sequence[Work], log: Callable[[str], object], *, executor: Callable[[Path], Any]
 ) -> Iterator[tuple[Work, str | None]]:
     try:
         submitted = executor(works[0].directory).map_array(_Submitted(imported()), works)
-    except (OSError, RuntimeError) as refusal:  # submitit's own errors are of the second kind
+    except (OSError, RuntimeError) as refusal:  # submitit's own errors are RuntimeErrors
         raise RunError(f"submit: {' '.join(str(refusal).split())}") from None
     running = dict(zip(submitted, works, strict=True))
-    tell(f"{len(works)} jobs submitted, {submitted[0].job_id} the first; their logs are in {submitted[0].paths.folder}")
-    progress = Progress(works, tell)
+    log(f"{len(works)} jobs submitted, the first is {submitted[0].job_id}; logs are in {submitted[0].paths.folder}")
+    progress = Progress(works, log)
     with StopRequest() as stop:
         try:
             while running:
@@ -121,17 +121,17 @@ def _by_submitit(
                     raise StudyStoppedError(works[0].directory, stop.signal)
                 for job in [one for one in running if one.done()]:
                     work = running.pop(job)
-                    progress.ended(work)
+                    progress.end(work)
                     error = job.exception()
                     yield work, job.result() if error is None else _headline(error)
-                progress.tell(list(running.values()))
+                progress.update(list(running.values()))
         finally:
             for job in running:
                 job.cancel()
 
 
 def _headline(error: BaseException) -> str:
-    """Return what submitit says before it quotes logs."""
+    """Return the part of a submitit error before the quoted logs."""
     return " ".join(
         itertools.takewhile(lambda line: not line.startswith(("---", "Error", "No error")), str(error).splitlines())
     )

@@ -1,4 +1,4 @@
-"""Comparing any runs: those that differ by their seed alone are a case, and what else differs are its labels."""
+"""Compare any runs. Runs that differ only in their seed form a case; other settings that differ are its labels."""
 
 import hashlib
 import json
@@ -14,42 +14,42 @@ from kilolayer.errors import ConfigurationError, RunError, nearest_names
 from kilolayer.report.style import PALETTE, new_figure
 from kilolayer.runs import RunDirectory, TrainConfig, default_config
 from kilolayer.studies.core.budgets import METRICS
-from kilolayer.studies.core.figures import draw_curve, finish_curves
+from kilolayer.studies.core.figures import draw_mean_curve, finish_curves
 from kilolayer.studies.core.results import by_case
 from kilolayer.studies.core.study import Case, Label, Outcome, Study, by_full_name, decisive_settings
 
 FIRST = ("agent", "env", "depth")
-"""Labels that come first, and that a lone case has."""
+"""Labels that come first, and the labels of a single case."""
 
 BASIS = (*FIRST, "variant", "grow")
-"""What the defaults of all other settings follow from."""
+"""Settings that the defaults of all other settings depend on."""
 
 OF_THE_TASK = ("eval_env", "engine", "episode_length")
-"""Settings that an environment brings with it, also where it is not registered here, or on another machine."""
+"""Settings that come with an environment, even if it is not registered here."""
 
 
 def compare(
     paths: Sequence[str | os.PathLike],
     *,
     metrics: Sequence[str] = METRICS,
-    tell: Callable[[str], object] = id,
+    log: Callable[[str], object] = id,
 ) -> tuple[Study, list[Outcome]]:
-    """Return runs as the outcomes of a study made for them, for `write_results`.
+    """Return a study made of existing runs, and its outcomes, for `write_results`.
 
     Args:
         paths: run directories, or directories with runs anywhere below.
-        metrics: to show, by their names in metrics.jsonl, with or without `eval/`.
-        tell: called with what a reader of the figure should know.
+        metrics: names in metrics.jsonl, with or without `eval/`.
+        log: called with a line that readers of the figure should know.
 
     Raises:
-        RunError: if there is no run, one has no evaluations or cannot be read, or a case has the same seed twice.
+        RunError: if there is no run, a run has no evaluations or cannot be read, or a case has the same seed twice.
         ConfigurationError: for a metric that no run has.
     """
     outcomes = group(find_runs(paths))
     names = tuple(_known_metric(metric, outcomes) for metric in metrics)
     cases = [own[0].case for own in by_case(outcomes)]
     if len(cases) > len(PALETTE):
-        tell(f"{len(cases)} cases are more than the {len(PALETTE)} colours that are easy to tell apart")
+        log(f"{len(cases)} cases are more than the {len(PALETTE)} colours that are easy to distinguish")
     study = Study(
         name="compare",
         question=f"{len(outcomes)} runs compared",
@@ -63,13 +63,13 @@ def compare(
 
 
 def find_runs(paths: Sequence[str | os.PathLike]) -> list[RunDirectory]:
-    """Return the runs at some paths and below them, each once.
+    """Return the runs at these paths and below them, each once.
 
     Raises:
-        RunError: if there is no path, or one has none.
+        RunError: if there is no path, or no run at a path.
     """
     if not paths:
-        raise RunError("there is nothing to compare; name run directories, or directories with runs below")
+        raise RunError("there is nothing to compare; give run directories, or directories with runs below")
     found: dict[Path, RunDirectory] = {}
     for path in map(Path, paths):
         runs = list(_runs_below(path))
@@ -82,10 +82,10 @@ def find_runs(paths: Sequence[str | os.PathLike]) -> list[RunDirectory]:
 
 
 def group(runs: Sequence[RunDirectory]) -> list[Outcome]:
-    """Return runs as outcomes, case by case, in the order of their labels, and of seeds in a case.
+    """Return runs as outcomes, sorted by the labels of their cases, then by seed.
 
     Raises:
-        RunError: if a run has no evaluations or cannot be read, or two with the same settings have the same seed.
+        RunError: if a run has no evaluations or cannot be read, or two runs have the same settings and seed.
     """
     groups: dict[str, dict[int, tuple[RunDirectory, TrainConfig]]] = {}
     for run in runs:
@@ -104,24 +104,24 @@ def group(runs: Sequence[RunDirectory]) -> list[Outcome]:
 
 
 def labels(configs: Sequence[TrainConfig]) -> list[Mapping[str, Label]]:
-    """Return for each configuration the settings that set it apart; `crl.energy` for one of a block.
+    """Return for each configuration the settings that differ, by full names such as `crl.energy`.
 
-    What only follows is left out: what in all of them is the default of agent, environment, depth and variant, and what
-    differs with the environment alone.
+    Settings that follow from others are left out: those with the default of agent, environment, depth and variant in
+    all configurations, and those that differ with the environment alone.
     """
     flat = [by_full_name(_settings(config)) for config in configs]
     differing = [name for name in flat[0] if any(one[name] != flat[0][name] for one in flat)]
-    usual = [_usual(config) for config in configs]
-    told = [
+    defaults = [_defaults(config) for config in configs]
+    chosen = [
         name
         for name in differing
         if name in BASIS
         or (
-            any(one[name] != own.get(name) for one, own in zip(flat, usual, strict=True))
+            any(one[name] != own.get(name) for one, own in zip(flat, defaults, strict=True))
             and not _is_by_task(name, flat)
         )
     ]
-    names = sorted(told or FIRST, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+    names = sorted(chosen or FIRST, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
     return [{name: _label(one[name]) for name in names} for one in flat]
 
 
@@ -134,7 +134,7 @@ def draw(outcomes: Sequence[Outcome], metrics: Sequence[str] = METRICS) -> Figur
     for axes, metric in zip(panels, metrics, strict=True):
         for own, color in zip(cases, _colors(len(cases)), strict=True):
             having = [one for one in own if one.curve(metric)[0].size]
-            draw_curve(axes, having, metric, label=_title(own[0].case), color=color)
+            draw_mean_curve(axes, having, metric, label=_title(own[0].case), color=color)
         finish_curves(axes, metric, metric)
     lines = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(lines.values(), lines.keys(), loc="outside right center", fontsize=8, frameon=False)
@@ -151,12 +151,12 @@ def _runs_below(path: Path) -> Iterator[RunDirectory]:
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
-    """Return what the rows of metrics.jsonl depend on, but for the seed: diagnostics have a file of their own."""
+    """Return the settings that metrics.jsonl depends on, except the seed. Diagnostics are written to another file."""
     return {name: value for name, value in decisive_settings(config).items() if name != "diagnostics"}
 
 
-def _usual(config: TrainConfig) -> dict[str, Any]:
-    """Return the defaults of a run's agent, environment, depth and variant; none for an unknown environment."""
+def _defaults(config: TrainConfig) -> dict[str, Any]:
+    """Return the default settings for the agent, environment, depth and variant of a run; none if it is unknown."""
     basis = {name: getattr(config, name) for name in BASIS if name != "env"}
     try:
         return by_full_name(_settings(default_config(config.env, **basis)))
@@ -165,7 +165,7 @@ def _usual(config: TrainConfig) -> dict[str, Any]:
 
 
 def _is_by_task(name: str, flat: Sequence[Mapping[str, Any]]) -> bool:
-    """Say whether a setting is one that comes with the environment, and every environment has a single value of it."""
+    """Return whether a setting comes with the environment and has a single value for each environment."""
     values = {(one["env"], one["variant"], one[name]) for one in flat} if name in OF_THE_TASK else ()
     return 0 < len(values) == len({(one["env"], one["variant"]) for one in flat})
 
@@ -183,7 +183,7 @@ def _title(case: Case) -> str:
 
 
 def _place(values: Any) -> list[tuple[bool, Any]]:
-    """Return what to sort labels by: numbers by size, before text."""
+    """Return a sort key for labels: numbers by size, then text."""
     return [(isinstance(value, str), value) for value in values]
 
 
@@ -194,7 +194,7 @@ def _colors(count: int) -> list[str]:
 
 
 def _known_metric(metric: str, outcomes: Sequence[Outcome]) -> str:
-    """Return a metric's full name.
+    """Return the full name of a metric.
 
     Raises:
         ConfigurationError: if no run has it.

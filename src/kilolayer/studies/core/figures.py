@@ -1,4 +1,4 @@
-"""What the figures of studies are made of: curves over env steps, scores by a number, bars with every seed."""
+"""Parts of figures: curves over env steps or seconds, scores over a number, bars with every seed."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from kilolayer.report.style import BLUE, DARK, GREY, tidy
 from kilolayer.studies.core.results import by_case, short_name
@@ -19,11 +19,11 @@ NAMES = {
     "success_final": "episodes at their goal at the end",
     "time_at_goal": "steps at the goal",
 }
-"""Of metrics, for axes."""
+"""Names of metrics for axes."""
 
 
 def metric_name(metric: str) -> str:
-    """Return what to write at an axis."""
+    """Return the name of a metric for an axis."""
     return NAMES.get(short_name(metric), short_name(metric).replace("_", " "))
 
 
@@ -38,27 +38,27 @@ def having(outcomes: Sequence[Outcome], **labels: Label) -> list[Outcome]:
 
 
 def shades_of(values: Sequence[Label]) -> dict[Label, str]:
-    """Return a colour for each value, dark for the first and light for the last: of depths, light is deep."""
+    """Return a colour for each value, from dark for the first to light for the last."""
     shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, len(values)))
     return {value: matplotlib.colors.to_hex(shade) for value, shade in zip(values, shades, strict=True)}
 
 
-def draw_curve(
+def draw_mean_curve(
     axes: Axes, outcomes: Sequence[Outcome], metric: str, *, label: str, color: str, band: bool = True
 ) -> None:
-    """Draw a metric of one case over env steps: mean, one standard error as a band, and each seed as a thin line.
+    """Draw a metric of one case over env steps: the mean, one standard error as a band, and each seed as a thin line.
 
-    Where a seed has fewer evaluations than another, the curve is that of those they share.
+    The curve has the evaluations that all seeds share.
     """
     steps, values = _shared_curve(outcomes, metric)
     if not steps:
         return
     for seed in values if len(values) > 1 else ():
         axes.plot(steps, seed, color=color, linewidth=0.5, alpha=0.45 if band else 0.3)
-    draw_mean(axes, steps, values, label=label, color=color, band=band)
+    draw_mean_line(axes, steps, values, label=label, color=color, band=band)
 
 
-def draw_mean(
+def draw_mean_line(
     axes: Axes,
     places: Sequence[float],
     values: Float[np.ndarray, "seeds places"],
@@ -75,8 +75,19 @@ def draw_mean(
         axes.fill_between(places, low, high, color=color, alpha=0.18, linewidth=0)
 
 
+def draw_over_seconds(axes: Axes, outcomes: Sequence[Outcome], metric: str, *, label: str, color: str) -> None:
+    """Draw a metric of one case over seconds of training: at each evaluation, the means over seeds of both."""
+    if not outcomes:
+        return
+    count = min(len(outcome.rows) for outcome in outcomes)
+    rows = [outcome.rows[:count] for outcome in outcomes]
+    seconds = np.mean([[row["perf/seconds"] for row in own] for own in rows], axis=0)
+    draw_mean_line(axes, seconds, np.array([[row[metric] for row in own] for own in rows]), label=label, color=color)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
 def draw_reference(axes: Axes, outcomes: Sequence[Outcome], metric: str, *, label: str, color: str) -> None:
-    """Draw the mean of a metric of one case over env steps, dashed: what others are to be compared with."""
+    """Draw the mean of a metric of one case over env steps as a dashed line, for comparison with other cases."""
     steps, values = _shared_curve(outcomes, metric)
     if steps:
         axes.plot(steps, values.mean(axis=0), color=color, linewidth=1.2, linestyle="--", label=label)
@@ -85,14 +96,14 @@ def draw_reference(axes: Axes, outcomes: Sequence[Outcome], metric: str, *, labe
 def _shared_curve(
     outcomes: Sequence[Outcome], metric: str
 ) -> tuple[list[float], Float[np.ndarray, "seeds evaluations"]]:
-    """Return the env steps of the evaluations that all seeds share, and the values of each seed there."""
+    """Return the env steps of the evaluations that all seeds share, and the values of each seed at them."""
     curves = [dict(zip(*outcome.curve(metric), strict=True)) for outcome in outcomes]
     steps = sorted(set.intersection(*map(set, curves))) if curves else []
     return steps, np.array([[curve[step] for step in steps] for curve in curves]).reshape(len(curves), len(steps))
 
 
 def finish_curves(axes: Axes, title: str, metric: str) -> None:
-    """Label axes with curves over env steps."""
+    """Label axes that have curves over env steps."""
     if "success" in metric:
         axes.set_ylim(-0.03, 1.03)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -102,7 +113,7 @@ def finish_curves(axes: Axes, title: str, metric: str) -> None:
 def draw_scores_over(
     axes: Axes, outcomes: Sequence[Outcome], label: str, metric: str, *, name: str = "", color: str = BLUE
 ) -> None:
-    """Draw scores over a label that is a number, on a scale of powers of two: mean, its error, and every seed."""
+    """Draw scores over a numeric label on a scale of powers of two: the mean, its standard error, and every seed."""
     cases = sorted(by_case(outcomes), key=lambda own: float(own[0].case.labels[label]))
     places = [float(own[0].case.labels[label]) for own in cases]
     scores = [[one.score(metric) for one in own] for own in cases]
@@ -118,7 +129,7 @@ def draw_scores_over(
 def draw_bars(
     axes: Axes, groups: Mapping[str, Sequence[Outcome]], metric: str, *, colors: Mapping[str, str] | None = None
 ) -> None:
-    """Draw a bar for each group, as long as its interquartile mean, with the 95 % interval and every seed."""
+    """Draw a bar for each group with its interquartile mean, the 95 % interval of that, and every seed."""
     for place, (name, own) in enumerate(groups.items()):
         scores = np.array([one.score(metric) for one in own])
         middle = float(interquartile_mean(scores[:, None]))
@@ -133,12 +144,12 @@ def draw_bars(
 
 
 def with_caption(figure: Figure, outcomes: Sequence[Outcome], what: str) -> Figure:
-    """Write above a figure what it shows, and of how many seeds; returns it."""
+    """Write above a figure what it shows and how many seeds it has, and return the figure."""
     count = len({outcome.seed for outcome in outcomes})
     figure.suptitle(f"{what}; {count} seed{'s' if count > 1 else ''}", fontsize=9)
     return figure
 
 
 def with_legend(figure: Figure, axes: Axes) -> None:
-    """Put the legend of some axes beside the figure."""
+    """Draw the legend of some axes beside the figure."""
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)

@@ -1,4 +1,4 @@
-"""Training several cases of a study at once, each in a process of this machine."""
+"""Train several cases of a study at once, each in a process of its own on this machine."""
 
 import functools
 import multiprocessing
@@ -21,29 +21,28 @@ from kilolayer.training.interrupts import StopRequest
 from kilolayer.user_code import import_missing, imported
 
 LOG_FILE = "log.txt"
-"""What training a case printed, in the directory of its runs."""
+"""Output of training a case, in the directory of its runs."""
 
 
 def in_processes(jobs: int) -> Workers:
     """Return workers that train up to `jobs` cases at once, each in a process of its own.
 
-    On a GPU that several processes share, each takes memory as it needs it, in place of most of it at once.
+    On a GPU that several processes share, each process allocates memory as it needs it.
 
     Raises:
-        ConfigurationError: if there is to be none.
+        ConfigurationError: if `jobs` is below 1.
     """
     check_jobs(jobs)
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     return functools.partial(_in_processes, jobs=jobs)
 
 
 def _in_processes(
-    works: Sequence[Work], tell: Callable[[str], object], *, jobs: int
+    works: Sequence[Work], log: Callable[[str], object], *, jobs: int
 ) -> Iterator[tuple[Work, str | None]]:
     context = multiprocessing.get_context("spawn")
     waiting = deque(works)
     running: dict[Any, Work] = {}
-    progress = Progress(works, tell)
+    progress = Progress(works, log)
     with StopRequest() as stop:
         try:
             while waiting or running:
@@ -59,10 +58,10 @@ def _in_processes(
                     raise StudyStoppedError(works[0].directory, stop.signal)
                 for process in [one for one in running if one.exitcode is not None]:
                     work = running.pop(process)
-                    progress.ended(work)
+                    progress.end(work)
                     yield work, None if process.exitcode == 0 else _why(work, process.exitcode)
-                progress.tell(list(running.values()))
-        finally:  # they save what they have
+                progress.update(list(running.values()))
+        finally:  # SIGTERM makes each process save its runs
             for process in running:
                 process.terminate()
             for process in running:
@@ -70,8 +69,9 @@ def _in_processes(
 
 
 def _train_here(work: Work, imports: Sequence[str]) -> None:
-    """Train a case in this process, which was made for it alone."""
-    os.setpgrp()  # Ctrl-C in the terminal is for the parent, which asks this process to stop
+    """Train a case in this process, which trains nothing else."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before JAX opens the device
+    os.setpgrp()  # Ctrl-C in the terminal reaches the parent only, which terminates this process
     threading.Thread(target=_stop_without_parent, daemon=True).start()
     with (work.path / LOG_FILE).open("a") as log:
         for stream in (1, 2):
@@ -90,7 +90,7 @@ def _train_here(work: Work, imports: Sequence[str]) -> None:
 
 
 def _stop_without_parent() -> None:
-    """Ask this process to stop, as soon as its parent was killed: nobody would wait for it."""
+    """Stop this process with SIGTERM as soon as its parent has ended."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -98,10 +98,10 @@ def _stop_without_parent() -> None:
 
 
 def _why(work: Work, exit_code: int | None) -> str:
-    """Return why a process ended that should not have."""
+    """Return why a process failed."""
     if exit_code is not None and exit_code < 0:
-        return f"its process was ended by {Signals(-exit_code).name}"
+        return f"its process was killed by {Signals(-exit_code).name}"
     if exit_code is not None and exit_code > 128:
-        return f"it was stopped by {Signals(exit_code - 128).name}, and saved"
+        return f"it was stopped by {Signals(exit_code - 128).name} and saved"
     lines = (work.path / LOG_FILE).read_text(errors="replace").strip().splitlines()
     return lines[-1] if lines else f"its process ended with {exit_code}"

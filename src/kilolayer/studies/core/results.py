@@ -1,4 +1,4 @@
-"""What a study leaves behind: its table, the data behind its figure, the figure, and a page with all of it."""
+"""The results of a study: its table, the data behind its figure, the figure, and a page with all of them."""
 
 import csv
 import json
@@ -21,17 +21,20 @@ CURVES, SCORES, MEASURED, DESCRIPTION, PAGE = "curves.csv", "scores.csv", "measu
 def write_results(
     study: Study, outcomes: Sequence[Outcome], directory: str | os.PathLike, *, command: str = ""
 ) -> Path:
-    """Write all that a study found; returns the figure's path.
+    """Write the results of a study.
 
-    `curves.csv` has every evaluation of every seed, `scores.csv` the score of every seed, `measured.csv` what the study
-    found in trained runs, if it looks there; `study.json` the table, the settings that all cases share and those that
-    set each apart, and the systems; `NAME.png` the figure, and `index.html` everything for people.
+    `curves.csv` has every evaluation of every seed, `scores.csv` the score of every seed, and `measured.csv` what the
+    study measured in trained runs, if it does. `study.json` has the table, the settings that all cases share, those in
+    which each differs, and the systems. `NAME.png` is the figure, and `index.html` the page.
 
     Args:
-        study: which.
+        study: the study.
         outcomes: of all cases, in the order of the grid.
-        directory: where to.
-        command: what was typed, for the page.
+        directory: to write to.
+        command: the command line, for the page.
+
+    Returns:
+        The path of the figure.
 
     Raises:
         RunError: if the directory cannot be written.
@@ -49,7 +52,7 @@ def write_results(
 
 
 def data_tables(study: Study, outcomes: Sequence[Outcome]) -> dict[str, list[dict[str, Any]]]:
-    """Return the data behind the figure: for each file its rows; those of a seed begin with its labels."""
+    """Return the rows of each data file. Each row begins with the labels of its case and the seed."""
     tables: dict[str, list[dict[str, Any]]] = {CURVES: [], SCORES: [], MEASURED: []}
     curves = [metric for metric in study.metrics if any(outcome.curve(metric)[0].size for outcome in outcomes)]
     columns = ("env_steps", "gradient_steps", *curves, "perf/seconds")
@@ -63,11 +66,11 @@ def data_tables(study: Study, outcomes: Sequence[Outcome]) -> dict[str, list[dic
 
 
 def table(study: Study, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Return a row for each case: its labels, then for each metric what it is over seeds; then seconds, and seeds.
+    """Return a row for each case: its labels, the statistics of each metric over seeds, seconds, and number of seeds.
 
     METRIC is the mean, METRIC_stderr its standard error, METRIC_iqm the interquartile mean, METRIC_low and METRIC_high
-    its 95 % interval by the bootstrap. Where seeds have no such score (it is not a number), mean and error are those of
-    the others, METRIC_seeds is how many these are, and there is no interval.
+    its 95 % interval by the bootstrap. Where the score of some seeds is NaN, mean and error are those of the other
+    seeds, METRIC_seeds is their number, and there is no interval.
     """
     rows = []
     for own in by_case(outcomes):
@@ -86,7 +89,7 @@ def table(study: Study, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 
 def by_case(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
-    """Return the outcomes of each case."""
+    """Return the outcomes grouped by case, in their order."""
     found: dict[tuple, list[Outcome]] = {}
     for outcome in outcomes:
         found.setdefault(tuple(outcome.case.labels.items()), []).append(outcome)
@@ -94,7 +97,7 @@ def by_case(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
 
 
 def describe(study: Study, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Return what a study found and how, as plain data."""
+    """Return the table, settings and systems of a study as plain data."""
     settings = {outcome.case.name: outcome.case.settings for outcome in outcomes}
     common = _common(list(settings.values()))
     return {
@@ -111,31 +114,31 @@ def describe(study: Study, outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def as_json(data: Any) -> str:
-    """Return plain data as JSON, with null for what is not a number."""
+    """Return plain data as JSON, with null for NaN and infinity."""
     return json.dumps(_without_nan(data), indent=1, allow_nan=False)
 
 
 def label_names(outcomes: Sequence[Outcome]) -> list[str]:
-    """Return the names of all labels; not every case need have them all."""
+    """Return the names of all labels; some cases may lack some labels."""
     return list(dict.fromkeys(label for outcome in outcomes for label in outcome.case.labels))
 
 
 def score_text(row: Mapping[str, Any], metric: str) -> str:
-    """Return mean and standard error of a row of the table, for people, and of how many seeds if some have no score."""
+    """Return mean and standard error of a row of the table as text, with the number of seeds if some have no score."""
     value, error = row[metric], row[f"{metric}_stderr"]
     missing = f" ({row[f'{metric}_seeds']} of {row['seeds']} seeds)" if row.get(f"{metric}_seeds") else ""
     return number_text(value) + ("" if np.isnan(error) else f" ± {number_text(error, like=value)}") + missing
 
 
 def number_text(value: float, *, like: float | None = None) -> str:
-    """Return a number for people, with the digits of one that is `like` it in size; a dash if it is not a number."""
+    """Return a number as text, with as many digits as suit its size, or the size of `like`; a dash for NaN."""
     size = abs(value if like is None else like)
     digits = 0 if size >= 1000.0 else 1 if size >= 10.0 else 2
     return "-" if np.isnan(value) else f"{value:,.{digits}f}"
 
 
 def short_name(metric: str) -> str:
-    """Return a metric's name without where it comes from."""
+    """Return the last part of a metric's name: `success_any` for `eval/success_any`."""
     return metric.split("/")[-1]
 
 
@@ -165,8 +168,8 @@ def _page(study: Study, outcomes: Sequence[Outcome], description: Mapping[str, A
                 "Scores",
                 page.paragraph(
                     "Mean and standard error over seeds; interquartile mean and its interval by the stratified "
-                    "bootstrap. The score of a run is the mean of its last five evaluations, or what was measured "
-                    "at its end."
+                    "bootstrap. The score of a run is the mean of its last five evaluations, or what the study "
+                    "measured in the trained run."
                 ),
                 page.table(header, rows),
             ),
@@ -175,7 +178,7 @@ def _page(study: Study, outcomes: Sequence[Outcome], description: Mapping[str, A
             page.section(
                 "How it was made",
                 page.folded("settings of all cases", json.dumps(description["settings"], indent=1)),
-                page.folded("what sets each apart", json.dumps(description["cases"], indent=1)),
+                page.folded("settings in which each case differs", json.dumps(description["cases"], indent=1)),
                 page.folded("versions, hardware", json.dumps(description["systems"], indent=1)),
             ),
         ],
@@ -206,13 +209,13 @@ def _without_nan(data: Any) -> Any:
 
 
 def _common(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return what all have, with the same value."""
+    """Return the settings that all cases have with the same value."""
     first, *others = settings
     return {name: value for name, value in first.items() if all(other[name] == value for other in others)}
 
 
 def _distinct(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return systems without their starting times, each once."""
+    """Return the distinct systems, without their start times."""
     found: list[dict[str, Any]] = []
     for item in items:
         system = {name: value for name, value in item.items() if name != "started"}

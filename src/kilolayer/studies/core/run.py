@@ -1,4 +1,4 @@
-"""Training the cases of a study: what is finished is not run again, what was stopped goes on from its checkpoint."""
+"""Train the cases of a study: finished runs are read, stopped runs resume from their checkpoints."""
 
 import dataclasses
 import itertools
@@ -14,120 +14,145 @@ from typing import Protocol
 from kilolayer.errors import KilolayerError, RunError, TrainingError
 from kilolayer.runs import RunDirectory, SeedGroup, TrainConfig
 from kilolayer.runs.run_directory import write_errors
-from kilolayer.studies.core.study import RECORDING, Case, Outcome, Study, decisive_settings
+from kilolayer.studies.core.study import RECORDING, Case, Outcome, Study, Training, decisive_settings
 from kilolayer.training import RESUMABLE_SETTINGS, TrainResult, train_seeds
 
 
 class StudyStoppedError(RunError):
-    """A signal ended a study early; what it did is kept, and it goes on when it is started again."""
+    """A signal stopped a study. Its runs are saved, and resume when the study starts again."""
 
     def __init__(self, directory: Path, signal: Signals):
-        """Say where the study is."""
-        super().__init__(f"stopped and saved; start the same study again to go on in {directory}")
+        """Take the directory of the runs, and the signal."""
+        super().__init__(f"stopped and saved; start the same study again to resume in {directory}")
         self.signal = signal
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """A case to train with some seeds, and where."""
+    """A case to train with some seeds in a directory."""
 
     case: Case
     seeds: tuple[int, ...]
     directory: Path
-    """Of the study, or of several that share what they train."""
+    """Directory of the runs of a study, or of several studies that share runs."""
+    training: Training | None = None
+    """Trains the case in another way than `train_seeds`; its runs have a directory of their own."""
 
     @property
     def path(self) -> Path:
-        """Where the runs of the case are, in a directory for each lot of seeds that is trained side by side."""
-        return self.directory / self.case.directory
+        """Directory of the runs of the case. It holds a directory for each group of seeds trained side by side."""
+        name = self.case.directory
+        if self.training is not None:
+            name += f"-{getattr(self.training, '__name__', 'own')}"
+        return self.directory / name
 
     def train(self, *, progress: bool = True) -> None:
-        """Train the case with all seeds, or go on with it; nothing is done if it is finished.
+        """Train the seeds of the case that are not finished; stopped runs resume.
 
         Args:
             progress: show progress on standard error.
 
         Raises:
-            StudyStoppedError: if a signal stopped it.
+            StudyStoppedError: if a signal stopped the training.
             TrainingError: if a seed could not be trained.
             RunError: if a directory cannot be read or written.
         """
-        lots = self._lots()
+        groups = self._groups()
         recording = {name: getattr(self.case.config, name) for name in RECORDING if name in RESUMABLE_SETTINGS}
-        for lot in lots:
-            asked_for = [run for seed, run in zip(lot.seeds, lot.runs, strict=True) if seed in self.seeds]
-            if not all(_is_finished(run, self.case.config) for run in asked_for):
-                self._stop_if_asked(train_seeds(resume=lot.path, progress=progress, **recording))
-        missing = [seed for seed in self.seeds if not any(seed in lot.seeds for lot in lots)]
+        for group in groups:
+            wanted = [run for seed, run in zip(group.seeds, group.runs, strict=True) if seed in self.seeds]
+            if all(_is_finished(run, self.case.config) for run in wanted):
+                continue
+            if self.training is None:
+                self._check_signal(train_seeds(resume=group.path, progress=progress, **recording))
+            else:
+                self._train_new(group.seeds, group.path, self.training, progress=progress)
+        missing = [seed for seed in self.seeds if not any(seed in group.seeds for group in groups)]
         if missing:
             path = self.path / f"seeds-{'-'.join(map(str, missing))}"
-            if path.exists():  # it was stopped before its first file was whole
-                with write_errors(path):
-                    shutil.rmtree(path)
-            self._stop_if_asked(train_seeds(config=self.case.config, seeds=missing, run_dir=path, progress=progress))
+            self._train_new(missing, path, self.training or _train_seeds, progress=progress)
 
     def outcomes(self) -> list[Outcome]:
-        """Return what each seed of the trained case came to."""
-        runs = {seed: run for lot in self._lots() for seed, run in zip(lot.seeds, lot.runs, strict=True)}
+        """Return the outcome of each seed of the trained case."""
+        runs = self._runs()
         return [Outcome(self.case, seed, runs[seed]) for seed in self.seeds]
 
     @property
     def is_finished(self) -> bool:
-        """Whether every seed is trained."""
-        runs = {seed: run for lot in self._lots() for seed, run in zip(lot.seeds, lot.runs, strict=True)}
+        """Whether all seeds are trained."""
+        runs = self._runs()
         return all(seed in runs and _is_finished(runs[seed], self.case.config) for seed in self.seeds)
 
     @property
     def share(self) -> float:
-        """How much of the training is done, from 0 to 1, by the evaluations so far."""
-        runs = [
-            run for lot in self._lots() for seed, run in zip(lot.seeds, lot.runs, strict=True) if seed in self.seeds
-        ]
+        """Share of the training that is done, from 0 to 1, by the evaluations so far."""
+        runs = [run for seed, run in self._runs().items() if seed in self.seeds]
         steps = [rows[-1]["env_steps"] for run in runs if (rows := run.metrics())]
         return min(sum(steps) / (len(self.seeds) * self.case.config.total_env_steps), 1.0)
 
-    def _lots(self) -> list[SeedGroup]:
-        """Return what there is of the case.
+    def _runs(self) -> dict[int, RunDirectory]:
+        """Return the runs that exist already, by seed."""
+        return {seed: run for group in self._groups() for seed, run in zip(group.seeds, group.runs, strict=True)}
+
+    def _groups(self) -> list[SeedGroup]:
+        """Return the groups of seeds that exist already.
 
         Raises:
-            RunError: if it was trained with other settings, by a library that had other defaults.
+            RunError: if they were trained with other settings, by a version with other defaults.
         """
-        lots = [SeedGroup.open(path) for path in sorted(self.path.glob("seeds-*")) if SeedGroup.is_at(path)]
-        for run in (run for lot in lots for run in lot.runs):
+        groups = [SeedGroup.open(path) for path in sorted(self.path.glob("seeds-*")) if SeedGroup.is_at(path)]
+        for run in (run for group in groups for run in group.runs):
             held = run.config().to_dict()
             for name, value in decisive_settings(self.case.config).items():
                 if held[name] != value:
                     raise RunError(
-                        f"{run.path} was trained with {name}={held[name]}, not {value}, which is the default now; move "
-                        f"{self.path} away, or give the study another directory"
+                        f"{run.path} was trained with {name}={held[name]}, and the default is {value} now; move "
+                        f"{self.path} away, or choose another directory for the study"
                     )
-        return lots
+        return groups
 
-    def _stop_if_asked(self, results: Sequence[TrainResult]) -> None:
+    def _train_new(self, seeds: Sequence[int], path: Path, training: Training, *, progress: bool) -> None:
+        if path.exists():  # incomplete: training stopped before its first files, or does not resume
+            with write_errors(path):
+                shutil.rmtree(path)
+        self._check_signal(training(self.case.config, seeds, path, progress=progress))
+
+    def _check_signal(self, results: Sequence[TrainResult]) -> None:
         if results[0].stopped_by is not None:
             raise StudyStoppedError(self.directory, results[0].stopped_by)
 
 
-class Workers(Protocol):
-    """Who trains the cases."""
+def _train_seeds(config: TrainConfig, seeds: Sequence[int], run_dir: Path, *, progress: bool) -> Sequence[TrainResult]:
+    return train_seeds(config=config, seeds=seeds, run_dir=run_dir, progress=progress)
 
-    def __call__(self, works: Sequence[Work], tell: Callable[[str], object]) -> Iterator[tuple[Work, str | None]]:
-        """Train all; yields each as it ends, and why it failed if it did.
+
+class Workers(Protocol):
+    """A way to train cases: in this process, in several processes, or on a cluster."""
+
+    def __call__(self, works: Sequence[Work], log: Callable[[str], object]) -> Iterator[tuple[Work, str | None]]:
+        """Train all cases.
+
+        Args:
+            works: the cases.
+            log: called with lines about progress.
+
+        Yields:
+            Each case as it ends, with the reason if it failed.
 
         Raises:
-            StudyStoppedError: if a signal stopped it.
+            StudyStoppedError: if a signal stopped the training.
         """
         ...
 
 
 def in_turn(
-    works: Sequence[Work], tell: Callable[[str], object], *, progress: bool = True
+    works: Sequence[Work], log: Callable[[str], object], *, progress: bool = True
 ) -> Iterator[tuple[Work, str | None]]:
-    """Train one case after the other in this process; see `Workers`."""
+    """Train one case after another in this process; see `Workers`."""
     times: list[float] = []
     for number, work in enumerate(works):
         left = f"; {_duration(statistics.fmean(times) * (len(works) - number))} left" if times else ""
-        tell(f"case {number + 1} of {len(works)}, {work.case.name}, {len(work.seeds)} seeds{left}")
+        log(f"case {number + 1} of {len(works)}, {work.case.name}, {len(work.seeds)} seeds{left}")
         began = time.monotonic()
         try:
             work.train(progress=progress)
@@ -147,35 +172,38 @@ def run_study(
     directory: str | os.PathLike,
     *,
     workers: Workers = in_turn,
-    tell: Callable[[str], object] = id,
+    log: Callable[[str], object] = id,
 ) -> Iterator[list[Outcome]]:
-    """Train the cases and look into them; yields the outcomes of each as it ends, one for each seed.
+    """Train the cases of a study and measure their runs.
 
     Args:
-        study: whose grid it is.
-        cases: of the grid, all or some; those with equal settings are trained once.
-        seeds: to train each case with.
-        directory: where the runs are kept; studies that have cases in common can share one.
-        workers: who trains them: `in_turn`, or those that `in_processes` or `by_submitit` return.
-        tell: called with what is about to be done.
+        study: the study.
+        cases: all or some cases of its grid; cases with equal settings are trained once.
+        seeds: seeds of each case.
+        directory: directory of the runs; studies with common cases can share it.
+        workers: how to train: `in_turn`, or what `in_processes` or `by_submitit` return.
+        log: called with lines about progress.
+
+    Yields:
+        The outcomes of each case as it ends, one for each seed.
 
     Raises:
-        StudyStoppedError: if a signal stopped it.
-        TrainingError: at the end, if a case could not be trained; the others are.
+        StudyStoppedError: if a signal stopped the training.
+        TrainingError: at the end, if some cases could not be trained. The other cases are trained.
     """
     alike: dict[str, list[Case]] = {}
     for case in cases:
         alike.setdefault(case.directory, []).append(case)
-    works = [Work(own[0], tuple(seeds), Path(directory)) for own in alike.values()]
+    works = [Work(own[0], tuple(seeds), Path(directory), study.train) for own in alike.values()]
     finished = [work for work in works if work.is_finished]
     to_train = [work for work in works if work not in finished]
     failed: list[str] = []
-    trained = workers(to_train, lambda text: tell(f"{study.name}: {text}")) if to_train else ()
+    trained = workers(to_train, lambda text: log(f"{study.name}: {text}")) if to_train else ()
     for work, failure in itertools.chain(((work, None) for work in finished), trained):
         own = alike[work.case.directory]
         if failure is not None:
             names = ", ".join(case.name for case in own)
-            tell(f"{study.name}: {names} failed, the study goes on: {failure}")
+            log(f"{study.name}: {names} failed, the study continues: {failure}")
             failed.append(names)
             continue
         for case in own:
@@ -187,7 +215,7 @@ def run_study(
 
 
 def one_line(error: BaseException) -> str:
-    """Return why something failed: the message of an error that is the user's to mend, the kind of any other too."""
+    """Return an error as one line; for errors that are not kilolayer's own, with the name of the class."""
     text = " ".join(str(error).split())
     return text if isinstance(error, KilolayerError) else f"{type(error).__name__}: {text}"
 
@@ -197,13 +225,13 @@ def _measured(study: Study, outcome: Outcome) -> Outcome:
 
 
 def _duration(seconds: float) -> str:
-    """Return a time to wait in words."""
+    """Return a duration in words."""
     minutes = round(seconds / 60.0)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(minutes, 1)} min"
 
 
 def _is_finished(run: RunDirectory, config: TrainConfig) -> bool:
-    """Say whether a run has its last evaluation, and the checkpoint that belongs to it."""
+    """Return whether a run has its last evaluation and the checkpoint of that evaluation."""
     total = config.num_unrolls * config.env_steps_per_unroll
     rows = run.metrics()
     return bool(rows) and rows[-1]["env_steps"] >= total and (run.checkpoints / str(rows[-1]["env_steps"])).is_dir()

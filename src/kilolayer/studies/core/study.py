@@ -1,11 +1,12 @@
-"""What a study is: a grid of configurations, each trained with several seeds, a metric, and a figure."""
+"""The parts of a study: a question, a grid of configurations, metrics, and a figure."""
 
 import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -15,15 +16,16 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.nn import torso_spec
 from kilolayer.runs import RunDirectory, SeedGroup, TrainConfig, default_config
 from kilolayer.runs.config import deep_merge
+from kilolayer.training import TrainResult
 
 Size = Literal["cpu", "gpu", "paper"]
-"""What a study is sized for: 2 CPU cores, one GPU, or the published budget."""
+"""Budget of a study: 2 CPU cores, one GPU, or the published budget."""
 
 LAST = 5
-"""A score is the mean of so many last evaluations, as in the paper."""
+"""The score of a run is the mean of its last five evaluations, as in the paper."""
 
 RECORDING = ("checkpoint_minutes", "checkpoints_to_keep", "tensorboard", "wandb", "wandb_project")
-"""Settings of what is kept of a run: no number in it depends on them, so they set no case apart."""
+"""Settings of what a run keeps. They change no number, so cases that differ only in them share their runs."""
 
 Label = str | int | float
 Row = Mapping[str, Label]
@@ -34,44 +36,45 @@ class Case:
     """A cell of a study's grid."""
 
     labels: Mapping[str, Label]
-    """Where it lies in the grid, such as task, agent and depth."""
+    """Its place in the grid, such as task, agent and depth."""
     config: TrainConfig
-    """Its settings; the seed plays no part."""
+    """Its settings; the seed is ignored."""
 
     @property
     def name(self) -> str:
-        """The labels in one word."""
+        """The values of the labels, joined with hyphens."""
         return "-".join(str(value) for value in self.labels.values())
 
     @property
     def directory(self) -> str:
-        """A name for its runs that cases with other settings do not have: studies that share a case share its runs.
+        """The name of the directory of its runs: environment, agent, depth and a digest of the settings.
 
-        Settings that are as the library has them play no part, so that one that is new to the library moves nothing.
+        Cases with equal settings have the same directory, so studies share their runs. Settings with default values do
+        not enter the digest: a new setting in the library renames no directory.
         """
         config = self.config
         defaults = TrainConfig(
             agent=config.agent, torso=config.torso, architecture=torso_spec(config.torso).settings()
         ).to_dict()
         names = {"agent": TrainConfig.agent, "torso": TrainConfig.torso}
-        set_apart = _unlike(decisive_settings(config), defaults | names)
-        digest = hashlib.sha256(json.dumps(set_apart, sort_keys=True).encode()).hexdigest()[:8]
+        changed = _unlike(decisive_settings(config), defaults | names)
+        digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8]
         env = "maze" if "\n" in config.env else config.env
         return f"{env}-{config.agent}-d{config.depth}-{digest}"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All settings but the seed, as plain data."""
+        """All settings except the seed, as plain data."""
         return {name: value for name, value in self.config.to_dict().items() if name != "seed"}
 
 
 def decisive_settings(config: TrainConfig) -> dict[str, Any]:
-    """Return the settings that what a run leaves depends on, but for the seed."""
+    """Return the settings that the numbers of a run depend on, except the seed."""
     return {name: value for name, value in config.to_dict().items() if name != "seed" and name not in RECORDING}
 
 
 def by_full_name(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings by names such as depth and crl.energy: those of a block by its name and theirs."""
+    """Return settings by full name, such as `depth` or `crl.energy` for a field of a block."""
     whole: dict[str, Any] = {}
     deep_merge(settings, into=whole)
     found: dict[str, Any] = {}
@@ -81,7 +84,7 @@ def by_full_name(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unlike(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that others have otherwise; of a block, those of its fields."""
+    """Return the settings that differ from others; of a block, only the fields that differ."""
     found = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
@@ -95,27 +98,27 @@ def _unlike(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str,
 
 @dataclasses.dataclass(frozen=True)
 class Scope:
-    """What is asked of a study: its size, and what a user changed."""
+    """A request to a study: its size, and the user's changes."""
 
     size: Size
     tasks: tuple[str, ...]
     settings: Mapping[str, Any]
-    """Of every case, by the study's size."""
+    """Settings of all cases at this size."""
     limits: bool = False
-    """Take the depths in too that are there to show how far it goes."""
+    """Include the greatest depths."""
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Settings of every case that the user asked for, over those of the size."""
+    """Settings of all cases that the user changed; they override those of the size."""
 
     def case(self, labels: Mapping[str, Label], env: str, **settings: Any) -> Case:
         """Return a case of the grid.
 
         Args:
-            labels: where it lies.
-            env: its task.
-            settings: fields of `TrainConfig` that make the case what it is, over those of the size.
+            labels: its place in the grid.
+            env: its environment.
+            settings: fields of `TrainConfig` that define the case; they override those of the size.
 
         Raises:
-            ConfigurationError: if a user asked for another value of one of these settings, or for one that cannot be.
+            ConfigurationError: if the user changed one of these settings, or for an invalid setting.
         """
         self.refuse_changes(**settings)
         merged: dict[str, Any] = {}
@@ -124,36 +127,36 @@ class Scope:
         return Case(labels, default_config(env, **merged))
 
     def refuse_changes(self, *names: str, **settings: Any) -> None:
-        """Refuse that a user sets what a study sets itself, or what would undo it.
+        """Validate that the user leaves the study's own settings alone.
 
         Args:
-            names: settings that nobody else may set, such as depth, or crl.actor_depth.
-            settings: those that may have no other value than this; of a block, the fields that are given.
+            names: settings that the user may not change, such as `depth` or `crl.actor_depth`.
+            settings: settings that the user may not change to another value; of a block, only the given fields.
 
         Raises:
-            ConfigurationError: naming the first of the settings that was changed.
+            ConfigurationError: naming the first setting that the user changed.
         """
         own = by_full_name(settings)
         for name, value in by_full_name(self.changes).items():
             if name in names or own.get(name, value) != value:
                 raise ConfigurationError(
-                    f"{name}={value} is what this study sets itself; leave it out (--only takes a part of the cases)"
+                    f"{name}={value}: this study sets {name} itself; leave it out (`only` selects a part of the cases)"
                 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What a study found in a trained run, besides what training wrote down."""
+    """What a study measured in a trained run, in addition to the run's own metrics."""
 
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """A number for each metric."""
     rows: Sequence[Row] = ()
-    """The data behind the figure, such as a row for each block, or each place of a maze."""
+    """Data behind the figure, such as a row for each block or each place in a maze."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What one seed of a case came to."""
+    """The trained run of one seed of a case."""
 
     case: Case
     seed: int
@@ -167,7 +170,7 @@ class Outcome:
 
     @cached_property
     def systems(self) -> Sequence[Mapping[str, Any]]:
-        """Hardware and versions, of each start of the run; none if they are not there to read."""
+        """Hardware and versions at each start of the run; empty if the file cannot be read."""
         try:
             return json.loads(self.run.system_file.read_text())
         except (OSError, ValueError):
@@ -179,7 +182,7 @@ class Outcome:
         return np.array([row["env_steps"] for row in known], float), np.array([row[metric] for row in known], float)
 
     def score(self, metric: str) -> float:
-        """Return what the study measured by this name, or the mean of the last evaluations."""
+        """Return the measured score of this name, else the mean of the last evaluations of a metric; NaN if unknown."""
         if metric in self.measured.scores:
             return self.measured.scores[metric]
         values = self.curve(metric)[1]
@@ -187,37 +190,59 @@ class Outcome:
 
     @property
     def seconds(self) -> float:
-        """What training took, side by side with the other seeds of its case."""
+        """Training time in seconds, side by side with the other seeds of its case."""
         return float(self.rows[-1]["perf/seconds"])
 
     @cached_property
     def seeds_side_by_side(self) -> int:
-        """How many seeds shared the machine while this one was trained, itself among them."""
+        """How many seeds were trained at the same time, this one included."""
         group = self.run.path.parent
         return len(SeedGroup.open(group).seeds) if SeedGroup.is_at(group) else 1
 
 
+class Training(Protocol):
+    """Trains the seeds of one case in its own way, instead of `train_seeds`."""
+
+    def __call__(
+        self, config: TrainConfig, seeds: Sequence[int], run_dir: Path, *, progress: bool
+    ) -> Sequence[TrainResult]:
+        """Train all seeds into `run_dir`.
+
+        It leaves what `train_seeds` leaves: a `SeedGroup` of run directories, each with a row of metrics and a
+        checkpoint at the configuration's last env step. Training that was stopped starts again from the beginning.
+
+        Args:
+            config: settings of the case; its seed is ignored.
+            seeds: to train.
+            run_dir: directory to create.
+            progress: show progress on standard error.
+        """
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """A question, and how it is answered."""
+    """A question and the experiment that answers it."""
 
     name: str
     question: str
     """One line for lists and pages."""
     tasks: Mapping[Size, tuple[str, ...]]
-    """Where it is asked, at each size."""
+    """Environments at each size."""
     settings: Mapping[Size, Mapping[str, Any]]
-    """Of every case, at each size."""
+    """Settings of all cases at each size."""
     cases: Callable[[Scope], Sequence[Case]]
-    """Returns the grid."""
+    """Returns the cases of the grid."""
     metrics: tuple[str, ...]
-    """What its table shows, by the names in metrics.jsonl or in what is measured."""
+    """Columns of its table: names in metrics.jsonl, or of measured scores."""
     draw: Callable[[Sequence[Outcome]], Figure]
     """Draws its figure."""
     measure: Callable[[Outcome], Measured] | None = None
-    """Looks into a trained run for what training does not write down."""
+    """Measures a trained run; None where the metrics of training suffice."""
+    train: Training | None = None
+    """Trains a case in another way than `train_seeds`; a function of a module, since other processes call it too."""
     seeds: int = 3
-    """How many seeds each case is trained with, unless asked otherwise."""
+    """Default number of seeds of each case."""
 
     def grid(
         self, size: Size, *, tasks: Sequence[str] = (), limits: bool = False, changes: Mapping[str, Any] | None = None
@@ -225,17 +250,17 @@ class Study:
         """Return the cases at a size.
 
         Args:
-            size: which.
-            tasks: where to ask the question, in place of the study's own tasks.
-            limits: take the greatest depths in too.
-            changes: settings of every case, over the study's own.
+            size: the budget.
+            tasks: environments in place of the study's own.
+            limits: include the greatest depths.
+            changes: settings of all cases that override the study's own.
 
         Raises:
-            ConfigurationError: for an unknown task, a setting that cannot be, or one that the study sets itself.
+            ConfigurationError: for an unknown task, an invalid setting, or one that the study sets itself.
         """
         tasks = tuple(tasks) or self.tasks[size]
         changes = changes or {}
-        for name, instead in (("env", "--tasks"), ("seed", "--seeds")):
+        for name, instead in (("env", "tasks"), ("seed", "seeds")):
             if name in changes:
-                raise ConfigurationError(f"set: {name} is no setting of a case; give it by {instead}")
+                raise ConfigurationError(f"{name} cannot be changed as a setting; choose {instead} instead")
         return self.cases(Scope(size, tasks, self.settings[size], limits, changes))

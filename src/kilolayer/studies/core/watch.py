@@ -1,4 +1,4 @@
-"""Watching cases that are trained elsewhere, in other processes or on other machines."""
+"""Progress of cases that train in other processes or on other machines."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,14 +7,14 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.studies.core.run import Work
 
 POLL_SECONDS = 0.5
-"""How often those who train are asked whether they ended."""
+"""Time between two checks whether a case has ended."""
 
-TELL_SECONDS = 10.0
-"""How often a user is told how far they are."""
+LOG_SECONDS = 10.0
+"""Least time between two lines of progress."""
 
 
 def check_jobs(jobs: int) -> None:
-    """Refuse that nothing may run.
+    """Validate the number of jobs.
 
     Raises:
         ConfigurationError: if `jobs` is below 1.
@@ -24,24 +24,29 @@ def check_jobs(jobs: int) -> None:
 
 
 class Progress:
-    """Says now and then how far cases are that are trained elsewhere, and what remains."""
+    """Logs how far the running cases are, how many have ended, and the estimated time that remains."""
 
-    def __init__(self, works: Sequence[Work], tell: Callable[[str], object]):
-        """Begin to watch."""
-        self._total, self._tell = len(works), tell
+    def __init__(self, works: Sequence[Work], log: Callable[[str], object]):
+        """Start the clock.
+
+        Args:
+            works: all cases to train.
+            log: called with each line.
+        """
+        self._total, self._log = len(works), log
         self._began = self._last = time.monotonic()
         self._ended = 0
         self._share_before = sum(work.share for work in works)
 
-    def ended(self, work: Work) -> None:
-        """Note that a case ended."""
+    def end(self, work: Work) -> None:
+        """Count a case that ended and log it."""
         self._ended += 1
-        self._tell(f"{self._ended} of {self._total} cases ended, {work.case.name}")
+        self._log(f"{self._ended} of {self._total} cases ended, {work.case.name}")
 
-    def tell(self, running: Sequence[Work]) -> None:
-        """Say how far the running cases are, if it was long ago."""
+    def update(self, running: Sequence[Work]) -> None:
+        """Log the progress of the running cases, at most once in `LOG_SECONDS`."""
         now = time.monotonic()
-        if not running or now - self._last < TELL_SECONDS:
+        if not running or now - self._last < LOG_SECONDS:
             return
         self._last = now
         shares = {work.case.name: work.share for work in running}
@@ -49,4 +54,4 @@ class Progress:
         done = self._ended + sum(shares.values())
         speed = (done - self._share_before) / (now - self._began)
         eta = f"; ETA {(self._total - done) / speed / 60.0:.0f} min" if speed > 0.0 else ""
-        self._tell(f"{self._ended} of {self._total} cases ended; {', '.join(begun) or 'compiling'}{eta}")
+        self._log(f"{self._ended} of {self._total} cases ended; {', '.join(begun) or 'compiling'}{eta}")

@@ -1,0 +1,41 @@
+"""Ask the registry of agents which ones suit a study."""
+
+from collections.abc import Callable, Collection
+from contextlib import suppress
+
+from kilolayer.agents import Agent, agent_names
+from kilolayer.errors import ConfigurationError
+from kilolayer.runs import TrainConfig, default_config
+from kilolayer.studies.core.study import Case
+from kilolayer.training import Setup
+
+
+def fitting_agents(config: TrainConfig, fits: Callable[[Agent], bool]) -> list[str]:
+    """Return the names of the registered agents that can be built for the task of a configuration and that fit.
+
+    Args:
+        config: whose task, engine and variant to build the agents for.
+        fits: returns whether an agent is suitable.
+    """
+    found = []
+    for name in agent_names():
+        with suppress(ConfigurationError):
+            own = default_config(config.env, agent=name, engine=config.engine, variant=config.variant)
+            if fits(Setup.build(own).agent):
+                found.append(name)
+    return found
+
+
+def require_networks(case: Case, networks: Collection[str]) -> None:
+    """Validate that the agent of a case has some networks.
+
+    Raises:
+        ConfigurationError: if it lacks one; the line names agents that have them all.
+    """
+    names = Setup.build(case.config).agent.parameter_counts()
+    if missing := [name for name in networks if name not in names]:
+        fitting = fitting_agents(case.config, lambda agent: set(networks) <= set(agent.parameter_counts()))
+        raise ConfigurationError(
+            f"agent={case.config.agent!r} has the networks {', '.join(names)} and no {', '.join(missing)}; take "
+            f"agent={' or '.join(fitting)}"
+        )

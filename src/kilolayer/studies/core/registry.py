@@ -1,0 +1,42 @@
+"""The registry of studies: those of the library and those of a user's file, by name."""
+
+import re
+
+from kilolayer.errors import ConfigurationError, nearest_names
+from kilolayer.studies.core.study import Study
+
+STUDIES: dict[str, Study] = {}
+"""All registered studies by name."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+def register_study(study: Study) -> Study:
+    """Add a study under its name and return it.
+
+    Raises:
+        ConfigurationError: if the name is taken, or has characters that do not suit the name of a file.
+    """
+    if not _NAME.fullmatch(study.name):
+        raise ConfigurationError(f"study {study.name!r}: the name must consist of letters, digits, _ and -")
+    if study.name in STUDIES:
+        raise ConfigurationError(f"a study named {study.name!r} is registered already; choose another name")
+    STUDIES[study.name] = study
+    return study
+
+
+def unregister_study(name: str) -> None:
+    """Remove a study from the registry."""
+    STUDIES.pop(name, None)
+
+
+def find_study(name: str) -> Study:
+    """Return the study called `name`.
+
+    Raises:
+        ConfigurationError: if there is none; the line names the nearest ones.
+    """
+    if name not in STUDIES:
+        known = nearest_names(name, STUDIES, listing="`kilolayer study` lists them")
+        raise ConfigurationError(f"study {name!r} is unknown; {known}")
+    return STUDIES[name]

@@ -1,0 +1,55 @@
+"""The dry run reports what the counters of bench find, for any agent."""
+
+import dataclasses
+
+import jax
+import pytest
+
+from kilolayer.bench import gradient_step_flops, learn_memory
+from kilolayer.bench import plan as dry_run
+from kilolayer.bench.memory import Memory, program_memory, tree_bytes
+from kilolayer.bench.plan import plan
+from kilolayer.errors import ConfigurationError
+from kilolayer.training import Setup, init_state
+from small_runs import small_config
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.mark.parametrize("agent", ["crl", "td3"])
+def test_operations_and_memory_are_those_of_the_counters(agent):
+    config = small_config(agent=agent)
+    setup = Setup.build(config)
+    found = plan(config)
+    assert found["gradient_step_operations"] == int(gradient_step_flops(setup)) > 0
+    assert found["step_peak_bytes"] >= int(learn_memory(setup).peak)
+    assert found["state_bytes"] == tree_bytes(jax.eval_shape(lambda: init_state(setup)))
+
+
+def test_idle_seeds_keep_their_states(monkeypatch):
+    monkeypatch.setattr(dry_run, "cpu_cores", lambda: 1)
+    config = small_config()
+    one, three = plan(config), plan(config, seeds=3)
+    assert three["step_peak_bytes"] == one["step_peak_bytes"] + 2 * one["state_bytes"]
+    assert three["replay_bytes"] == 3 * one["replay_bytes"]
+
+
+def test_an_agent_that_cannot_be_counted_has_a_plan(monkeypatch):
+    def refuse(setup):
+        raise ConfigurationError("a loop")
+
+    monkeypatch.setattr(dry_run, "gradient_step_flops", refuse)
+    assert plan(small_config())["gradient_step_operations"] is None
+
+
+def test_a_compiler_without_analysis_is_unknown(monkeypatch):
+    @dataclasses.dataclass
+    class Silent:
+        def memory_analysis(self):
+            return None
+
+    memory = program_memory(Silent())
+    assert isinstance(memory, Memory)
+    assert memory.peak != memory.peak
+    monkeypatch.setattr(dry_run, "program_memory", lambda compiled: memory)
+    assert plan(small_config())["step_peak_bytes"] is None
