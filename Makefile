@@ -8,7 +8,7 @@ DEMO ?= runs/demo$(if $(filter-out 0,$(SEED)),-seed$(SEED))
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-all bench clean
+.PHONY: demo test test-fast test-all bench clean
 
 demo: $(INSTALLED)
 	@if [ -f $(DEMO)/config.json ]; then \
@@ -23,6 +23,14 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# What a change breaks most often, in three minutes: lint, types, mathematics, registries, settings, files.
+test-fast: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/test_architecture.py tests/objectives tests/data tests/runs tests/policies \
+		tests/nn/test_torso_registry.py tests/agents/test_registry.py tests/agents/test_optimizers.py tests/cli/test_own_parts.py
 
 test-all: test
 	$(BIN)/pytest -m slow

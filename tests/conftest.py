@@ -18,6 +18,15 @@ jaxtyping.install_import_hook(
 )
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """In CI, a test of pictures that is skipped fails: what it needs is installed there."""
+    report = (yield).get_result()
+    if report.skipped and os.environ.get("CI") == "true" and item.path.parent.name in ("render", "report"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"
+
+
 @pytest.fixture(scope="module", autouse=True)
 def no_programs_left():
     """Forget what a module compiled: a worker goes through dozens of modules."""
