@@ -43,7 +43,7 @@ def cases(scope: Scope) -> list[Case]:
         ConfigurationError: if a task is not a maze, if its robot cannot start anywhere, or if the agent has no value.
     """
     grid = shallow_and_deep(scope)
-    for case in grid:
+    for case in {case.labels["task"]: case for case in grid}.values():
         setup = Setup.build(case.config)
         name = setup.environment.name
         if not isinstance(setup.eval_environment.task, MazeTask):
