@@ -45,6 +45,13 @@ def test_the_ratios_are_those_of_each_round(monkeypatch, capsys):
     assert [line.split()[1] for line in lines] == ["mode", *bench.MODES]
 
 
+@pytest.mark.slow
+def test_a_mode_is_measured_in_a_process_of_its_own():
+    found = bench._measure_apart("point-4x64", "threads", 2)
+    assert set(found) == {"train_seconds", "step_seconds"}
+    assert 0.0 < found["step_seconds"] < found["train_seconds"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -136,3 +136,13 @@ def test_what_cannot_be_is_one_line(capsys, arguments, words):
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
+
+
+def test_an_engine_that_cannot_run_a_robot_is_left_out_unless_it_is_named(capsys):
+    arguments = ["--import", str(CRANE), "bench", "env", "--tasks=crane", "--num-envs=4", "--num-steps=2", "--rounds=1"]
+    assert main([*arguments, "--json"]) == 0
+    assert {row["engine"] for row in json.loads(capsys.readouterr().out)} == {"mujoco"}
+    sys.modules.pop("crane", None)
+    registry.unregister("crane")
+    assert main([*arguments, "--engines", "spring"]) == 2
+    assert "engine 'spring' cannot run task Crane" in capsys.readouterr().err

@@ -53,7 +53,9 @@ def test_it_takes_finite_steps_and_changes(agent, torso):
     assert all(np.isfinite(value) for value in metrics.values())
     leaves = zip(jax.tree.leaves(first), jax.tree.leaves(after.agent), strict=True)
     assert all(np.all(np.isfinite(new)) for _, new in leaves)
-    changed = [np.any(old != new) for old, new in zip(jax.tree.leaves(first), jax.tree.leaves(after.agent), strict=True)]
+    changed = [
+        np.any(old != new) for old, new in zip(jax.tree.leaves(first), jax.tree.leaves(after.agent), strict=True)
+    ]
     assert np.mean(changed) > 0.6
 
 

@@ -23,6 +23,8 @@ from kilolayer.training.setup import Setup
 
 TASKS = ("ant", "humanoid", "arm_push_easy")
 
+ENGINES_TO_COMPARE = ("mujoco", "spring")
+
 REFERENCE = "mujoco"
 """The engine that all others are compared with, and whose bare loop is timed."""
 
@@ -61,7 +63,7 @@ class Speed:
 def bench_env(
     tasks: Sequence[str] = TASKS,
     *,
-    engines: Sequence[str] = ("mujoco", "spring"),
+    engines: Sequence[str] | None = None,
     num_envs: int = 512,
     num_steps: int = 50,
     rounds: int = 5,
@@ -76,7 +78,7 @@ def bench_env(
 
     Args:
         tasks: names of environments with a robot.
-        engines: to compare.
+        engines: to compare; None takes MuJoCo, and Brax's spring pipeline where it can run the task.
         num_envs: robots side by side.
         num_steps: control steps of each robot in a round.
         rounds: to take the median of.
@@ -98,11 +100,18 @@ def bench_env(
     for task in tasks:
         if not isinstance(registry.spec(task).make_task(), RobotTask):
             raise ConfigurationError(f"task={task!r} has no body to time; take a robot's, as {', '.join(TASKS)}")
-        setups[task] = {
-            engine: Setup.build(default_config(task, engine=engine, variant=variant, depth=depth, width=width))
-            for engine in dict.fromkeys((REFERENCE, *engines))
-            if (variant := variant_on(task, engine)) is not None
-        }
+        setups[task] = {}
+        for engine in dict.fromkeys((REFERENCE, *(ENGINES_TO_COMPARE if engines is None else engines))):
+            variant = variant_on(task, engine)
+            if variant is None:
+                continue
+            try:
+                config = default_config(task, engine=engine, variant=variant, depth=depth, width=width)
+                setups[task][engine] = Setup.build(config)
+            except ConfigurationError:
+                if engines is not None or engine in (REFERENCE, registry.spec(task).paper_engine):
+                    raise
+    engines = ENGINES_TO_COMPARE if engines is None else engines
     return _measure_tasks(setups, engines, num_envs, num_steps, rounds, width, log)
 
 

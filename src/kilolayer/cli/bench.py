@@ -45,8 +45,8 @@ class EnvBench(BenchOptions):
 
     tasks: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Environments with a robot, one flag each; none takes ant, humanoid and arm_push_easy."""
-    engines: tuple[str, ...] = ("mujoco", "spring")
-    """Engines to compare."""
+    engines: tuple[str, ...] | None = None
+    """Engines to compare; None takes mujoco, and spring where it can run the task."""
     num_envs: int = 512
     """Robots side by side."""
     num_steps: int = 50
