@@ -6,7 +6,7 @@ from pathlib import Path
 import kilolayer
 
 SOURCE = Path(kilolayer.__file__).parent
-FILES = {"errors": 0, "compilation_cache": 0, "user_code": 0}
+FILES = {"errors": 0, "compilation_cache": 0, "user_code": 0, "settings": 0, "checkpoint_files": 0}
 ROOMS = {
     "nn": 1,
     "objectives": 2,

@@ -73,7 +73,7 @@ def test_any_actor_whose_first_outputs_are_the_action_before_the_tanh(outputs):
 
 
 def test_the_actor_is_the_policys_network(policy, pairs):
-    agent, state = policy.setup.agent, policy.agent_state
+    agent, state = policy.agent, policy.agent_state
     assert isinstance(agent, CRL)
     mean = agent.actor(state)(jnp.concatenate(pairs, axis=-1))[:, : agent.action_size]
     np.testing.assert_allclose(np.tanh(mean), policy(*pairs), atol=1e-5)

@@ -43,7 +43,7 @@ def test_a_recording_is_the_evaluation_frame_by_frame(policy, length):
     key = jax.random.key(3)
     steps = []
     scene = record(policy, environment, key, num_episodes=3, advance=steps.append)
-    episodes = run_episodes(policy.setup.agent, policy.agent_state, environment, key, num_episodes=3)
+    episodes = run_episodes(policy.agent, policy.agent_state, environment, key, num_episodes=3)
     assert sum(steps) == length
     assert scene.control_step == pytest.approx(0.1)
     for number, motion in enumerate(scene.motions):

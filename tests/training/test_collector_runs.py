@@ -44,7 +44,7 @@ def test_the_data_are_those_of_an_agent_that_collects_for_itself(run):
 
 def test_the_learner_is_evaluated_and_loaded(run):
     policy = kl.load(run)
-    agent, state = policy.setup.agent, policy.agent_state
+    agent, state = policy.agent, policy.agent_state
     assert (state.learner.actor.depth, state.collector.actor.depth) == (8, 4)
     pair = jnp.ones((3, 4)), jnp.ones((3, 2))
     expected = agent.learner.act(state.learner, *pair, jax.random.key(0))

@@ -67,7 +67,7 @@ def test_the_report_draws_them(run):
 def test_an_agent_diagnoses_without_learning(run):
     state = final_state(run)
     policy = kl.load(run)
-    first, second = (policy.setup.agent.diagnose(state.agent, state.buffer, jax.random.key(0)) for _ in range(2))
+    first, second = (policy.agent.diagnose(state.agent, state.buffer, jax.random.key(0)) for _ in range(2))
     assert set(first) == set(RunDirectory.open(run).diagnostics()[0]) - {"env_steps", "gradient_steps"}
     for name, value in first.items():
         np.testing.assert_array_equal(value, second[name])

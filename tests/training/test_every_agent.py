@@ -87,12 +87,12 @@ def test_it_acts_and_values_when_it_is_loaded(run):
         assert np.all(np.abs(action) <= 1.0)
         if AGENTS[name].discrete:
             np.testing.assert_array_equal(np.sort(action), np.eye(environment.action_size)[[-1] * 3])
-    if policy.setup.agent.has_value:
+    if policy.agent.has_value:
         assert np.all(np.isfinite(policy.value(observation, goal)))
     else:
         with pytest.raises(ConfigurationError, match="value"):
             policy.value(observation, goal)
-    if policy.setup.agent.actor(policy.agent_state) is None:
+    if policy.agent.actor(policy.agent_state) is None:
         with pytest.raises(ConfigurationError, match="has no actor network to compile"):
             policy.compile()
     else:

@@ -1,8 +1,27 @@
 """Policies: a trained policy by itself."""
 
+from kilolayer.policies.artifact import read_artifact, save_artifact
 from kilolayer.policies.compiled import ActionError, CompiledPolicy
+from kilolayer.policies.contract import (
+    ActionContract,
+    Component,
+    Contract,
+    EnvironmentContract,
+    VectorContract,
+)
+from kilolayer.policies.load import load
+from kilolayer.policies.policy import Policy
 
 __all__ = [
+    "ActionContract",
     "ActionError",
     "CompiledPolicy",
+    "Component",
+    "Contract",
+    "EnvironmentContract",
+    "Policy",
+    "VectorContract",
+    "load",
+    "read_artifact",
+    "save_artifact",
 ]

@@ -13,8 +13,9 @@ from matplotlib.patches import Rectangle
 
 from kilolayer.envs import Environment, Maze, MazeTask
 from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
+from kilolayer.policies import Policy
 from kilolayer.report.style import BLUE, DARK, ORANGE, new_figure
-from kilolayer.training import Episodes, Policy
+from kilolayer.training import Episodes
 
 POINTS_PER_CELL = 10
 

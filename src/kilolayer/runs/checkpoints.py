@@ -19,7 +19,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from kilolayer.checkpoint_files import POLICY_ITEM, best_of, choose_step, score
 from kilolayer.errors import RunError, TrainingError
+from kilolayer.runs.policy_item import PolicyWriter, SavePolicy
 
 
 class Saved(Protocol):
@@ -57,9 +59,9 @@ class Checkpoints:
         self.directory = directory
         self._saving: int | None = None
         self._failed = False
-        policies = [LatestN(keep or 1), BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)]
+        policies = [LatestN(keep or 1), BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
         options = ocp.CheckpointManagerOptions(
-            best_fn=_score,
+            best_fn=score,
             preservation_policy=AnyPreservationPolicy(policies),
             create=keep is not None,
             cleanup_tmp_directories=keep is not None,
@@ -73,9 +75,7 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """Return the env steps of the checkpoint with the best evaluation; None if none was evaluated."""
-        scored = {step: _score(self._manager.metrics(step)) for step in self.steps()}
-        known = {step: score for step, score in scored.items() if score is not None}
-        return max(known, key=lambda step: (known[step], step)) if known else None
+        return best_of({step: score(self._manager.metrics(step)) for step in self.steps()})
 
     def resolve(self, wanted: int | str | None) -> int:
         """Return the env steps of a checkpoint.
@@ -86,21 +86,7 @@ class Checkpoints:
         Raises:
             RunError: if there is no such checkpoint; the line names those there are.
         """
-        steps = self.steps()
-        if not steps:
-            raise RunError(f"{self.directory} holds no checkpoint yet")
-        if wanted is None or wanted == "latest":
-            return steps[-1]
-        if wanted == "best":
-            best = self.best()
-            return steps[-1] if best is None else best
-        if isinstance(wanted, str) and wanted.isdecimal():
-            wanted = int(wanted)
-        if wanted not in steps:
-            raise RunError(
-                f"{self.directory} has no checkpoint {wanted}; it has {', '.join(map(str, steps))}, latest and best"
-            )
-        return int(wanted)
+        return choose_step(self.directory, self.steps(), wanted, self.best)
 
     def drop_after(self, step: int) -> None:
         """Delete the checkpoints later than `step`: the run goes on from there."""
@@ -108,8 +94,15 @@ class Checkpoints:
             if later > step:
                 self._manager.delete(later)
 
-    def save(self, state: Saved, metrics: Mapping[str, float] | None = None) -> None:
+    def save(
+        self, state: Saved, metrics: Mapping[str, float] | None = None, *, policy: PolicyWriter | None = None
+    ) -> None:
         """Begin to save `state`, with the evaluation that it reached; returns once the arrays are copied.
+
+        Args:
+            state: to save; nothing is done if its step is saved already.
+            metrics: the evaluation of the state, if there is one.
+            policy: writes the policy of the state into a directory, which is whole or absent with the checkpoint.
 
         Raises:
             TrainingError: if this or the save before it failed. The checkpoints before are whole.
@@ -131,6 +124,7 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     **{name: ocp.args.PyTreeSave(item) for name, item in items.items()},
                     checksums=ocp.args.JsonSave(checksums),
+                    **({POLICY_ITEM: SavePolicy(policy)} if policy is not None else {}),
                 ),
                 metrics=dict(metrics) if metrics is not None else None,
             )
@@ -166,6 +160,10 @@ class Checkpoints:
     def restore_agent(self, template: Any, step: int) -> Any:
         """Read only the agent's state; see `restore`."""
         return self._fill(template, self._read(step, "agent"), step, AGENT_PREFIX)
+
+    def agent_arrays(self, step: int) -> dict[str, np.ndarray]:
+        """Return the arrays of the agent's state by name; see `restore`."""
+        return {name.removeprefix(AGENT_PREFIX): value for name, value in self._read(step, "agent").items()}
 
     def _read(self, step: int, item: str) -> dict[str, np.ndarray]:
         handler = ocp.PyTreeCheckpointHandler()
@@ -245,14 +243,6 @@ def _is_no_abandoned_write(record: logging.LogRecord) -> bool:
     """Say whether a line of asyncio's log is about something else: of several failed writes Orbax raises the first."""
     message = record.getMessage()
     return not (message.startswith("Task exception was never retrieved") and "orbax" in message)
-
-
-def _score(metrics: Mapping[str, float] | None) -> float | None:
-    """Rank evaluations: by success_any first, then by time at goal."""
-    if not metrics or "eval/success_any" not in metrics:
-        return None
-    time_share = metrics["eval/time_at_goal"] / max(metrics["eval/episode_length"], 1.0)
-    return metrics["eval/success_any"] + 1e-3 * time_share
 
 
 def _name(path: tuple) -> str:

@@ -26,6 +26,7 @@ import jax
 
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.runs.config import TrainConfig
+from kilolayer.runs.old_format import upgrade_settings
 
 CONFIG_FORMAT = 2
 """Grows when a config.json of this version would be misread by the version before."""
@@ -97,6 +98,19 @@ class RunDirectory:
         """
         return read_config(self.config_file)
 
+    def check_resumable(self) -> None:
+        """Check that this version can resume the run.
+
+        Raises:
+            RunError: if an older version wrote it, or config.json cannot be read.
+        """
+        found, _ = _read_settings(self.config_file)
+        if found < CONFIG_FORMAT:
+            raise RunError(
+                f"{self.path} was written by an older kilolayer (format {found}) and can be evaluated, rendered and "
+                "reported, but not resumed; resume it with kilolayer 0.1.0, or train a new run"
+            )
+
     def write_config(self, config: TrainConfig) -> None:
         """Write the configuration, whole or not at all.
 
@@ -114,6 +128,15 @@ class RunDirectory:
             entries = []
         with write_errors(self.path):
             write_json(self.system_file, [*entries, describe_system()])
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of packages when the run was last started or resumed; empty if they were not recorded."""
+        try:
+            return {
+                name: str(version) for name, version in json.loads(self.system_file.read_text())[-1]["versions"].items()
+            }
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return {}
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the rows of metrics.jsonl; a last line cut short by a crash is left out."""
@@ -158,6 +181,15 @@ def read_config(path: Path) -> TrainConfig:
         RunError: if the file cannot be read, or a newer version wrote it.
         ConfigurationError: if a setting in it cannot be.
     """
+    found, settings = _read_settings(path)
+    try:
+        return TrainConfig.from_dict(settings if found == CONFIG_FORMAT else upgrade_settings(settings))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _read_settings(path: Path) -> tuple[int, dict[str, Any]]:
+    """Return the format of a config.json, and the settings in it."""
     try:
         settings = json.loads(path.read_text())
         found = settings.pop("format")
@@ -169,10 +201,7 @@ def read_config(path: Path) -> TrainConfig:
         raise RunError(
             f"{path} was written by a newer kilolayer (format {found}, this one reads up to {CONFIG_FORMAT}); update it"
         )
-    try:
-        return TrainConfig.from_dict(settings)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from error
+    return found, settings
 
 
 def default_path(config: TrainConfig, seeds: str | None = None) -> Path:

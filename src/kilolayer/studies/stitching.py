@@ -17,7 +17,7 @@ from kilolayer.studies.core.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, 
 from kilolayer.studies.core.figures import having, metric_name, shades_of, values_of, with_caption, with_legend
 from kilolayer.studies.core.statistics import bootstrap_interval, interquartile_mean
 from kilolayer.studies.core.study import Case, Label, Measured, Outcome, Row, Scope, Size, Study
-from kilolayer.training import Episodes, load, run_episodes
+from kilolayer.training import Episodes, load_policy, run_episodes
 
 DEPTHS: dict[Size, tuple[int, ...]] = {"cpu": SHALLOW_AND_DEEP, "gpu": (4, 16, 64), "paper": (4, 16, 64)}
 
@@ -61,12 +61,12 @@ def _corridor(task: str) -> Corridor:
 
 def measure(outcome: Outcome) -> Measured:
     """Let the trained policy go every distance of its corridor, and count where it arrives."""
-    policy = load(outcome.run.path)
+    policy = load_policy(outcome.run.path)
     trained = _corridor(outcome.case.config.env)
     environment = _all_distances(outcome.case.config)
     key = jax.random.fold_in(jax.random.key(outcome.seed), policy.env_steps)
     number = EPISODES * trained.length
-    episodes = run_episodes(policy.setup.agent, policy.agent_state, environment, key, num_episodes=number)
+    episodes = run_episodes(policy.agent, policy.agent_state, environment, key, num_episodes=number)
     rows = by_distance(trained, episodes)
     return Measured(scores_of(rows), rows)
 

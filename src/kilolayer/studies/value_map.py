@@ -15,7 +15,7 @@ from kilolayer.studies.core.budgets import SETTINGS, shallow_and_deep
 from kilolayer.studies.core.figures import having, values_of, with_caption
 from kilolayer.studies.core.statistics import mean_and_error
 from kilolayer.studies.core.study import Case, Measured, Outcome, Row, Scope, Size, Study
-from kilolayer.training import Setup, load
+from kilolayer.training import Setup, load_with_setup
 
 METRICS = ("rank_correlation", "euclidean_correlation")
 
@@ -70,8 +70,8 @@ def straight_line_correlation(task: MazeTask) -> float:
 
 def measure(outcome: Outcome) -> Measured:
     """Ask the critic about every place: correlations for a few goals, and the map for the farthest of them."""
-    policy = load(outcome.run.path)
-    environment = policy.setup.eval_environment
+    policy, setup = load_with_setup(outcome.run.path)
+    environment = setup.eval_environment
     goals = chosen_goals(task_of(outcome).maze)
     maps = [value_map(policy, environment, goal) for goal in goals]
     drawn = value_map(policy, environment, goals[0], per_cell=DRAWN_PER_CELL)

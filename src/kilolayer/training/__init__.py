@@ -1,7 +1,7 @@
 """Training: the collector, the training step, the trainer and evaluation."""
 
 from kilolayer.training.evaluation import Episodes, run_episodes, summarize
-from kilolayer.training.policy import Policy, load
+from kilolayer.training.policies import contract_of, load_policy, load_with_setup, policy_of
 from kilolayer.training.seeds import SeedGroup, choose_mode, parse_seeds, train_seeds
 from kilolayer.training.setup import Setup
 from kilolayer.training.step import Steps, TrainState, collect_step, compile_steps, init_state, learn_step
@@ -9,7 +9,6 @@ from kilolayer.training.trainer import TrainResult, train
 
 __all__ = [
     "Episodes",
-    "Policy",
     "SeedGroup",
     "Setup",
     "Steps",
@@ -18,10 +17,13 @@ __all__ = [
     "choose_mode",
     "collect_step",
     "compile_steps",
+    "contract_of",
     "init_state",
     "learn_step",
-    "load",
+    "load_policy",
+    "load_with_setup",
     "parse_seeds",
+    "policy_of",
     "run_episodes",
     "summarize",
     "train",

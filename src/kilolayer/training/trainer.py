@@ -21,6 +21,7 @@ from kilolayer.runs.run_directory import RunDirectory, default_path
 from kilolayer.runs.sinks import require_extras
 from kilolayer.training.evaluation import summarize
 from kilolayer.training.interrupts import StopRequest
+from kilolayer.training.policies import policy_of
 from kilolayer.training.population import SeedsMode, populate
 from kilolayer.training.progress import ProgressDisplay, Silent, progress_display
 from kilolayer.training.seed_run import Member, states_to_begin_with
@@ -121,6 +122,7 @@ def open_run(path: str | os.PathLike, settings: Mapping[str, Any]) -> tuple[RunD
         ConfigurationError: for settings that cannot change when a run goes on.
     """
     run = RunDirectory.open(path)
+    run.check_resumable()
     config = run.config()
     for name in settings:
         if name not in RESUMABLE_SETTINGS:
@@ -284,7 +286,15 @@ class Trainer:
         """Begin to save all, once all have what was begun before: none is ever two checkpoints ahead of another."""
         self._wait()
         for place, member in enumerate(self.members):
-            member.checkpoints.save(self.population.state(place), member.last_row if evaluated else None)
+            state = self.population.state(place)
+            policy = policy_of(
+                member.config,
+                self.setup,
+                state.agent,
+                env_steps=self.env_steps,
+                gradient_steps=self.population.gradient_steps,
+            )
+            member.checkpoints.save(state, member.last_row if evaluated else None, policy=policy.writer())
 
     def _wait(self) -> None:
         """Wait until what was begun is saved."""
