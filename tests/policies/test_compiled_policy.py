@@ -10,7 +10,7 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ResidualMLP
 from kilolayer.objectives import tanh_gaussian
 from kilolayer.policies import CompiledPolicy
-from kilolayer.training import Policy, Setup, init_state
+from kilolayer.training import Setup, init_state, policy_of
 from small_runs import small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -18,15 +18,16 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 @pytest.fixture(scope="module")
 def policy():
-    setup = Setup.build(small_config(depth=8))
-    return Policy(setup, init_state(setup).agent, 0)
+    config = small_config(depth=8)
+    setup = Setup.build(config)
+    return policy_of(config, setup, init_state(setup).agent, env_steps=0, gradient_steps=0)
 
 
 @pytest.fixture(scope="module")
 def pairs(policy):
     """Seven observations and goals."""
-    environment, rng = policy.setup.environment, np.random.default_rng(0)
-    return tuple(rng.standard_normal((7, size)) for size in (environment.observation_size, environment.goal_size))
+    rng = np.random.default_rng(0)
+    return tuple(rng.standard_normal((7, size)) for size in (policy.observation_size, policy.goal_size))
 
 
 def test_float32_acts_as_the_policy_does(policy, pairs):

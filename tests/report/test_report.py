@@ -13,6 +13,7 @@ from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
 from kilolayer.errors import ConfigurationError
 from kilolayer.report import value_map, write_report
 from kilolayer.report.maze import ValueMap, chosen_goals
+from kilolayer.training import load_with_setup
 from small_runs import SMALL
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -53,8 +54,8 @@ def test_the_page_holds_its_pictures_and_needs_nothing_else(run):
 
 
 def test_the_rank_correlation_is_spearmans(run):
-    policy = kl.load(run)
-    environment = policy.setup.eval_environment
+    policy, setup = load_with_setup(run)
+    environment = setup.eval_environment
     goal = chosen_goals(environment.task.maze)[0]
     values = value_map(policy, environment, goal)
     assert values.points.shape == (values.value.size, 2) == (values.distance.size, 2)
