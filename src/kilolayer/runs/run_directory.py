@@ -197,7 +197,9 @@ def _read_settings(path: Path) -> tuple[int, dict[str, Any]]:
         raise RunError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise RunError(f"{path} is not a configuration of kilolayer: {type(error).__name__}: {error}") from error
-    if not isinstance(found, int) or found > CONFIG_FORMAT:
+    if type(found) is not int or found < 1:
+        raise RunError(f"{path} is not a configuration of kilolayer: format={found!r}")
+    if found > CONFIG_FORMAT:
         raise RunError(
             f"{path} was written by a newer kilolayer (format {found}, this one reads up to {CONFIG_FORMAT}); update it"
         )
