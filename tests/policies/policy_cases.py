@@ -42,7 +42,7 @@ def run_python(code, *arguments):
 
 def config_of(agent, **settings):
     env = "point_u_maze_discrete" if agent_spec(agent).discrete else "point_u_maze"
-    return small_config(env=env, agent=agent, **settings)
+    return small_config(**{"env": env, "agent": agent} | settings)
 
 
 def case_of(agent, **settings):

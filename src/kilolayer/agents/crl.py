@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.core.base import Optimizers, Probe
+from kilolayer.agents.core.base import Optimizers, Probe, sizes_of
 from kilolayer.agents.core.checks import check_choice, check_counts, check_positive
 from kilolayer.agents.core.contrastive_critic import ContrastiveAgent, ContrastiveConfig, Critic, Embeddings, Scalar
 from kilolayer.agents.core.gaussian_policy import alpha_loss, choose, policy
@@ -96,7 +96,7 @@ class CRL(ContrastiveAgent):
                 f"crl.action_chunk={config.action_chunk} is longer than an episode of env {problem.name!r}; it must be "
                 f"at most episode_length={problem.episode_length}"
             )
-        return super().build(problem, config, networks)
+        return cls(**sizes_of(problem, networks), config=config)
 
     # ---- Networks and optimisers ---------------------------------------------------------------------------------
 

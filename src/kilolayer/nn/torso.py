@@ -3,9 +3,9 @@
 An agent never names a kind of network. It asks the torso's settings to `build` one, calls it, and differentiates
 through it. A file of one's own can register another kind:
 
-    register_torso(TorsoSpec("my_torso", "what it is, in one line", MyArchitecture))
+    register_torso(TorsoSpec("my_network", "what it is, in one line", MyArchitecture))
 
-Then `--torso my_torso` trains any agent with it, and `--architecture.FIELD` sets the fields of `MyArchitecture`.
+Then `--torso my_network` trains any agent with it, and `--architecture.FIELD` sets the fields of `MyArchitecture`.
 """
 
 import abc

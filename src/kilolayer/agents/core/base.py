@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -88,7 +88,7 @@ class DeepAgent:
                 raise ConfigurationError(f"{part}_depth: {error}") from None
 
     @classmethod
-    def build(cls, problem: Problem, config: Any, networks: NetworkSettings) -> Self:
+    def build(cls, problem: Problem, config: Any, networks: NetworkSettings) -> "DeepAgent":
         """Return the agent for a problem. Override it to validate settings against the problem, or to read more of it.
 
         Args:
@@ -218,7 +218,7 @@ class DeepAgent:
         """
         raise ConfigurationError(f"{type(self).__name__} has no value: it learns no critic")
 
-    def acting(self, state: AgentState) -> tuple[Self, AgentState]:
+    def acting(self, state: AgentState) -> tuple["DeepAgent", AgentState]:
         """Return the agent that acts, and the part of the state that `act` and `value` read; all else is None."""
         learning = [field.name for field in dataclasses.fields(state) if field.name not in self.ACTS_WITH]
         kept = eqx.tree_at(

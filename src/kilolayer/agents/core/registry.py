@@ -2,14 +2,14 @@
 
 The methods of the library and those of a user's own file are registered by the same function:
 
-    register_agent(AgentSpec("my_agent", "what it is, in one line", MyAgentConfig, MyAgent))
+    register_agent(AgentSpec("my_method", "what it is, in one line", MyConfig, MyMethod))
 
-Then `agent="my_agent"` trains it, and the fields of `MyAgentConfig` are its settings.
+Then `agent="my_method"` trains it, and the fields of `MyConfig` are its settings.
 """
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from kilolayer.agents.core.interface import Agent
 from kilolayer.agents.core.optimizers import OptimizerSettings
@@ -56,6 +56,7 @@ class NetworkSettings:
     """Settings of the optimisers of all networks."""
 
 
+@runtime_checkable
 class Buildable(Protocol):
     """A class of agents. `DeepAgent` provides `build`."""
 

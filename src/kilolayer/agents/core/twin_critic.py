@@ -1,7 +1,7 @@
 """What SAC and TD3 share: two critics and their slow copies, sparse rewards, and goals relabelled in hindsight."""
 
 import dataclasses
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -127,7 +127,7 @@ class TwinCriticAgent(DeepAgent):
     """Returns whether an achieved goal is at a desired goal; None for an agent that only acts."""
 
     @classmethod
-    def build(cls, problem: Problem, config: TwinCriticConfig, networks: NetworkSettings) -> Self:
+    def build(cls, problem: Problem, config: TwinCriticConfig, networks: NetworkSettings) -> "TwinCriticAgent":
         """Return the agent for a problem."""
         return cls(**sizes_of(problem, networks), config=config, success=problem.success)
 
