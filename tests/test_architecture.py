@@ -10,7 +10,16 @@ import pytest
 import kilolayer
 
 SOURCE = Path(kilolayer.__file__).parent
-FILES = {"errors": 0, "compilation_cache": 0, "machine": 0, "process_setup": 0, "progress": 0, "user_code": 0}
+FILES = {
+    "checkpoint_files": 0,
+    "compilation_cache": 0,
+    "errors": 0,
+    "machine": 0,
+    "process_setup": 0,
+    "progress": 0,
+    "settings": 0,
+    "user_code": 0,
+}
 ROOMS = {
     "nn": 1,
     "objectives": 2,

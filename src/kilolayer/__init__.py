@@ -11,11 +11,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kilolayer.envs.registry import make as make_env
+    from kilolayer.envs import make as make_env
     from kilolayer.errors import ConfigurationError, KilolayerError, RunError, TrainingError
+    from kilolayer.loading import load
+    from kilolayer.policies.policy import Policy
     from kilolayer.runs.config import TrainConfig, default_config
     from kilolayer.runs.run_directory import RunDirectory
-    from kilolayer.training.policy import Policy, load
     from kilolayer.training.start import train, train_seeds
     from kilolayer.training.trainer import TrainResult
 
@@ -35,39 +36,46 @@ __all__ = [
     "train_seeds",
 ]
 
-_LAZY = {
+_HOMES = {
     "ConfigurationError": "kilolayer.errors",
     "KilolayerError": "kilolayer.errors",
-    "Policy": "kilolayer.training.policy",
+    "Policy": "kilolayer.policies.policy",
     "RunDirectory": "kilolayer.runs.run_directory",
     "RunError": "kilolayer.errors",
     "TrainConfig": "kilolayer.runs.config",
     "TrainResult": "kilolayer.training.trainer",
     "TrainingError": "kilolayer.errors",
     "default_config": "kilolayer.runs.config",
-    "load": "kilolayer.training.policy",
-    "make_env": "kilolayer.envs.registry.make",
+    "load": "kilolayer.loading",
+    "make_env": "kilolayer.envs",
     "train": "kilolayer.training.start",
     "train_seeds": "kilolayer.training.start",
 }
-"""Where each public name is defined. JAX and MuJoCo are imported when a name that needs them is first used."""
+"""The module of each public name. It is imported when the name is first used, and with it JAX or MuJoCo."""
+
+_OWN_NAMES = {"make_env": "make"}
+"""Names that are others in their module."""
+
+_ROOMS = (
+    *("agents", "bench", "cli", "data", "envs", "nn", "objectives"),
+    *("policies", "render", "report", "runs", "studies", "training"),
+)
+"""Subpackages; `kilolayer.envs` imports itself when it is first used."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use."""
+    """Import a public name or a subpackage when it is first used."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), _OWN_NAMES.get(name, name))
+    if name in _ROOMS:
+        return importlib.import_module(f"kilolayer.{name}")
     if name == "__version__":
         from importlib.metadata import version
 
         return version("kilolayer")
-    if name == "make_env":
-        from kilolayer.envs import make
-
-        return make
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'kilolayer' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """Return the public names."""
-    return [*__all__, "__version__"]
+    """Return the public names and the subpackages."""
+    return [*__all__, *_ROOMS, "__version__"]

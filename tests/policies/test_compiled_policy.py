@@ -10,7 +10,8 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ResidualMLP, Torso
 from kilolayer.objectives import tanh_gaussian
 from kilolayer.policies import CompiledPolicy
-from kilolayer.training import Policy, Setup, init_state
+from kilolayer.runs import Clocks
+from kilolayer.training import Setup, init_state, policy_of
 from small_runs import small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -20,14 +21,14 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 def policy():
     config = small_config(depth=8)
     setup = Setup.build(config)
-    return Policy(setup, init_state(setup, 0).agent, 0, config)
+    return policy_of(config, setup, init_state(setup, 0).agent, clocks=Clocks())
 
 
 @pytest.fixture(scope="module")
 def pairs(policy):
     """Seven observations and goals."""
-    environment, rng = policy.setup.environment, np.random.default_rng(0)
-    return tuple(rng.standard_normal((7, size)) for size in (environment.observation_size, environment.goal_size))
+    rng = np.random.default_rng(0)
+    return tuple(rng.standard_normal((7, size)) for size in (policy.observation_size, policy.goal_size))
 
 
 def test_float32_acts_as_the_policy_does(policy, pairs):
@@ -74,7 +75,7 @@ def test_any_actor_whose_first_outputs_are_the_action_before_the_tanh(outputs):
 
 
 def test_the_actor_is_the_policys_network(policy, pairs):
-    agent, state = policy.setup.agent, policy.agent_state
+    agent, state = policy.agent, policy.agent_state
     assert isinstance(agent, CRL)
     mean = agent.actor(state)(jnp.concatenate(pairs, axis=-1))[:, : agent.action_size]
     np.testing.assert_allclose(np.tanh(mean), policy(*pairs), atol=1e-5)

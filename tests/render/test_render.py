@@ -13,8 +13,8 @@ from kilolayer.cli.main import main
 from kilolayer.envs import make
 from kilolayer.render.canvas import RendererError, context_class
 from kilolayer.render.record import record
-from kilolayer.runs import Checkpoints, RunDirectory, default_config
-from kilolayer.training import Policy, Setup, init_state, run_episodes
+from kilolayer.runs import Checkpoints, Clocks, RunDirectory, default_config
+from kilolayer.training import Setup, init_state, policy_of, run_episodes
 from small_runs import SMALL, small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -43,7 +43,7 @@ def test_a_recording_is_the_evaluation_frame_by_frame(policy, length):
     key = jax.random.key(3)
     steps = []
     scene = record(policy, environment, key, num_episodes=3, advance=steps.append)
-    episodes = run_episodes(policy.setup.agent, policy.agent_state, environment, key, num_episodes=3)
+    episodes = run_episodes(policy.agent, policy.agent_state, environment, key, num_episodes=3)
     assert sum(steps) == length
     assert scene.control_step == pytest.approx(0.1)
     for number, motion in enumerate(scene.motions):
@@ -58,7 +58,7 @@ def test_nothing_of_the_next_episode_is_shown():
     settings = SMALL | {"episode_length": 120, "unroll_length": 10, "replay_capacity": 240, "min_replay": 120}
     config = default_config("humanoid", engine="mujoco", **settings | {"total_env_steps": 960})
     setup = Setup.build(config)
-    policy = Policy(setup, init_state(setup, 0).agent, 0, config)
+    policy = policy_of(config, setup, init_state(setup, 0).agent, clocks=Clocks())
     scene = record(policy, setup.eval_environment, jax.random.key(0), num_episodes=8, mode="stochastic")
     lengths = [len(motion.qpos) for motion in scene.motions]
     assert min(lengths) < 120  # some fall: their episodes end early

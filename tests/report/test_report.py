@@ -19,6 +19,7 @@ from kilolayer.report.maze import draw_field
 from kilolayer.report.steps_to_goal import can_start_anywhere, starting_at
 from kilolayer.report.style import new_figure
 from kilolayer.report.values import chosen_goals
+from kilolayer.training import load_with_setup
 from small_runs import SMALL
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -59,8 +60,8 @@ def test_the_page_holds_its_pictures_and_needs_nothing_else(run):
 
 
 def test_the_rank_correlation_is_spearmans(run):
-    policy = kl.load(run)
-    environment = policy.setup.eval_environment
+    policy, setup = load_with_setup(run)
+    environment = setup.eval_environment
     goal = chosen_goals(environment.task.maze)[0]
     values = value_map(policy, environment, goal)
     assert values.points.shape == (values.value.size, 2) == (values.distance.size, 2)

@@ -14,7 +14,7 @@ from kilolayer.studies import STUDIES, Work, run_study, write_results
 from kilolayer.studies import random_exploration as exploration
 from kilolayer.studies.core.mazes import maze_text
 from kilolayer.studies.growth import GROWING
-from kilolayer.training import Setup, load
+from kilolayer.training import Setup, load_policy
 from small_runs import SMALL
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -137,7 +137,7 @@ def test_agents_learn_from_one_recording(explored):
 
 def test_the_run_directory_is_an_ordinary_one(explored):
     found, case, _ = explored
-    policy = load(found[1].run.path)
+    policy = load_policy(found[1].run.path)
     assert policy.env_steps == exploration.NUM_ENVS * exploration.NUM_STEPS
     setup = Setup.build(case.config)
     (rank,) = exploration.ranker(setup)(jax.tree.map(lambda leaf: leaf[None], policy.agent_state))

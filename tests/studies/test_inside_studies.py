@@ -17,7 +17,7 @@ from kilolayer.studies import STUDIES, Case, Measured, Outcome, Scope, norms, re
 from kilolayer.studies.core.budgets import shallow_and_deep
 from kilolayer.studies.core.results import data_tables
 from kilolayer.studies.representation import chosen_way, principal_plane, spread_near_goal, ways
-from kilolayer.training import Episodes, Setup
+from kilolayer.training import Episodes, Setup, load_with_setup
 from kilolayer.training.evaluation import Steps
 from small_runs import small_config
 
@@ -286,8 +286,8 @@ def test_a_way_is_embedded_and_drawn(trained):
     assert 0.0 <= measured.scores["spread_near_goal"] <= 2.0
     assert 1.0 <= measured.scores["effective_rank"] <= len(steps)
     assert 0.0 < measured.scores["variance_in_plane"] <= 1.0 + 1e-9
-    policy = kl.load(trained.run.path)
-    way = chosen_way(representation.walk(policy))
+    policy, setup = load_with_setup(trained.run.path)
+    way = chosen_way(representation.walk(policy, setup.eval_environment))
     own = policy.value(way.observation, np.tile(way.goal, (len(steps), 1)))
     np.testing.assert_allclose([row["value"] for row in steps], own, rtol=1e-4)
     np.testing.assert_array_equal([row["distance"] for row in steps], way.distance)

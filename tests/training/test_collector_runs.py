@@ -10,7 +10,7 @@ from kilolayer.cli.main import main
 from kilolayer.errors import ConfigurationError
 from kilolayer.report import write_report
 from kilolayer.runs import RunDirectory
-from kilolayer.training import Setup, compile_steps, init_state, run_episodes
+from kilolayer.training import Setup, compile_steps, init_state, load_with_setup, run_episodes
 from small_runs import SMALL, assert_same_state, final_state, flags, small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -39,22 +39,23 @@ def test_the_data_are_those_of_an_agent_that_collects_for_itself(run):
             alone, _ = steps.learn(alone)
     both = final_state(run)
     assert_same_state(both.buffer, alone.buffer)
-    assert_same_state(both.agent.collector, alone.agent)
+    assert_same_state(both.agent.active, alone.agent)
 
 
 def test_the_learner_is_evaluated_and_loaded(run):
-    policy = kl.load(run)
-    agent, state = policy.setup.agent, policy.agent_state
-    assert (state.learner.actor.depth, state.collector.actor.depth) == (8, 4)
+    policy, setup = load_with_setup(run)
+    agent, state = setup.agent, final_state(run).agent
+    assert (state.passive.actor.depth, state.active.actor.depth) == (8, 4)
+    assert policy.agent_state.actor.depth == 8
     pair = jnp.ones((3, 4)), jnp.ones((3, 2))
-    expected = agent.learner.act(state.learner, *pair, jax.random.key(0))
+    expected = agent.passive.act(state.passive, *pair, jax.random.key(0))
     np.testing.assert_allclose(policy(*pair), expected, atol=1e-6)
     np.testing.assert_allclose(policy.compile(batch=3)(*pair), expected, atol=1e-5)
-    np.testing.assert_allclose(policy.value(*pair), agent.learner.value(state.learner, *pair), rtol=1e-5)
-    assert np.all(np.abs(policy(*pair) - agent.collector.act(state.collector, *pair, jax.random.key(0))) > 1e-4)
+    np.testing.assert_allclose(policy.value(*pair), agent.passive.value(state.passive, *pair), rtol=1e-5)
+    assert np.all(np.abs(policy(*pair) - agent.active.act(state.active, *pair, jax.random.key(0))) > 1e-4)
     key = jax.random.fold_in(jax.random.key(0), 1 + policy.env_steps)
-    environment, episodes = policy.setup.eval_environment, SMALL["num_eval_envs"]
-    evaluated = run_episodes(agent.learner, state.learner, environment, key, num_episodes=episodes)
+    environment, episodes = setup.eval_environment, SMALL["num_eval_envs"]
+    evaluated = run_episodes(agent.passive, state.passive, environment, key, num_episodes=episodes)
     row = RunDirectory.open(run).metrics()[-1]
     assert row["eval/return"] == pytest.approx(evaluated.metrics()["return"].mean())
 

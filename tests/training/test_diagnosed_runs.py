@@ -7,6 +7,7 @@ import pytest
 import kilolayer as kl
 from kilolayer.report.write import write_report
 from kilolayer.runs import RunDirectory
+from kilolayer.training import Setup
 from small_runs import assert_same_state, final_state, small_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -66,8 +67,8 @@ def test_the_report_draws_them(run):
 @pytest.mark.slow
 def test_an_agent_diagnoses_without_learning(run):
     state = final_state(run)
-    policy = kl.load(run)
-    first, second = (policy.setup.agent.diagnose(state.agent, state.buffer, jax.random.key(0)) for _ in range(2))
+    agent = Setup.build(RunDirectory.open(run).config()).agent
+    first, second = (agent.diagnose(state.agent, state.buffer, jax.random.key(0)) for _ in range(2))
     assert set(first) == set(RunDirectory.open(run).diagnostics()[0]) - {"env_steps", "gradient_steps"}
     for name, value in first.items():
         np.testing.assert_array_equal(value, second[name])

@@ -75,24 +75,22 @@ def test_its_networks_are_looked_into(run):
 def test_it_acts_and_values_when_it_is_loaded(run):
     name, path = run
     policy = kl.load(path)
-    environment = policy.setup.environment
     rng = np.random.default_rng(0)
     observation, goal = (
-        rng.standard_normal((3, size)).astype(np.float32)
-        for size in (environment.observation_size, environment.goal_size)
+        rng.standard_normal((3, size)).astype(np.float32) for size in (policy.observation_size, policy.goal_size)
     )
     for mode in ("deterministic", "stochastic"):
         action = policy(observation, goal, mode=mode)
-        assert action.shape == (3, environment.action_size)
+        assert action.shape == (3, policy.action_size)
         assert np.all(np.abs(action) <= 1.0)
         if agent_spec(name).discrete:
-            np.testing.assert_array_equal(np.sort(action), np.eye(environment.action_size)[[-1] * 3])
-    if policy.setup.agent.has_value:
+            np.testing.assert_array_equal(np.sort(action), np.eye(policy.action_size)[[-1] * 3])
+    if policy.agent.has_value:
         assert np.all(np.isfinite(policy.value(observation, goal)))
     else:
         with pytest.raises(ConfigurationError, match="value"):
             policy.value(observation, goal)
-    if policy.setup.agent.actor(policy.agent_state) is None:
+    if policy.agent.actor(policy.agent_state) is None:
         with pytest.raises(ConfigurationError, match="has no actor network to compile"):
             policy.compile()
     else:

@@ -14,7 +14,7 @@ import kilolayer as kl
 from kilolayer.cli.main import main
 from kilolayer.report import write_report
 from kilolayer.runs import Checkpoints, Clocks, RunDirectory
-from kilolayer.training import compile_steps, run_episodes
+from kilolayer.training import compile_steps, load_with_setup, run_episodes
 from kilolayer.training.setup import Setup
 from kilolayer.training.step import grow_state
 from small_runs import SMALL, assert_same_state, final_state, small_config
@@ -145,7 +145,7 @@ def test_a_policy_is_loaded_from_before_and_after(whole, capsys):
     observation, goal = np.zeros((3, 4)), np.ones((3, 2))
     for step, depth in ((160, 4), (200, 8), (400, 12)):
         policy = kl.load(whole, checkpoint=step)
-        assert (policy.setup.depth, policy.agent_state.actor.depth, policy.env_steps) == (depth, depth, step)
+        assert (policy.contract.depth, policy.agent_state.actor.depth, policy.env_steps) == (depth, depth, step)
         assert policy.agent_state.actor.architecture.branch_factor(depth // 4) == 3**-0.5
         assert policy(observation, goal).shape == (3, 2)
         assert np.isfinite(policy.value(observation, goal)).all()
@@ -155,10 +155,9 @@ def test_a_policy_is_loaded_from_before_and_after(whole, capsys):
 
 def test_evaluations_are_those_of_the_loaded_policy(whole):
     """What the run wrote at the moment of growth is what the grown checkpoint does."""
-    policy = kl.load(whole, checkpoint=200)
+    policy, setup = load_with_setup(whole, checkpoint=200)
     key = jax.random.fold_in(jax.random.key(0), 1 + 200)
-    setup = policy.setup
-    episodes = run_episodes(setup.agent, policy.agent_state, setup.eval_environment, key, num_episodes=4)
+    episodes = run_episodes(policy.agent, policy.agent_state, setup.eval_environment, key, num_episodes=4)
     (row,) = [row for row in RunDirectory.open(whole).metrics() if row["env_steps"] == 200]
     assert episodes.metrics()["return"].mean() == pytest.approx(row["eval/return"])
 

@@ -9,9 +9,10 @@ import tyro
 from kilolayer.agents import ActionMode
 from kilolayer.envs import Environment, registry
 from kilolayer.errors import ConfigurationError
+from kilolayer.policies import Policy
+from kilolayer.runs import RunDirectory
 from kilolayer.runs.option_types import OptionalEngineOption
-from kilolayer.training import Policy, load
-from kilolayer.training.setup import Setup
+from kilolayer.training import Setup, load_policy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,8 +52,8 @@ class EpisodeOptions:
             RunError: if the run or its checkpoint cannot be read.
             ConfigurationError: if the environment is unknown or does not fit the policy.
         """
-        policy = load(self.run, checkpoint=self.checkpoint)
-        config = policy.config
+        policy = load_policy(self.run, checkpoint=self.checkpoint)
+        config = RunDirectory.open(self.run).config()
         if self.env is not None:
             config = dataclasses.replace(config, eval_env=registry.resolve(self.env))
         if self.engine is not None:

@@ -23,7 +23,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(EvalOptions, arguments, command="eval")
     policy, environment = options.load()
     episodes = run_episodes(
-        policy.setup.agent,
+        policy.agent,
         policy.agent_state,
         environment,
         jax.random.key(options.seed),

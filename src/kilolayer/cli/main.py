@@ -1,4 +1,4 @@
-"""The command `kilolayer`: picks the subcommand, and turns what a user can mend into one line and exit code 2."""
+"""The command `kilolayer`: runs a subcommand, and prints what a user can correct as one line with exit code 2."""
 
 import importlib
 import os
@@ -9,7 +9,7 @@ from kilolayer.cli.user_code import import_user_code
 from kilolayer.errors import KilolayerError, nearest_names
 
 COMMANDS = {
-    "train": "train an agent, or go on with a run",
+    "train": "train an agent, or resume a run",
     "eval": "evaluate a run",
     "report": "write report.html and pictures of a run",
     "render": "write a film, stills and a 3-D page of a run's episodes",
@@ -21,13 +21,17 @@ COMMANDS = {
 """Subcommands, each a module `kilolayer.cli.NAME` with a function `run(arguments) -> exit code`."""
 
 MODULES = {"eval": "evaluate"}
+"""Modules of subcommands that have another name."""
+
+COMPUTING = frozenset({"train", "eval", "report", "render", "study", "bench"})
+"""Subcommands that compile programs, which are kept on disk for the next process."""
 
 USAGE = """\
-usage: kilolayer [--import FILE] COMMAND [options]     (kilolayer COMMAND --help tells more)
+usage: kilolayer [--import FILE] COMMAND [options]     (kilolayer COMMAND --help lists its options)
 
 {commands}
 
---import FILE runs a Python file (or module) of your own first, which registers your environments.
+--import FILE imports a Python file (or module) of your own first, such as one that registers environments.
 
 kilolayer {version}: goal-reaching agents with networks up to a thousand layers deep."""
 
@@ -45,9 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments = import_user_code(arguments)
         if arguments[0] not in COMMANDS:
             raise KilolayerError(f"command {arguments[0]!r} is unknown; {nearest_names(arguments[0], COMMANDS)}")
-        from kilolayer.process_setup import set_up_process
+        if arguments[0] in COMPUTING:
+            from kilolayer.process_setup import set_up_process
 
-        set_up_process()
+            set_up_process()
         name = MODULES.get(arguments[0], arguments[0])
         return importlib.import_module(f"kilolayer.cli.{name}").run(arguments[1:])
     except KilolayerError as error:
@@ -56,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("kilolayer: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+    except BrokenPipeError:  # the reader closed the pipe, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

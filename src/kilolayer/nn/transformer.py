@@ -53,8 +53,8 @@ class TransformerArchitecture(StackedArchitecture):
     def block_numbers(self, width: int) -> BlockNumbers:
         """Return how many numbers a block of this width has to keep."""
         inner = self.expansion * width
-        # Queries, keys and values; attended values; attention's output; inside the MLP; and the scores of all heads. The
-        # last product of the MLP is not kept: it is only added to the stream.
+        # Queries, keys and values; attended values; attention's output; inside the MLP; and the scores of all heads.
+        # The last product of the MLP is not kept: it is only added to the stream.
         products = self.tokens * (5 * width + inner + self.heads * self.tokens)
         parameters = 4 * width * width + 2 * width * inner + 9 * width + inner
         return BlockNumbers(parameters=parameters, stream=self.tokens * width, products=products)

@@ -12,8 +12,8 @@ from jaxtyping import PRNGKeyArray
 from kilolayer.agents import ActionMode, Agent, AgentState
 from kilolayer.envs import Environment, EnvironmentState
 from kilolayer.errors import ConfigurationError, TrainingError
+from kilolayer.policies import Policy
 from kilolayer.render.scene import Motion, Scene, scene_model
-from kilolayer.training import Policy
 
 CHUNK = 50
 """Steps between two progress reports."""
@@ -55,7 +55,7 @@ def record(
     chunks: list[Any] = []
     for step in range(0, environment.episode_length, CHUNK):
         keys = jax.random.split(jax.random.fold_in(act_key, step), CHUNK)
-        carry, frames = _run(policy.setup.agent, policy.agent_state, environment, carry, keys, mode)
+        carry, frames = _run(policy.agent, policy.agent_state, environment, carry, keys, mode)
         chunks.append(jax.device_get(frames))
         advance(min(CHUNK, environment.episode_length - step))
         if not carry[1].any():

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.envs import Environment, EnvironmentState, MazeTask
 from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
-from kilolayer.training import Policy, run_episodes
+from kilolayer.policies import Policy
+from kilolayer.training import run_episodes
 
 MAX_ENV_STEPS = 100_000
 """Env steps that a map may take: slow robots start from fewer places."""
@@ -146,7 +147,7 @@ def steps_map(
         starts = points[reachable]
         from_places = starting_at(environment, starts, np.broadcast_to(goal, starts.shape))
         episodes = run_episodes(
-            policy.setup.agent, policy.agent_state, from_places, jax.random.key(0), num_episodes=len(starts)
+            policy.agent, policy.agent_state, from_places, jax.random.key(0), num_episodes=len(starts)
         )
         success = np.asarray(episodes.success & episodes.alive)
         steps = np.where(success.any(axis=0), success.argmax(axis=0) + 1.0, np.inf)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from kilolayer.envs import Environment, Maze, MazeTask
 from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
-from kilolayer.training import Policy
+from kilolayer.policies import Policy
 
 POINTS_PER_CELL = 10
 

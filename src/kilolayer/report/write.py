@@ -9,6 +9,7 @@ import jax
 
 from kilolayer.envs import Environment, MazeTask
 from kilolayer.errors import RunError
+from kilolayer.policies import Policy
 from kilolayer.render.canvas import RendererError
 from kilolayer.render.film import write_still
 from kilolayer.render.record import pose_at_start
@@ -21,7 +22,7 @@ from kilolayer.report.steps_to_goal import StepsMap, can_start_anywhere, steps_m
 from kilolayer.report.style import new_figure, save
 from kilolayer.report.values import ValueMap, chosen_goals, value_map
 from kilolayer.runs import RunDirectory
-from kilolayer.training import Policy, load, run_episodes, summarize
+from kilolayer.training import load_with_setup, run_episodes, summarize
 from kilolayer.training.evaluation import METRICS, Episodes
 
 NUM_EPISODES = 64
@@ -41,23 +42,21 @@ def write_report(run: str | os.PathLike, *, checkpoint: int | str | None = None)
         RunError: if the directory is not a run, has no such checkpoint, or cannot be written.
     """
     directory = RunDirectory.open(run)
-    policy = load(run, checkpoint=checkpoint)
-    environment = policy.setup.eval_environment
-    episodes = run_episodes(
-        policy.setup.agent, policy.agent_state, environment, jax.random.key(0), num_episodes=NUM_EPISODES
-    )
+    policy, setup = load_with_setup(run, checkpoint=checkpoint)
+    environment = setup.eval_environment
+    episodes = run_episodes(policy.agent, policy.agent_state, environment, jax.random.key(0), num_episodes=NUM_EPISODES)
     try:
         sections = [
             *_body(directory, environment),
             _learning(directory),
             *_diagnostics(directory),
-            *_maze(directory, policy, episodes),
+            *_maze(directory, policy, environment, episodes),
             *_settings(directory),
         ]
         metrics = summarize(episodes)
         sections.insert(0, _summary(metrics))
-        config = policy.config
-        title = f"{policy.setup.environment.name}, {config.agent}, depth {policy.setup.depth}"
+        config = directory.config()
+        title = f"{setup.environment.name}, {config.agent}, depth {setup.depth}"
         lead = (
             f"{policy.env_steps:,} env steps, width {config.width}, batch {config.batch_size}, seed {config.seed}; "
             f"evaluated in {environment.name}."
@@ -125,14 +124,13 @@ def _body(directory: RunDirectory, environment: Environment) -> list[str]:
     ]
 
 
-def _maze(directory: RunDirectory, policy: Policy, episodes: Episodes) -> list[str]:
-    environment = policy.setup.eval_environment
+def _maze(directory: RunDirectory, policy: Policy, environment: Environment, episodes: Episodes) -> list[str]:
     task = environment.task
     if not isinstance(task, MazeTask):
         return []
     goals = chosen_goals(task.maze)
     steps = steps_map(policy, environment, goals) if can_start_anywhere(environment) else []
-    values = [value_map(policy, environment, goal) for goal in goals] if policy.setup.agent.has_value else []
+    values = [value_map(policy, environment, goal) for goal in goals] if policy.agent.has_value else []
     paths = save(draw_paths_figure(task.maze, episodes), directory.figures / "paths.png")
     _overview(directory, task, episodes, steps[:1])
     return [

@@ -18,8 +18,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from kilolayer.checkpoint_files import POLICY_ITEM, best_of, choose_step, score
 from kilolayer.errors import RunError, TrainingError
 from kilolayer.runs.clock import Clocks
+from kilolayer.runs.policy_item import PolicyWriter, SavePolicy
 
 
 class Saved(Protocol):
@@ -59,12 +61,12 @@ class Checkpoints:
         self._failed = False
         if keep is None:  # Orbax prints warnings for its option `read_only`; these options write nothing either
             options = ocp.CheckpointManagerOptions(
-                best_fn=_score, create=False, cleanup_tmp_directories=False, enable_async_checkpointing=False
+                best_fn=score, create=False, cleanup_tmp_directories=False, enable_async_checkpointing=False
             )
         else:
-            policies = [LatestN(keep), BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)]
+            policies = [LatestN(keep), BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
             options = ocp.CheckpointManagerOptions(
-                best_fn=_score,
+                best_fn=score,
                 preservation_policy=AnyPreservationPolicy(policies),
                 create=True,
                 cleanup_tmp_directories=True,
@@ -77,9 +79,7 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """Return the step of the checkpoint with the best evaluation; None if none was evaluated."""
-        scored = {step: _score(self._manager.metrics(step)) for step in self.steps()}
-        known = {step: score for step, score in scored.items() if score is not None}
-        return max(known, key=lambda step: (known[step], step)) if known else None
+        return best_of({step: score(self._manager.metrics(step)) for step in self.steps()})
 
     def resolve(self, wanted: int | str | None) -> int:
         """Return the step of a checkpoint.
@@ -90,21 +90,7 @@ class Checkpoints:
         Raises:
             RunError: if there is no such checkpoint; the line lists all checkpoints.
         """
-        steps = self.steps()
-        if not steps:
-            raise RunError(f"{self.directory} holds no checkpoint yet")
-        if wanted is None or wanted == "latest":
-            return steps[-1]
-        if wanted == "best":
-            best = self.best()
-            return steps[-1] if best is None else best
-        if isinstance(wanted, str) and wanted.isdecimal():
-            wanted = int(wanted)
-        if wanted not in steps:
-            raise RunError(
-                f"{self.directory} has no checkpoint {wanted}; it has {', '.join(map(str, steps))}, latest and best"
-            )
-        return int(wanted)
+        return choose_step(self.directory, self.steps(), wanted, self.best)
 
     def clocks(self, step: int) -> Clocks:
         """Return both clocks of a checkpoint.
@@ -124,12 +110,15 @@ class Checkpoints:
             if later > step:
                 self._manager.delete(later)
 
-    def save(self, state: Saved, metrics: Mapping[str, float] | None = None) -> None:
+    def save(
+        self, state: Saved, metrics: Mapping[str, float] | None = None, *, policy: PolicyWriter | None = None
+    ) -> None:
         """Begin to save a state; return once its arrays are copied.
 
         Args:
             state: to save; nothing is done if its step is saved already.
             metrics: the evaluation of the state, if there is one.
+            policy: writes the policy of the state into a directory, which is whole or absent with the checkpoint.
 
         Raises:
             TrainingError: if this or the previous save failed. The checkpoints before are whole.
@@ -153,6 +142,7 @@ class Checkpoints:
                     **{name: ocp.args.PyTreeSave(item) for name, item in items.items()},
                     checksums=ocp.args.JsonSave(checksums),
                     clocks=ocp.args.JsonSave(dataclasses.asdict(clocks)),
+                    **({POLICY_ITEM: SavePolicy(policy)} if policy is not None else {}),
                 ),
                 metrics=dict(metrics) if metrics is not None else None,
             )
@@ -188,6 +178,10 @@ class Checkpoints:
     def restore_agent(self, template: Any, step: int) -> Any:
         """Read only the state of the agent; see `restore`."""
         return self._fill(template, self._read(step, "agent"), step, AGENT_PREFIX)
+
+    def agent_arrays(self, step: int) -> dict[str, np.ndarray]:
+        """Return the arrays of the agent's state by name; see `restore`."""
+        return {name.removeprefix(AGENT_PREFIX): value for name, value in self._read(step, "agent").items()}
 
     def _read(self, step: int, item: str) -> dict[str, np.ndarray]:
         handler = ocp.PyTreeCheckpointHandler()
@@ -247,14 +241,6 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     said = re.search(r"([^:\[\]]+) \[os_error_code", text)
     return said.group(1).strip() if said else f"{type(error).__name__}: {text[:160]}"
-
-
-def _score(metrics: Mapping[str, float] | None) -> float | None:
-    """Rank evaluations: by success_any first, then by time at goal."""
-    if not metrics or "eval/success_any" not in metrics:
-        return None
-    time_share = metrics["eval/time_at_goal"] / max(metrics["eval/episode_length"], 1.0)
-    return metrics["eval/success_any"] + 1e-3 * time_share
 
 
 def _name(path: tuple) -> str:

@@ -2,9 +2,8 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-import pydantic
 import tyro
 
 from kilolayer.agents import OptimizerSettings, agent_names, agent_spec, agent_specs
@@ -17,8 +16,7 @@ from kilolayer.runs.growth_schedule import GrowthSchedule
 from kilolayer.runs.option_types import EngineOption
 from kilolayer.runs.presets import preset
 from kilolayer.runs.timetable import Timetable
-
-Settings = TypeVar("Settings")
+from kilolayer.settings import settings_from, validate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,10 +287,10 @@ class TrainConfig:
                 raise ConfigurationError(
                     f"setting {name!r} is unknown; there are {', '.join(sorted(fields | {agent.name}))}"
                 )
-        found["agent_settings"] = _block(agent.settings, found.pop(agent.name, {}), f"{agent.name}.")
-        found["architecture"] = _block(architecture, found.pop("architecture", {}), "architecture.")
-        found["optimizer"] = _block(OptimizerSettings, found.pop("optimizer", {}), "optimizer.")
-        return _validate(cls, found, "")
+        found["agent_settings"] = settings_from(agent.settings, found.pop(agent.name, {}), agent.name)
+        found["architecture"] = settings_from(architecture, found.pop("architecture", {}), "architecture")
+        found["optimizer"] = settings_from(OptimizerSettings, found.pop("optimizer", {}), "optimizer")
+        return validate(cls, found)
 
 
 def default_config(env: str, **settings: Any) -> TrainConfig:
@@ -346,29 +344,3 @@ def _text(settings: Mapping[str, Any], name: str, default: str) -> str:
     if not isinstance(value, str):
         raise ConfigurationError(f"{name}={value!r} must be a name")
     return value
-
-
-def _block(cls: type, value: Any, prefix: str) -> Any:
-    """Build a block of settings from plain data; an instance stays as it is."""
-    if isinstance(value, cls):
-        return value
-    if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{prefix[:-1]}={value!r} must be settings of {cls.__name__} by name")
-    fields = [field.name for field in dataclasses.fields(cls)]
-    for name in value:
-        if name not in fields:
-            raise ConfigurationError(f"setting {prefix + str(name)!r} is unknown; there are {', '.join(fields)}")
-    return _validate(cls, value, prefix)
-
-
-def _validate(cls: type[Settings], values: Mapping[str, Any], prefix: str) -> Settings:
-    """Check the types of values, and build a dataclass of them."""
-    try:
-        return pydantic.TypeAdapter(cls).validate_python(dict(values))
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, ConfigurationError):
-            raise cause from None
-        where = prefix + ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{where}={first['input']!r}: {first['msg']}") from None

@@ -27,6 +27,7 @@ import jax
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.machine import cpu_cores
 from kilolayer.runs.config import TrainConfig
+from kilolayer.runs.old_format import upgrade_settings
 
 RUN_FORMAT = 2
 """Format of a run directory. It increases when another version would misread config.json or a checkpoint.
@@ -96,6 +97,19 @@ class RunDirectory:
         """
         return read_config(self.config_file)
 
+    def check_resumable(self) -> None:
+        """Check that this version can resume the run.
+
+        Raises:
+            RunError: if an older version wrote it, or config.json cannot be read.
+        """
+        found, _ = _read_settings(self.config_file)
+        if found < RUN_FORMAT:
+            raise RunError(
+                f"{self.path} was written by an older kilolayer (format {found}) and can be evaluated, rendered and "
+                "reported, but not resumed; resume it with kilolayer 0.1.0, or train a new run"
+            )
+
     def write_config(self, config: TrainConfig) -> None:
         """Write the configuration; the file is whole or absent.
 
@@ -113,6 +127,15 @@ class RunDirectory:
             entries = []
         with write_errors(self.path):
             write_json(self.system_file, [*entries, describe_system()])
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of packages when the run was last started or resumed; empty if they were not recorded."""
+        try:
+            return {
+                name: str(version) for name, version in json.loads(self.system_file.read_text())[-1]["versions"].items()
+            }
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return {}
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the rows of metrics.jsonl, without a last line that a crash cut short."""
@@ -157,6 +180,15 @@ def read_config(path: Path) -> TrainConfig:
         RunError: if the file cannot be read, or was written in another format.
         ConfigurationError: if a setting in it is invalid.
     """
+    found, settings = _read_settings(path)
+    try:
+        return TrainConfig.from_dict(settings if found == RUN_FORMAT else upgrade_settings(settings))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _read_settings(path: Path) -> tuple[int, dict[str, Any]]:
+    """Return the format of a config.json, and the settings in it."""
     try:
         settings = json.loads(path.read_text())
         found = settings.pop("format")
@@ -166,18 +198,13 @@ def read_config(path: Path) -> TrainConfig:
         raise RunError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise RunError(f"{path} is not a configuration of kilolayer: {type(error).__name__}: {error}") from error
-    if found != RUN_FORMAT:
-        older = found < RUN_FORMAT
-        which, advice = (
-            ("an older", "train it again, or use that version") if older else ("a newer", "update kilolayer")
-        )
+    if type(found) is not int or found < 1:
+        raise RunError(f"{path} is not a configuration of kilolayer: format={found!r}")
+    if found > RUN_FORMAT:
         raise RunError(
-            f"{path} was written by {which} kilolayer (format {found}, this version reads {RUN_FORMAT}); {advice}"
+            f"{path} was written by a newer kilolayer (format {found}, this one reads up to {RUN_FORMAT}); update it"
         )
-    try:
-        return TrainConfig.from_dict(settings)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from error
+    return found, settings
 
 
 def default_path(config: TrainConfig, seeds: str | None = None) -> Path:

@@ -15,18 +15,19 @@ from matplotlib.figure import Figure
 from scipy.spatial import KDTree
 
 from kilolayer.agents.core.contrastive_critic import ContrastiveAgent
-from kilolayer.envs import MazeTask
+from kilolayer.envs import Environment, MazeTask
 from kilolayer.envs.environment import Task
 from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import effective_rank
+from kilolayer.policies import Policy
 from kilolayer.report.style import DARK, new_figure, tidy
 from kilolayer.studies.core.agents import fitting_agents
 from kilolayer.studies.core.budgets import SETTINGS, TASKS, shallow_and_deep
 from kilolayer.studies.core.figures import draw_scores_over, having, values_of, with_caption
 from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.study import Case, Measured, Outcome, Row, Scope, Study
-from kilolayer.training import Episodes, Policy, Setup, load, run_episodes
+from kilolayer.training import Episodes, Setup, load_with_setup, run_episodes
 
 METRICS = ("spread_near_goal", "effective_rank", "variance_in_plane")
 
@@ -158,11 +159,10 @@ def spread_near_goal(embeddings: Float[np.ndarray, "steps size"], distance: Floa
     return spread(embeddings[near]) / whole if whole > 0.0 else 0.0
 
 
-def walk(policy: Policy) -> list[Way]:
+def walk(policy: Policy, environment: Environment) -> list[Way]:
     """Run evaluation episodes with the deterministic policy and return the way of each."""
-    environment = policy.setup.eval_environment
     episodes = run_episodes(
-        policy.setup.agent,
+        policy.agent,
         policy.agent_state,
         environment,
         jax.random.key(0),
@@ -173,10 +173,10 @@ def walk(policy: Policy) -> list[Way]:
 
 
 def measure(outcome: Outcome) -> Measured:
-    """Embed the ways to goals: scores are means over all ways, rows are the steps and the goal of one way."""
-    policy = load(outcome.run.path)
-    agent, found = policy.setup.agent, walk(policy)
-    assert isinstance(agent, ContrastiveAgent)  # `cases` raises for other agents
+    """Embed the ways to goals: how they spread in the mean, and of one where its steps and the goal lie."""
+    policy, setup = load_with_setup(outcome.run.path)
+    agent, found = policy.agent, walk(policy, setup.eval_environment)
+    assert isinstance(agent, ContrastiveAgent)  # `cases` has refused
     way = chosen_way(found)
     to_goals = [way, *(one for one in found if one.reached and one is not way)]
     critic = policy.agent_state.critic

@@ -18,7 +18,7 @@ from kilolayer.studies.core.figures import having, metric_name, shades_of, value
 from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.statistics import bootstrap_interval, interquartile_mean
 from kilolayer.studies.core.study import Case, Label, Measured, Outcome, Row, Scope, Size, Study
-from kilolayer.training import Episodes, load, run_episodes
+from kilolayer.training import Episodes, load_policy, run_episodes
 
 TASKS: Mapping[Size, tuple[str, ...]] = {
     "cpu": ("point_u_maze_gen_1f2f3f", "point_u4_maze_gen_1f2f3f"),
@@ -68,12 +68,12 @@ def _corridor(task: str) -> Corridor:
 
 def measure(outcome: Outcome) -> Measured:
     """Run the trained policy on pairs of every distance in its corridor, and count successes."""
-    policy = load(outcome.run.path)
+    policy = load_policy(outcome.run.path)
     trained = _corridor(outcome.case.config.env)
     environment = _all_distances(outcome.case.config)
     key = jax.random.fold_in(jax.random.key(outcome.seed), policy.env_steps)
     number = EPISODES * trained.length
-    episodes = run_episodes(policy.setup.agent, policy.agent_state, environment, key, num_episodes=number)
+    episodes = run_episodes(policy.agent, policy.agent_state, environment, key, num_episodes=number)
     rows = by_distance(trained, episodes)
     return Measured(scores_of(rows), rows)
 

@@ -20,7 +20,7 @@ from kilolayer.studies.core.figures import having, values_of, with_caption
 from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.statistics import mean_and_error
 from kilolayer.studies.core.study import Case, Label, Measured, Outcome, Row, Scope, Size, Study
-from kilolayer.training import Setup, load
+from kilolayer.training import Setup, load_with_setup
 
 STEPS_METRICS = ("steps_correlation", "places_reached")
 VALUE_METRICS = ("rank_correlation", "euclidean_correlation")
@@ -82,8 +82,8 @@ def straight_line_correlation(task: MazeTask) -> float:
 
 def measure(outcome: Outcome) -> Measured:
     """Compute correlations of steps and values for a few goals, and both maps for the farthest of them."""
-    policy = load(outcome.run.path)
-    environment = policy.setup.eval_environment
+    policy, setup = load_with_setup(outcome.run.path)
+    environment = setup.eval_environment
     goals = chosen_goals(task_of(outcome).maze)
     steps = steps_map(policy, environment, goals)
     values = [value_map(policy, environment, goal) for goal in goals]

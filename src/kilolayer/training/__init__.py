@@ -2,7 +2,7 @@
 
 from kilolayer.training.collector import Collector, EnvironmentCollector, NoCollector
 from kilolayer.training.evaluation import Episodes, run_episodes, summarize
-from kilolayer.training.policy import Policy, load
+from kilolayer.training.policies import contract_of, load_policy, load_with_setup, policy_of
 from kilolayer.training.population import choose_mode
 from kilolayer.training.seed_run import SeedRun
 from kilolayer.training.setup import Setup
@@ -24,7 +24,6 @@ __all__ = [
     "EnvironmentCollector",
     "Episodes",
     "NoCollector",
-    "Policy",
     "SeedRun",
     "Setup",
     "Steps",
@@ -34,9 +33,12 @@ __all__ = [
     "choose_mode",
     "collect_step",
     "compile_steps",
+    "contract_of",
     "init_state",
     "learn_step",
-    "load",
+    "load_policy",
+    "load_with_setup",
+    "policy_of",
     "run_episodes",
     "state_shape",
     "summarize",

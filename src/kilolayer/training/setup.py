@@ -6,6 +6,7 @@ from collections.abc import Callable
 from kilolayer.agents import Agent, NetworkSettings, Problem, Tandem, make_agent
 from kilolayer.envs import Environment, make
 from kilolayer.errors import ConfigurationError
+from kilolayer.nn import Architecture
 from kilolayer.runs.clock import Clocks
 from kilolayer.runs.config import TrainConfig
 from kilolayer.training.collector import Collector, EnvironmentCollector, NoCollector
@@ -77,10 +78,13 @@ class Setup:
         return dataclasses.replace(self, agent=agent, collector=collector, depth=depth)
 
 
+def architecture_of(config: TrainConfig) -> Architecture:
+    """Return the settings of the networks as they are built, at any depth that they grow through."""
+    return config.architecture if config.grow is None else config.architecture.growing_to(config.depth)
+
+
 def _agent(config: TrainConfig, environment: Environment, depth: int) -> Agent:
-    architecture = config.architecture
-    if config.grow is not None:
-        architecture = architecture.growing_to(config.depth)
+    architecture = architecture_of(config)
     task = environment.task
     problem = Problem(
         name=environment.name,

@@ -18,6 +18,7 @@ from kilolayer.runs.run_directory import RunDirectory
 from kilolayer.runs.seed_group import SeedsMode
 from kilolayer.training.evaluation import summarize
 from kilolayer.training.interrupts import StopRequest
+from kilolayer.training.policies import policy_of
 from kilolayer.training.population import populate
 from kilolayer.training.seed_run import SeedRun, first_states
 from kilolayer.training.setup import Setup
@@ -232,7 +233,9 @@ class Trainer:
         """Begin to save all seeds, once their previous saves are complete: no seed is two checkpoints ahead."""
         self._wait()
         for place, run in enumerate(self.runs):
-            run.checkpoints.save(self.population.state(place), run.last_row if evaluated else None)
+            state = self.population.state(place)
+            policy = policy_of(run.config, self.setup, state.agent, clocks=self.population.clocks)
+            run.checkpoints.save(state, run.last_row if evaluated else None, policy=policy.writer())
 
     def _wait(self) -> None:
         """Wait until all saves are complete."""

@@ -6,7 +6,7 @@ estimates, log p(g | s, a) / p(g), counted in the agent's own episodes. `docs/st
 candidates.
 
     kilolayer train point_u_maze --seed 0 --run-dir runs/demo --checkpoints-to-keep 20
-    python benchmarks/value_map_candidates.py runs/demo [--checkpoints 204800 800000] [--out results/value_map]
+    python results/value_map/candidates.py runs/demo [--checkpoints 204800 800000] [--out results/value_map]
 """
 
 import argparse
@@ -23,13 +23,13 @@ import scipy.stats
 from scipy.spatial import KDTree
 from scipy.special import logsumexp
 
-import kilolayer
 from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
+from kilolayer.policies import Policy
 from kilolayer.report.steps_to_goal import starting_at
 from kilolayer.report.values import chosen_goals
 from kilolayer.runs import RunDirectory
 from kilolayer.runs.run_directory import describe_system
-from kilolayer.training import Policy, run_episodes
+from kilolayer.training import Setup, load_policy, load_with_setup, run_episodes
 
 PER_CELL = 5
 """Places along the edge of a cell, at which maps are compared."""
@@ -59,10 +59,10 @@ def score(agent: Any, state: Any, observation: Any, action: Any, goal: Any) -> j
 class Probe:
     """A maze, its places and goals, and compiled functions that ask the agent of a run about them."""
 
-    def __init__(self, policy: Policy):
+    def __init__(self, policy: Policy, setup: Setup):
         """Lay out the places."""
-        self.agent = policy.setup.agent
-        self.environment: Any = policy.setup.eval_environment
+        self.agent, self.training_environment = setup.agent, setup.environment
+        self.environment: Any = setup.eval_environment
         task: Any = self.environment.task
         maze, clearance = task.maze, task.clearance
         self.places = free_points(maze, clearance, per_cell=PER_CELL).astype(np.float32)
@@ -201,7 +201,7 @@ def log_ratio(probe: Probe, policy: Policy, state: Any) -> dict[str, list[float]
 
     p(g | s, a) is counted over the steps most like (s, a), each with goals drawn from its future as in training.
     """
-    environment = policy.setup.environment
+    environment = probe.training_environment
     episodes = run_episodes(
         probe.agent,
         state,
@@ -228,7 +228,7 @@ def log_ratio(probe: Probe, policy: Policy, state: Any) -> dict[str, list[float]
         tree.query(steps.reshape(length, -1, 6)[time, number] / [0.2, 0.2, 0.5, 0.5, 0.5, 0.5], k=NEIGHBOURS)[1]
     )
 
-    discount = policy.config.crl.discount
+    discount = policy.contract.agent.settings["discount"]
 
     def futures(rows: np.ndarray) -> np.ndarray:
         when, who = np.divmod(rows, EPISODES)
@@ -267,18 +267,19 @@ def rows_of(run: Path, checkpoints: list[str]) -> list[dict[str, Any]]:
     """Return a row for each checkpoint and candidate of a run."""
     directory = RunDirectory.open(run)
     success = {row["env_steps"]: row["eval/success_any"] for row in directory.metrics()}
-    policy = kilolayer.load(run)
-    probe, rows = Probe(policy), []
+    policy, setup = load_with_setup(run)
+    config = directory.config()
+    probe, rows = Probe(policy, setup), []
     for checkpoint in checkpoints:
         if checkpoint == "untrained":
-            state, env_steps = probe.agent.init(jax.random.key(policy.config.seed)), 0
+            state, env_steps = probe.agent.init(jax.random.key(config.seed)), 0
         else:
-            loaded = policy if checkpoint == "latest" else kilolayer.load(run, checkpoint=int(checkpoint))
+            loaded = policy if checkpoint == "latest" else load_policy(run, checkpoint=int(checkpoint))
             state, env_steps = loaded.agent_state, loaded.env_steps
         found = candidates(probe, state)
         if checkpoint == "latest" and hasattr(state.critic, "psi"):
             found |= log_ratio(probe, policy, state)
-        setting = {"env": policy.setup.environment.name, "agent": policy.config.agent, "seed": policy.config.seed}
+        setting = {"env": config.env, "agent": config.agent, "seed": config.seed}
         setting |= {"env_steps": env_steps, "success_any": success.get(env_steps, "")}
         for name, ranks in found.items():
             by_goal = {f"goal_{number}": round(rank, 4) for number, rank in enumerate(ranks, 1)}
@@ -288,6 +289,7 @@ def rows_of(run: Path, checkpoints: list[str]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
+    """Write the rows of all runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--checkpoints", nargs="*", default=[], help="env steps, besides the untrained and the latest")

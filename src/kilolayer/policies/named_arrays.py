@@ -1,0 +1,60 @@
+"""Pytrees of arrays as arrays by name: a name is the path to a leaf, such as `actor.blocks.dense.weight`."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Tree = TypeVar("Tree")
+
+
+def to_arrays(tree: Any) -> dict[str, np.ndarray]:
+    """Return all leaves that hold numbers by name, copied to the host."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {_name(path): np.array(_numbers(leaf), copy=True) for path, leaf in leaves if leaf.size}
+
+
+def fill(template: Tree, arrays: Mapping[str, np.ndarray], *, others: bool = False) -> Tree:
+    """Return a tree with the structure of `template` and its leaves taken from `arrays`.
+
+    Args:
+        template: a tree of arrays or `jax.ShapeDtypeStruct`.
+        arrays: as `to_arrays` returns them.
+        others: `arrays` may hold others besides.
+
+    Raises:
+        ValueError: in one line, if an array is missing or unknown, or one has another shape or type.
+    """
+    unknown = set(arrays)
+
+    def take(path: tuple, leaf: Any) -> Any:
+        name = _name(path)
+        expected = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+        value = arrays.get(name) if expected.size else np.zeros(expected.shape, expected.dtype)
+        unknown.discard(name)
+        if value is None or value.shape != expected.shape or value.dtype != expected.dtype:
+            found = "nothing" if value is None else f"{value.dtype}{list(value.shape)}"
+            raise ValueError(f"{name} should be {expected.dtype}{list(expected.shape)}, found {found}")
+        return value
+
+    found = jax.tree_util.tree_map_with_path(take, template)
+    if unknown and not others:
+        raise ValueError(f"{min(unknown)} belongs to no part of the policy")
+    placed = jax.device_put(found)
+    return jax.tree.map(
+        lambda leaf, value: jax.random.wrap_key_data(value) if _is_key(leaf) else value, template, placed
+    )
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _numbers(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")

@@ -1,0 +1,158 @@
+"""From runs to policies, and from policies to the environments that they were trained in."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from kilolayer.agents import AgentState, Tandem
+from kilolayer.checkpoint_files import find_step
+from kilolayer.envs import Environment
+from kilolayer.errors import RunError
+from kilolayer.policies.contract import (
+    ActionContract,
+    Component,
+    Contract,
+    EnvironmentContract,
+    VectorContract,
+)
+from kilolayer.policies.load import find_artifact
+from kilolayer.policies.named_arrays import fill
+from kilolayer.policies.policy import Policy
+from kilolayer.runs.checkpoints import Checkpoints
+from kilolayer.runs.clock import Clocks
+from kilolayer.runs.config import TrainConfig
+from kilolayer.runs.run_directory import RunDirectory, describe_system
+from kilolayer.training.setup import Setup, architecture_of
+
+TANDEM_LEARNERS = ("passive.", "learner.")
+"""What the names of the arrays of a tandem's learner begin with: now, and in format 1."""
+
+
+def policy_of(config: TrainConfig, setup: Setup, agent_state: AgentState, *, clocks: Clocks) -> Policy:
+    """Return the policy of an agent in training. It shares the arrays of `agent_state`.
+
+    Args:
+        config: settings of the run.
+        setup: as it is at this point of the run.
+        agent_state: everything that the agent has learnt.
+        clocks: how far the run is.
+    """
+    agent, acting_state = setup.agent.acting(agent_state)
+    contract = contract_of(config, setup, env_steps=clocks.env_steps, gradient_steps=clocks.gradient_steps)
+    return Policy(contract, agent, acting_state)
+
+
+def contract_of(
+    config: TrainConfig,
+    setup: Setup,
+    *,
+    env_steps: int,
+    gradient_steps: int | None,
+    versions: Mapping[str, str] | None = None,
+) -> Contract:
+    """Return the contract of the policy of a run; see `policy_of`.
+
+    Args:
+        config: settings of the run.
+        setup: as it is at this point of the run.
+        env_steps: steps taken in all environments together.
+        gradient_steps: gradient steps taken; None if it is not known.
+        versions: of the packages that trained the policy; None takes those of this process.
+    """
+    environment = setup.environment
+    names = {kind: _names(environment, f"{kind}_names") for kind in ("observation", "goal", "action")}
+    return Contract(
+        observation=VectorContract(environment.observation_size, names["observation"]),
+        goal=VectorContract(environment.goal_size, names["goal"]),
+        action=ActionContract(environment.action_size, names["action"], discrete=environment.discrete_actions),
+        environment=EnvironmentContract(
+            name=environment.name,
+            maze=config.env if "\n" in config.env else None,
+            variant=config.variant,
+            engine=config.engine,
+            episode_length=environment.episode_length,
+            control_step=_control_step(environment),
+        ),
+        agent=Component(config.agent, dataclasses.asdict(config.agent_settings)),
+        torso=Component(config.torso, dataclasses.asdict(architecture_of(config))),
+        depth=setup.depth,
+        width=config.width,
+        batch_size=config.batch_size,
+        unroll_length=config.unroll_length,
+        env_steps=env_steps,
+        gradient_steps=gradient_steps,
+        seed=config.seed,
+        versions=dict(describe_system()["versions"] if versions is None else versions),
+    )
+
+
+def load_policy(run: str | os.PathLike, *, checkpoint: int | str | None = None) -> Policy:
+    """Load the policy of a run, also of one whose checkpoints hold no policy by itself.
+
+    Args:
+        run: the run directory.
+        checkpoint: the step of the checkpoint, `latest` (as None) or `best`.
+
+    Raises:
+        RunError: if the directory is not a run, has no such checkpoint, or the checkpoint is damaged.
+        ConfigurationError: if a setting of the run is not valid.
+    """
+    directory = RunDirectory.open(run)
+    artifact = find_artifact(run, checkpoint)
+    if artifact is not None:
+        return Policy.read(artifact)
+    step = find_step(directory.checkpoints, checkpoint)
+    return _read_training_state(directory.config(), directory, step)
+
+
+def load_with_setup(run: str | os.PathLike, *, checkpoint: int | str | None = None) -> tuple[Policy, Setup]:
+    """Load the policy of a run, and build what it was trained with, as it was at the checkpoint; see `load_policy`."""
+    policy = load_policy(run, checkpoint=checkpoint)
+    clocks = Clocks(policy.env_steps, policy.contract.gradient_steps or 0)
+    return policy, Setup.build(RunDirectory.open(run).config()).at(clocks)
+
+
+def _read_training_state(config: TrainConfig, directory: RunDirectory, step: int) -> Policy:
+    """Take the arrays of the policy from those that training continues from."""
+    setup = Setup.build(config).at(Clocks(step, 0))  # networks of that format grow by env steps alone
+    checkpoints = Checkpoints(directory.checkpoints)
+    try:
+        arrays = checkpoints.agent_arrays(step)
+    finally:
+        checkpoints.close()
+    if isinstance(setup.agent, Tandem):
+        learner = next((prefix for prefix in TANDEM_LEARNERS if any(name.startswith(prefix) for name in arrays)), "")
+        arrays = {name.removeprefix(learner): value for name, value in arrays.items() if name.startswith(learner)}
+    state = jax.eval_shape(setup.agent.init, jax.eval_shape(lambda: jax.random.key(0)))
+    agent, template = setup.agent.acting(state)
+    try:
+        acting_state = fill(template, arrays, others=True)
+    except ValueError as error:
+        raise RunError(f"checkpoint {directory.checkpoints / str(step)} is damaged ({error})") from error
+    rows = [row for row in directory.metrics() if row.get("env_steps") == step]
+    contract = contract_of(
+        config,
+        setup,
+        env_steps=step,
+        gradient_steps=rows[0].get("gradient_steps") if rows else None,
+        versions=directory.versions(),
+    )
+    return Policy(contract, agent, acting_state)
+
+
+def _names(environment: Environment, field: str) -> tuple[str, ...] | None:
+    """Return what the task says about the entries of a vector; None if it says nothing."""
+    names: Any = getattr(environment.task, field, None)
+    return None if names is None else tuple(map(str, names))
+
+
+def _control_step(environment: Environment) -> float | None:
+    """Return the seconds between two actions; None if neither the task nor the engine says."""
+    for part, field in ((environment.task, "control_step"), (environment.engine, "time_step")):
+        step = getattr(part, field, None)
+        if step is not None:
+            return float(step)
+    return None
