@@ -1,15 +1,15 @@
-"""Errors that are the user's to mend: one line that says what was wrong, where, and what would be right."""
+"""Errors that a user can correct: one line with what was wrong, where, and what would be right."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class KilolayerError(Exception):
-    """Something a user can put right. The command line prints it as one line and exits with code 2."""
+    """An error that a user can correct. The command line prints it as one line and exits with code 2."""
 
 
 class ConfigurationError(KilolayerError, ValueError):
-    """A setting, or a combination of settings, that cannot be."""
+    """A setting, or a combination of settings, that is not valid."""
 
 
 class RunError(KilolayerError):
@@ -17,19 +17,19 @@ class RunError(KilolayerError):
 
 
 class TrainingError(KilolayerError):
-    """Training had to stop: a number that is not finite, or a save that failed."""
+    """Training stopped: a number is not finite, or a save failed."""
 
 
 def nearest_names(
     name: str, names: Iterable[str], *, count: int = 3, listing: str = "`kilolayer envs` lists them"
 ) -> str:
-    """Return the names most like `name`, as text for an error line ("did you mean a, b?").
+    """Return the names most similar to `name`, as text for an error line ("did you mean a, b?").
 
     Args:
         name: what was asked for.
         names: what there is.
         count: names to return at most.
-        listing: what to say where no name is like it and there are many.
+        listing: text to return if no name is similar and there are many.
     """
     names = sorted(names)
     close = difflib.get_close_matches(name, names, n=count, cutoff=0.4)

@@ -12,8 +12,6 @@ from pathlib import Path
 
 from kilolayer.errors import KilolayerError
 
-FLAG = "--import"
-
 _imported: list[str] = []
 
 
@@ -30,10 +28,10 @@ def import_code(target: str) -> None:
             return
         path = Path(target).resolve()
         if not path.is_file():
-            raise KilolayerError(f"{FLAG} {target}: there is no such file")
+            raise KilolayerError(f"import {target}: there is no such file")
         spec = importlib.util.spec_from_file_location(path.stem, path)
         if spec is None or spec.loader is None:
-            raise KilolayerError(f"{FLAG} {target}: is no Python file")
+            raise KilolayerError(f"import {target}: is no Python file")
         module = importlib.util.module_from_spec(spec)
         sys.modules[path.stem] = module
         spec.loader.exec_module(module)
@@ -44,7 +42,7 @@ def import_code(target: str) -> None:
         place = traceback.extract_tb(error.__traceback__)[-1]
         text = " ".join(str(error).split())
         raise KilolayerError(
-            f"{FLAG} {target}: {type(error).__name__}: {text} ({place.filename}:{place.lineno})"
+            f"import {target}: {type(error).__name__}: {text} ({place.filename}:{place.lineno})"
         ) from None
 
 

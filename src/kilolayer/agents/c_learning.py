@@ -81,7 +81,7 @@ class CLearningConfig:
 
 
 class CLearningState(eqx.Module):
-    """Everything that a C-learning agent has learnt; its critic is the classifier."""
+    """The state of a C-learning agent; its critic is the classifier."""
 
     actor: Torso
     critic: Torso
@@ -104,7 +104,7 @@ class CLearning(AnyGoalAgent):
     # ---- Networks and optimisers ---------------------------------------------------------------------------------
 
     def init(self, key: PRNGKeyArray) -> CLearningState:
-        """Draw a new agent; the target classifier begins as the classifier."""
+        """Return the state of a new agent; the target classifier begins as the classifier."""
         actor_key, critic_key = jax.random.split(key)
         critic = self.network("critic", self.observation_size + self.action_size + self.goal_size, 1, critic_key)
         actor, log_alpha = self.new_actor(actor_key)
@@ -199,7 +199,7 @@ class CLearning(AnyGoalAgent):
         )
         return new_state, actor_metrics | critic_metrics
 
-    # ---- Looking inside ------------------------------------------------------------------------------------------
+    # ---- Diagnostics ---------------------------------------------------------------------------------------------
 
     def probes(self, state: CLearningState, data: ReplayBuffer, key: PRNGKeyArray) -> dict[str, Probe]:
         """Return actor and classifier with the gradients of their losses on a batch."""

@@ -64,7 +64,7 @@ class CRLConfig(ContrastiveConfig):
 
 
 class CRLState(eqx.Module):
-    """Everything that a CRL agent has learnt."""
+    """The state of a CRL agent."""
 
     actor: Torso
     critic: Critic
@@ -111,7 +111,7 @@ class CRL(ContrastiveAgent):
         return self.config.target_entropy * self.chunk_size
 
     def init(self, key: PRNGKeyArray) -> CRLState:
-        """Draw a new agent: pi(s, g), phi(s, a), psi(g), and alpha = 1."""
+        """Return the state of a new agent: pi(s, g), phi(s, a), psi(g), and alpha = 1."""
         actor_key, phi_key, psi_key = jax.random.split(key, 3)
         critic = self.new_critic(phi_key, psi_key)
         # One head of twice the action size is the paper's two heads, mean and log_std, side by side.
@@ -145,7 +145,7 @@ class CRL(ContrastiveAgent):
         key: PRNGKeyArray,
         mode: ActionMode = "deterministic",
     ) -> Float[Array, "*batch action"]:
-        """Choose actions in [-1, 1]: tanh(mean), a draw, or the best of `candidates` draws by the critic.
+        """Return actions in [-1, 1]: tanh(mean), a draw, or the best of `candidates` draws by the critic.
 
         With action chunks, a chunk is chosen, and its first action returned.
 
@@ -222,7 +222,7 @@ class CRL(ContrastiveAgent):
         sample_key, learn_key = jax.random.split(key)
         return self.learn(state, self.draw(data, sample_key), learn_key)
 
-    # ---- Looking inside ------------------------------------------------------------------------------------------
+    # ---- Diagnostics ---------------------------------------------------------------------------------------------
 
     def probes(self, state: CRLState, data: ReplayBuffer, key: PRNGKeyArray) -> dict[str, Probe]:
         """Return actor, phi and psi with the gradients of their losses on a batch."""

@@ -37,7 +37,7 @@ class CRLDiscreteConfig(ContrastiveConfig):
 
 
 class CRLDiscreteState(eqx.Module):
-    """Everything that the agent has learnt."""
+    """The state of the agent."""
 
     critic: Critic
     optimizers: Optimizers
@@ -54,7 +54,7 @@ class CRLDiscrete(ContrastiveAgent):
     config: CRLDiscreteConfig = CRLDiscreteConfig()
 
     def init(self, key: PRNGKeyArray) -> CRLDiscreteState:
-        """Draw a new agent: phi(s, a) and psi(g)."""
+        """Return the state of a new agent: phi(s, a) and psi(g)."""
         critic = self.new_critic(*jax.random.split(key))
         return CRLDiscreteState(critic, self.init_optimizers(critic=critic))
 
@@ -126,7 +126,7 @@ class CRLDiscrete(ContrastiveAgent):
         """Draw a batch of state-actions with hindsight goals from the whole buffer and learn from it."""
         return self.learn(state, self.draw(data, key))
 
-    # ---- Looking inside ------------------------------------------------------------------------------------------
+    # ---- Diagnostics ---------------------------------------------------------------------------------------------
 
     def probes(self, state: CRLDiscreteState, data: ReplayBuffer, key: PRNGKeyArray) -> dict[str, Probe]:
         """Return phi and psi with the gradient of their loss on a batch."""

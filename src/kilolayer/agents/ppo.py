@@ -88,7 +88,7 @@ class PPOConfig:
 
 
 class PPOState(eqx.Module):
-    """Everything that a PPO agent has learnt, and what its minibatches are drawn by."""
+    """The state of a PPO agent, and what its minibatches are drawn by."""
 
     actor: Torso
     critic: Torso
@@ -164,7 +164,7 @@ class PPO(DeepAgent):
         return self.optimizer.build(learning_rate, max_gradient_norm=self.config.max_gradient_norm)
 
     def init(self, key: PRNGKeyArray) -> PPOState:
-        """Draw a new agent: pi(s, g) and V(s, g)."""
+        """Return the state of a new agent: pi(s, g) and V(s, g)."""
         actor_key, critic_key, order_key = jax.random.split(key, 3)
         in_size = self.observation_size + self.goal_size
         actor = self.network("actor", in_size, 2 * self.action_size, actor_key)
@@ -191,7 +191,7 @@ class PPO(DeepAgent):
         key: PRNGKeyArray,
         mode: ActionMode = "deterministic",
     ) -> Float[Array, "*batch action"]:
-        """Choose actions in [-1, 1]: tanh(mean), or a draw.
+        """Return actions in [-1, 1]: tanh(mean), or a draw.
 
         Raises:
             ConfigurationError: for an unknown mode, and for `best_of`: the critic judges states, not actions.
@@ -226,14 +226,14 @@ class PPO(DeepAgent):
         rows = (buffer.num_steps - self.unroll_length + jnp.arange(self.unroll_length)) % buffer.capacity
         observation, desired_goal, action = buffer.observation[rows], buffer.desired_goal[rows], buffer.action[rows]
         terminated, episode = buffer.terminated[rows], buffer.episode[rows]
-        goes_on = jnp.zeros_like(terminated).at[:-1].set(episode[1:] == episode[:-1])
+        has_next = jnp.zeros_like(terminated).at[:-1].set(episode[1:] == episode[:-1])
         assert self.success is not None
         reward = sparse_reward(
-            self.success, jnp.roll(buffer.achieved_goal[rows], -1, axis=0), jnp.roll(desired_goal, -1, axis=0), goes_on
+            self.success, jnp.roll(buffer.achieved_goal[rows], -1, axis=0), jnp.roll(desired_goal, -1, axis=0), has_next
         )
         value = critic_value(state.critic, observation, desired_goal)
         advantage = generalized_advantages(
-            reward, value, goes_on, terminated, self.config.discount, self.config.gae_lambda
+            reward, value, has_next, terminated, self.config.discount, self.config.gae_lambda
         )
         steps = Experience(
             observation=observation,
@@ -243,7 +243,7 @@ class PPO(DeepAgent):
             advantage=advantage,
             value_target=advantage + value,
             reward=reward,
-            known=goes_on | terminated,
+            known=has_next | terminated,
         )
         experience = jax.tree.map(lambda each: each.reshape(num_steps, *each.shape[2:]), steps)
         if self.config.normalize_advantages:
@@ -309,7 +309,7 @@ class PPO(DeepAgent):
         """Learn from the next minibatch of the epoch; the key is the entropy's."""
         return self.learn(state, self.minibatch(state, data), key)
 
-    # ---- Looking inside ------------------------------------------------------------------------------------------
+    # ---- Diagnostics ---------------------------------------------------------------------------------------------
 
     def probes(self, state: PPOState, data: Unroll, key: PRNGKeyArray) -> dict[str, Probe]:
         """Return actor and critic with the gradients of their losses on a minibatch."""

@@ -122,7 +122,7 @@ class QuasimetricCritic(eqx.Module):
 
 
 class QRLState(eqx.Module):
-    """Everything that a QRL agent has learnt."""
+    """The state of a QRL agent."""
 
     actor: Torso
     critic: QuasimetricCritic
@@ -143,7 +143,7 @@ class QRL(AnyGoalAgent):
     # ---- Networks and optimisers ---------------------------------------------------------------------------------
 
     def init(self, key: PRNGKeyArray) -> QRLState:
-        """Draw a new agent."""
+        """Return the state of a new agent."""
         actor_key, state_key, goal_key, dynamics_key = jax.random.split(key, 4)
         config, size = self.config, self.config.representation_size
         critic = QuasimetricCritic(
@@ -254,7 +254,7 @@ class QRL(AnyGoalAgent):
         )
         return new_state, actor_metrics | critic_metrics
 
-    # ---- Looking inside ------------------------------------------------------------------------------------------
+    # ---- Diagnostics ---------------------------------------------------------------------------------------------
 
     def probes(self, state: QRLState, data: ReplayBuffer, key: PRNGKeyArray) -> dict[str, Probe]:
         """Return all networks with the gradients of their losses on a batch."""

@@ -51,7 +51,7 @@ class SACHERConfig(SACConfig, HERConfig):
 
 
 class SACState(eqx.Module):
-    """Everything that a SAC agent has learnt."""
+    """The state of a SAC agent."""
 
     actor: Torso
     critic: TwinCritic
@@ -74,7 +74,7 @@ class SAC(TwinCriticAgent):
         return self.config.target_entropy * self.action_size
 
     def init(self, key: PRNGKeyArray) -> SACState:
-        """Draw a new agent; the target critics begin as the critics."""
+        """Return the state of a new agent; the target critics begin as the critics."""
         actor_key, critic_key = jax.random.split(key)
         actor = self.network("actor", self.observation_size + self.goal_size, 2 * self.action_size, actor_key)
         critic = self.new_critic(critic_key)
@@ -97,7 +97,7 @@ class SAC(TwinCriticAgent):
         key: PRNGKeyArray,
         mode: ActionMode = "deterministic",
     ) -> Float[Array, "*batch action"]:
-        """Choose actions in [-1, 1]: tanh(mean), a draw, or the best of `candidates` draws by the lower critic.
+        """Return actions in [-1, 1]: tanh(mean), a draw, or the best of `candidates` draws by the lower critic.
 
         Raises:
             ConfigurationError: for an unknown mode.
@@ -151,7 +151,7 @@ class SAC(TwinCriticAgent):
         )
         return new_state, actor_metrics | critic_metrics | {"alpha": alpha}
 
-    # ---- Looking inside ------------------------------------------------------------------------------------------
+    # ---- Diagnostics ---------------------------------------------------------------------------------------------
 
     def probes(self, state: SACState, data: ReplayBuffer, key: PRNGKeyArray) -> dict[str, Probe]:
         """Return actor and critics with the gradients of their losses on a batch."""

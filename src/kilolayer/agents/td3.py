@@ -59,7 +59,7 @@ class TD3HERConfig(TD3Config, HERConfig):
 
 
 class TD3State(eqx.Module):
-    """Everything that a TD3 agent has learnt."""
+    """The state of a TD3 agent."""
 
     actor: Torso
     critic: TwinCritic
@@ -81,7 +81,7 @@ class TD3(TwinCriticAgent):
     # ---- Networks and optimisers ---------------------------------------------------------------------------------
 
     def init(self, key: PRNGKeyArray) -> TD3State:
-        """Draw a new agent; the target networks begin as the networks."""
+        """Return the state of a new agent; the target networks begin as the networks."""
         actor_key, critic_key = jax.random.split(key)
         actor = self.network("actor", self.observation_size + self.goal_size, self.action_size, actor_key)
         critic = self.new_critic(critic_key)
@@ -105,7 +105,7 @@ class TD3(TwinCriticAgent):
         key: PRNGKeyArray,
         mode: ActionMode = "deterministic",
     ) -> Float[Array, "*batch action"]:
-        """Choose actions in [-1, 1]: the actor's own, one with noise, or the best of several by the lower critic.
+        """Return actions in [-1, 1]: the actor's own, one with noise, or the best of several by the lower critic.
 
         Raises:
             ConfigurationError: for an unknown mode.
@@ -163,7 +163,7 @@ class TD3(TwinCriticAgent):
         state = jax.lax.cond(steps % config.policy_delay == 0, improve_actor, lambda state: state, state)
         return state, metrics | {"actor_loss": state.actor_loss}
 
-    # ---- Looking inside ------------------------------------------------------------------------------------------
+    # ---- Diagnostics ---------------------------------------------------------------------------------------------
 
     def probes(self, state: TD3State, data: ReplayBuffer, key: PRNGKeyArray) -> dict[str, Probe]:
         """Return actor and critics with the gradients of their losses on a batch."""

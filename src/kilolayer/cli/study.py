@@ -13,6 +13,7 @@ import tyro
 
 from kilolayer.cli.options import parse
 from kilolayer.cli.results_table import print_table
+from kilolayer.cli.user_code import FLAG
 from kilolayer.cli.values import nested, values
 from kilolayer.errors import ConfigurationError, TrainingError
 from kilolayer.runs import parse_seeds
@@ -33,7 +34,7 @@ from kilolayer.studies import (
 )
 from kilolayer.studies.core.results import PAGE
 from kilolayer.studies.core.run import Workers
-from kilolayer.user_code import FLAG, imported
+from kilolayer.user_code import imported
 
 DIRECTORY = Path("runs") / "studies"
 """Default directory of the runs."""

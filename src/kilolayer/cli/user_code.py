@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 
 from kilolayer.errors import KilolayerError
-from kilolayer.user_code import FLAG, import_code
+from kilolayer.user_code import import_code
+
+FLAG = "--import"
+"""The flag in front of the subcommand."""
 
 
 def import_user_code(arguments: Sequence[str]) -> list[str]:

@@ -1,4 +1,7 @@
-"""Hindsight relabelling: a step, and a goal that was achieved later in the same episode (method 1.4)."""
+"""Hindsight relabelling: a step, and a goal that was achieved later in the same episode.
+
+Source: hindsight relabelling with a geometric distribution over future steps (Eysenbach et al., 2022, section 4).
+"""
 
 import math
 
@@ -22,7 +25,7 @@ class Batch(eqx.Module):
 def truncated_geometric(horizon: Int[Array, "*batch"], discount: float, key: PRNGKeyArray) -> Int[Array, "*batch"]:
     """Draw how many steps ahead the goal lies: k in 1 ... horizon with probability proportional to discount^k.
 
-    One uniform number is put through the inverse of the distribution function (1 - discount^k) / (1 -
+    A uniform number is mapped through the inverse of the distribution function (1 - discount^k) / (1 -
     discount^horizon), so a draw costs the same for every horizon. Where the horizon is 0, k is 0.
     """
     uniform = jax.random.uniform(key, horizon.shape)

@@ -10,7 +10,7 @@ from kilolayer.objectives.sparse_reward import mean_where
 def generalized_advantages(
     reward: Float[Array, "time num_envs"],
     value: Float[Array, "time num_envs"],
-    goes_on: Bool[Array, "time num_envs"],
+    has_next: Bool[Array, "time num_envs"],
     terminated: Bool[Array, "time num_envs"],
     discount: float,
     gae_lambda: float,
@@ -20,17 +20,17 @@ def generalized_advantages(
     Args:
         reward: of each step.
         value: of the state before each step.
-        goes_on: the next row is the next step of the same episode.
-        terminated: nothing follows this step.
+        has_next: whether the next row is the next step of the same episode.
+        terminated: whether the task failed with this step, so that nothing follows.
         discount: weight of what follows one step later.
         gae_lambda: weight of a temporal difference one step later, besides the discount.
 
     Returns:
-        The advantages (Schulman et al., 2016, equation 16); 0 for a step that neither goes on nor is terminated.
+        The advantages (Schulman et al., 2016, equation 16); 0 for a step that has no next step and is not terminated.
     """
-    following = discount * jnp.where(goes_on, jnp.roll(value, -1, axis=0), 0.0)
-    difference = jnp.where(goes_on | terminated, reward + following - value, 0.0)
-    weight = discount * gae_lambda * goes_on.astype(value.dtype)
+    following = discount * jnp.where(has_next, jnp.roll(value, -1, axis=0), 0.0)
+    difference = jnp.where(has_next | terminated, reward + following - value, 0.0)
+    weight = discount * gae_lambda * has_next.astype(value.dtype)
 
     def back(later: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
         difference, weight = row
@@ -41,6 +41,6 @@ def generalized_advantages(
 
 
 def normalized(values: Float[Array, " steps"], where: Bool[Array, " steps"]) -> Float[Array, " steps"]:
-    """Return the values less their mean, over their standard deviation, both over those that `where` names."""
+    """Return the values with mean 0 and standard deviation 1 where a mask is true."""
     centred = values - mean_where(where, values)
     return centred / (jnp.sqrt(mean_where(where, jnp.square(centred))) + 1e-8)

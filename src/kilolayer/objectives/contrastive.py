@@ -1,4 +1,4 @@
-"""Contrastive losses on a matrix of logits, and what to watch while they fall.
+"""Contrastive losses on a matrix of logits, and metrics of it.
 
 In `logits[i, j]` row i is a state-action pair and column j a goal; the diagonal holds the positives.
 """
@@ -19,12 +19,18 @@ Scalar = Float[Array, ""]
 
 
 def infonce_forward(logits: Logits) -> Scalar:
-    """Classify each state-action's own goal among all goals: softmax over each row (method 1.2)."""
+    """Return the forward InfoNCE loss: classify the own goal of each state-action among all goals.
+
+    The softmax is over each row (van den Oord et al., 2018; Wang et al., 2025, section 3).
+
+    Args:
+        logits: positives on the diagonal.
+    """
     return jnp.mean(jax.nn.logsumexp(logits, axis=1) - jnp.diagonal(logits))
 
 
 def infonce_backward(logits: Logits) -> Scalar:
-    """Classify each goal's own state-action among all: softmax over each column."""
+    """Return the backward InfoNCE loss: classify the own state-action of each goal, by softmax over each column."""
     return infonce_forward(logits.T)
 
 
@@ -34,7 +40,7 @@ def infonce_symmetric(logits: Logits) -> Scalar:
 
 
 def binary_nce(logits: Logits) -> Scalar:
-    """Tell each positive from its negatives by logistic regression.
+    """Return the binary NCE loss: logistic regression of positives against negatives (Ma and Collins, 2018).
 
     A positive weighs as much as all negatives of its row together:
     -log sigmoid(L_ii) - mean over j != i of log sigmoid(-L_ij).
@@ -58,7 +64,7 @@ def loss_function(name: str) -> Callable[[Logits], Scalar]:
     """Return the contrastive loss called `name`.
 
     Raises:
-        ConfigurationError: if there is none of that name.
+        ConfigurationError: for an unknown name; the line lists the losses.
     """
     if name not in LOSSES:
         raise ConfigurationError(f"loss={name!r} is unknown; choose one of {', '.join(LOSSES)}")
@@ -66,14 +72,19 @@ def loss_function(name: str) -> Callable[[Logits], Scalar]:
 
 
 def logsumexp_penalty(logits: Logits) -> Scalar:
-    """Return the mean squared logsumexp of the rows, which keeps the logits from drifting (method 1.2)."""
+    """Return the mean squared logsumexp of the rows, which keeps the logits from drifting (Wang et al., 2025)."""
     return jnp.mean(jnp.square(jax.nn.logsumexp(logits, axis=1)))
 
 
 def contrastive_metrics(
     logits: Logits, phi: Float[Array, "batch size"], psi: Float[Array, "batch size"]
 ) -> dict[str, Scalar]:
-    """Describe how well the critic tells positives from negatives.
+    """Return metrics of how well the critic separates positives from negatives.
+
+    Args:
+        logits: positives on the diagonal.
+        phi: embeddings of state-actions.
+        psi: embeddings of goals.
 
     Returns:
         `categorical_accuracy` (share of rows whose largest logit is the positive), `logits_positive` and

@@ -1,4 +1,4 @@
-"""Energies: how alike two embeddings are. Larger is nearer (method 1.2; JaxGCRL, section 4)."""
+"""Energies: similarities of two embeddings; larger is nearer (JaxGCRL, Bortkiewicz et al., 2025, section 4)."""
 
 import dataclasses
 from collections.abc import Callable

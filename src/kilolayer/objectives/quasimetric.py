@@ -8,7 +8,7 @@ from kilolayer.errors import ConfigurationError
 
 
 def check_components(size: int, component_size: int) -> None:
-    """Refuse an embedding that cannot be cut into components.
+    """Check that an embedding can be cut into components.
 
     Raises:
         ConfigurationError: naming both sizes and what would be valid.
@@ -34,14 +34,14 @@ def interval_quasimetric(
     The distance is 0 exactly where no end_j is above its start_j.
 
     Raises:
-        ConfigurationError: if the embeddings cannot be cut so.
+        ConfigurationError: if the size is not a multiple of `component_size`.
     """
     check_components(start.shape[-1], component_size)
     shape = (*start.shape[:-1], -1, component_size)
     left, right = start.reshape(shape), jnp.maximum(start, end).reshape(shape)
-    # What intervals cover together is, of each stretch without a gap, where it ends minus where it begins. Which ends
-    # these are is told by comparing all pairs of a component, in less time than it takes to sort so few; it has no
-    # gradient. An empty interval overlaps none.
+    # What intervals cover together is, for each stretch without a gap, its end minus its beginning. Comparing all pairs
+    # of a component finds these ends in less time than sorting so few numbers; the comparison has no gradient. An empty
+    # interval overlaps none.
     (low, other_low), (high, other_high) = (
         (ends[..., :, None], ends[..., None, :]) for ends in jax.lax.stop_gradient((left, right))
     )

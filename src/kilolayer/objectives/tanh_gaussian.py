@@ -1,4 +1,4 @@
-"""The tanh-Gaussian policy distribution (method 1.3; Haarnoja et al., 2018, appendix C)."""
+"""The tanh-Gaussian policy distribution (Haarnoja et al., 2018, appendix C)."""
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +31,8 @@ def log_density(
 ) -> Float[Array, "*batch"]:
     """Return the log-densities of given actions in [-1, 1], as `sample` returns them with its draws.
 
-    Where an action is as near to -1 or 1 as the correction's 1e-6 can tell, what was before the tanh is taken to be
-    7.6: the tanh of more is 1 in float32.
+    Actions nearer to -1 or 1 than the correction's 1e-6 can resolve are clipped, which bounds the value before the
+    tanh by 7.6.
     """
     largest = 1.0 - 0.5 * SATURATION_EPSILON
     before_tanh = jnp.arctanh(jnp.clip(action, -largest, largest))

@@ -78,7 +78,7 @@ class Policy:
     def __call__(
         self, observation: ArrayLike, desired_goal: ArrayLike, *, mode: ActionMode = "deterministic"
     ) -> Float[np.ndarray, "*batch action"]:
-        """Choose actions in [-1, 1].
+        """Return actions in [-1, 1].
 
         Args:
             observation: `(*batch, observation_size)`, without the goal.

@@ -80,7 +80,7 @@ class AnyGoalAgent(DeepAgent):
         key: PRNGKeyArray,
         mode: ActionMode = "deterministic",
     ) -> Float[Array, "*batch action"]:
-        """Choose actions in [-1, 1]: tanh(mean), a draw, or the best of `candidates` draws by the critic.
+        """Return actions in [-1, 1]: tanh(mean), a draw, or the best of `candidates` draws by the critic.
 
         Raises:
             ConfigurationError: for an unknown mode.

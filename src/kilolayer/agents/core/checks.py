@@ -1,4 +1,4 @@
-"""Checks of settings that agents share; each refuses in one line that names the field, its value and what is valid."""
+"""Checks of settings that agents share. Each raises an error that names the field, its value and what is valid."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ from kilolayer.errors import ConfigurationError
 
 
 def check_finite(config: Any) -> None:
-    """Refuse numbers that are not finite, in any field."""
+    """Check that all numbers are finite."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if isinstance(value, float) and not math.isfinite(value):
@@ -17,35 +17,35 @@ def check_finite(config: Any) -> None:
 
 
 def check_positive(config: Any, *names: str) -> None:
-    """Refuse numbers that are not above 0."""
+    """Check that numbers are above 0."""
     for name in names:
         if not getattr(config, name) > 0.0:
             raise ConfigurationError(f"{name}={getattr(config, name)} must be above 0")
 
 
 def check_not_negative(config: Any, *names: str) -> None:
-    """Refuse numbers below 0."""
+    """Check that numbers are not negative."""
     for name in names:
         if not getattr(config, name) >= 0.0:
             raise ConfigurationError(f"{name}={getattr(config, name)} must not be negative")
 
 
 def check_share(config: Any, *names: str) -> None:
-    """Refuse numbers that are not from 0 to 1."""
+    """Check that numbers are from 0 to 1."""
     for name in names:
         if not 0.0 <= getattr(config, name) <= 1.0:
             raise ConfigurationError(f"{name}={getattr(config, name)} must be from 0 to 1")
 
 
 def check_discount(config: Any, *, one_is_valid: bool) -> None:
-    """Refuse a discount that is not above 0 and at most 1; with a sum of rewards to estimate, it must be below 1."""
+    """Check that the discount is above 0 and below 1, or at most 1 where `one_is_valid`."""
     discount = config.discount
     if not 0.0 < discount <= 1.0 or (discount == 1.0 and not one_is_valid):
         raise ConfigurationError(f"discount={discount} must be above 0 and {'at most' if one_is_valid else 'below'} 1")
 
 
 def check_counts(config: Any, *names: str) -> None:
-    """Refuse counts below 1; a field that is None is fine."""
+    """Check that counts are at least 1, or None."""
     for name in names:
         value = getattr(config, name)
         if value is not None and value < 1:
@@ -53,6 +53,6 @@ def check_counts(config: Any, *names: str) -> None:
 
 
 def check_choice(config: Any, name: str, choices: Sequence[str]) -> None:
-    """Refuse a word that is none of the choices."""
+    """Check that a word is one of the choices."""
     if getattr(config, name) not in choices:
         raise ConfigurationError(f"{name}={getattr(config, name)!r} is unknown; choose one of {', '.join(choices)}")

@@ -33,7 +33,7 @@ def choose(
     candidates: int = 1,
     score: Score | None = None,
 ) -> Float[Array, "*batch action"]:
-    """Choose actions in [-1, 1]: tanh(mean), a draw, or the best by `score` of `candidates` draws.
+    """Return actions in [-1, 1]: tanh(mean), a draw, or the best by `score` of `candidates` draws.
 
     Raises:
         ConfigurationError: for an unknown mode, or `best_of` without a score.

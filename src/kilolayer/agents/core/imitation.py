@@ -19,7 +19,7 @@ Scalar = Float[Array, ""]
 
 
 class ImitationState(eqx.Module):
-    """Everything that an imitating agent has learnt."""
+    """The state of an imitating agent."""
 
     actor: Torso
     optimizers: Optimizers
@@ -39,7 +39,7 @@ class ImitationAgent(DeepAgent):
     # ---- Network and optimiser -----------------------------------------------------------------------------------
 
     def init(self, key: PRNGKeyArray) -> ImitationState:
-        """Draw a new agent."""
+        """Return the state of a new agent."""
         actor = self.network("actor", self.observation_size + self.goal_size, 2 * self.action_size, key)
         return ImitationState(actor, self.init_optimizers(actor=actor))
 
@@ -63,7 +63,7 @@ class ImitationAgent(DeepAgent):
         key: PRNGKeyArray,
         mode: ActionMode = "deterministic",
     ) -> Float[Array, "*batch action"]:
-        """Choose actions in [-1, 1]: tanh(mean), or, as `stochastic`, what data are collected with.
+        """Return actions in [-1, 1]: tanh(mean), or, as `stochastic`, what data are collected with.
 
         Raises:
             ConfigurationError: for an unknown mode, and for `best_of`.
@@ -103,7 +103,7 @@ class ImitationAgent(DeepAgent):
         sample_key, learn_key = jax.random.split(key)
         return self.learn(state, self.draw(data, sample_key), learn_key)
 
-    # ---- Looking inside ------------------------------------------------------------------------------------------
+    # ---- Diagnostics ---------------------------------------------------------------------------------------------
 
     def probes(self, state: ImitationState, data: ReplayBuffer, key: PRNGKeyArray) -> dict[str, Probe]:
         """Return the actor with the gradient of its loss on a batch."""

@@ -213,7 +213,7 @@ class TwinCriticAgent(DeepAgent):
         sample_key, learn_key = jax.random.split(key)
         return self.learn(state, self.draw(data, sample_key), learn_key)
 
-    # ---- Looking inside ------------------------------------------------------------------------------------------
+    # ---- Diagnostics ---------------------------------------------------------------------------------------------
 
     def probes_on(
         self, state: AgentState, batch: Transitions, actor_gradient: Torso, target: Float[Array, " batch"]
