@@ -125,7 +125,7 @@ def test_names_of_the_task_are_in_the_contract(monkeypatch):
 
 
 def test_a_maze_as_text_is_in_the_contract():
-    maze = "#####\n#S.G#\n#####"
+    maze = "#####\n#R G#\n#####"
     assert case_of("crl", env=maze)[2].contract.environment.maze == maze
 
 
