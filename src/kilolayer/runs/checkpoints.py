@@ -104,6 +104,10 @@ class Checkpoints:
         except Exception as error:  # Orbax raises many types for damaged files
             raise self._damaged(step, _reason(error)) from error
 
+    def has_clocks(self, step: int) -> bool:
+        """Return whether a checkpoint holds its clocks; those of format 1 do not."""
+        return (self.directory / str(step) / "clocks").is_dir()
+
     def drop_after(self, step: int) -> None:
         """Delete the checkpoints after `step`, from which the run resumes."""
         for later in self.steps():

@@ -3,13 +3,12 @@
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 
 from kilolayer.agents import AgentState, Tandem
 from kilolayer.checkpoint_files import find_step
-from kilolayer.envs import Environment
+from kilolayer.envs.names import PARTS, entry_names
 from kilolayer.errors import RunError
 from kilolayer.policies.contract import (
     ActionContract,
@@ -63,7 +62,7 @@ def contract_of(
         versions: of the packages that trained the policy; None takes those of this process.
     """
     environment = setup.environment
-    names = {kind: _names(environment, f"{kind}_names") for kind in ("observation", "goal", "action")}
+    names = {part: entry_names(environment.task, part) for part in PARTS}
     return Contract(
         observation=VectorContract(environment.observation_size, names["observation"]),
         goal=VectorContract(environment.goal_size, names["goal"]),
@@ -74,7 +73,7 @@ def contract_of(
             variant=config.variant,
             engine=config.engine,
             episode_length=environment.episode_length,
-            control_step=_control_step(environment),
+            control_step=environment.control_step,
         ),
         agent=Component(config.agent, dataclasses.asdict(config.agent_settings)),
         torso=Component(config.torso, dataclasses.asdict(architecture_of(config))),
@@ -111,18 +110,19 @@ def load_policy(run: str | os.PathLike, *, checkpoint: int | str | None = None) 
 def load_with_setup(run: str | os.PathLike, *, checkpoint: int | str | None = None) -> tuple[Policy, Setup]:
     """Load the policy of a run, and build what it was trained with, as it was at the checkpoint; see `load_policy`."""
     policy = load_policy(run, checkpoint=checkpoint)
-    clocks = Clocks(policy.env_steps, policy.contract.gradient_steps or 0)
+    clocks = Clocks(policy.contract.env_steps, policy.contract.gradient_steps or 0)
     return policy, Setup.build(RunDirectory.open(run).config()).at(clocks)
 
 
 def _read_training_state(config: TrainConfig, directory: RunDirectory, step: int) -> Policy:
     """Take the arrays of the policy from those that training continues from."""
-    setup = Setup.build(config).at(Clocks(step, 0))  # networks of that format grow by env steps alone
     checkpoints = Checkpoints(directory.checkpoints)
     try:
+        clocks = checkpoints.clocks(step) if checkpoints.has_clocks(step) else _clocks_of_row(directory, step)
         arrays = checkpoints.agent_arrays(step)
     finally:
         checkpoints.close()
+    setup = Setup.build(config).at(clocks or Clocks(step))
     if isinstance(setup.agent, Tandem):
         learner = next((prefix for prefix in TANDEM_LEARNERS if any(name.startswith(prefix) for name in arrays)), "")
         arrays = {name.removeprefix(learner): value for name, value in arrays.items() if name.startswith(learner)}
@@ -132,27 +132,16 @@ def _read_training_state(config: TrainConfig, directory: RunDirectory, step: int
         acting_state = fill(template, arrays, others=True)
     except ValueError as error:
         raise RunError(f"checkpoint {directory.checkpoints / str(step)} is damaged ({error})") from error
-    rows = [row for row in directory.metrics() if row.get("env_steps") == step]
     contract = contract_of(
         config,
         setup,
-        env_steps=step,
-        gradient_steps=rows[0].get("gradient_steps") if rows else None,
+        env_steps=clocks.env_steps if clocks else step,
+        gradient_steps=clocks.gradient_steps if clocks else None,
         versions=directory.versions(),
     )
     return Policy(contract, agent, acting_state)
 
 
-def _names(environment: Environment, field: str) -> tuple[str, ...] | None:
-    """Return what the task says about the entries of a vector; None if it says nothing."""
-    names: Any = getattr(environment.task, field, None)
-    return None if names is None else tuple(map(str, names))
-
-
-def _control_step(environment: Environment) -> float | None:
-    """Return the seconds between two actions; None if neither the task nor the engine says."""
-    for part, field in ((environment.task, "control_step"), (environment.engine, "time_step")):
-        step = getattr(part, field, None)
-        if step is not None:
-            return float(step)
-    return None
+def _clocks_of_row(directory: RunDirectory, step: int) -> Clocks | None:
+    """Return the clocks of a checkpoint of format 1, from the evaluation that was made with it; None without one."""
+    return next((Clocks.of_row(row) for row in directory.metrics() if row.get("env_steps") == step), None)

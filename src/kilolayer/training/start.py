@@ -214,8 +214,10 @@ def _resumed_config(directory: RunDirectory, settings: Mapping[str, Any]) -> Tra
     """Return the configuration of a run with `settings` changed.
 
     Raises:
+        RunError: if an older version wrote the run.
         ConfigurationError: for settings that cannot change when a run is resumed.
     """
+    directory.check_resumable()
     config = directory.config()
     for name in settings:
         if name not in RESUMABLE_SETTINGS:
