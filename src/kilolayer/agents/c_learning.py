@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.core.any_goal import AnyGoalAgent, has_next, random_goals
 from kilolayer.agents.core.base import Optimizers, Probe
 from kilolayer.agents.core.checks import (
     check_counts,
@@ -21,6 +20,7 @@ from kilolayer.agents.core.checks import (
 )
 from kilolayer.agents.core.gaussian_policy import policy
 from kilolayer.agents.core.interface import Metrics
+from kilolayer.agents.core.random_goal_actor import RandomGoalActor, has_next, random_goals
 from kilolayer.agents.core.registry import AgentSpec, register_agent
 from kilolayer.agents.core.twin_critic import polyak_update
 from kilolayer.data import ReplayBuffer, Transitions
@@ -91,7 +91,7 @@ class CLearningState(eqx.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class CLearning(AnyGoalAgent):
+class CLearning(RandomGoalActor):
     """C-learning for continuous actions.
 
     The classifier puts out the log odds of C(s, a, g), that g is a future state rather than a random one; where it is

@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.core.any_goal import AnyGoalAgent, has_next
 from kilolayer.agents.core.base import Optimizers, Probe
 from kilolayer.agents.core.checks import check_counts, check_finite, check_not_negative, check_positive, check_share
 from kilolayer.agents.core.interface import Metrics
+from kilolayer.agents.core.random_goal_actor import RandomGoalActor, has_next
 from kilolayer.agents.core.registry import AgentSpec, register_agent
 from kilolayer.data import ReplayBuffer, Transitions
 from kilolayer.nn import Torso
@@ -133,7 +133,7 @@ class QRLState(eqx.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class QRL(AnyGoalAgent):
+class QRL(RandomGoalActor):
     """Quasimetric RL for continuous actions. No reward, no discount and no target network is used."""
 
     ENCODERS = ("state_encoder", "goal_encoder")

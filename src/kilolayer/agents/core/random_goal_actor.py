@@ -21,7 +21,7 @@ Scalar = Float[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
-class AnyGoalAgent(DeepAgent):
+class RandomGoalActor(DeepAgent):
     """A learner without rewards whose critic must know every pair of a state and a goal, not only those of one episode.
 
     An agent adds `score`, how good its critic finds an action. Its state has `actor`, `critic`, `log_alpha` and

@@ -10,7 +10,7 @@ import pytest
 from goal_agents import ACTION, BATCH, GOAL, OBSERVATION, first_state, normal, random_batch, small_buffer
 
 from kilolayer.agents import Agent, NetworkSettings, Problem, grow, make_agent
-from kilolayer.agents.core.any_goal import random_goals
+from kilolayer.agents.core.random_goal_actor import random_goals
 from kilolayer.data import sample_transitions
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ResidualArchitecture
