@@ -109,7 +109,7 @@ def agent_by(measure):
 
 
 def drives_by(measure):
-    """Return `steps_map` of an agent that needs two steps for each metre of `measure`, and does not arrive from 6 m or more."""
+    """Return `steps_map` of an agent that needs two steps for each metre of `measure`, and gives up from 6 m on."""
 
     def steps_map(policy, environment, goals):
         task = environment.task
