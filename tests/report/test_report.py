@@ -200,7 +200,7 @@ def test_the_map_does_not_depend_on_functions_of_the_state_alone():
         expected = value_map(exact, environment, goal, per_cell=5)
         found = value_map(offset, environment, goal, per_cell=5)
         assert expected.rank_correlation > 0.93
-        assert found.rank_correlation == pytest.approx(expected.rank_correlation, abs=1e-6)
+        assert found.rank_correlation == pytest.approx(expected.rank_correlation, abs=1e-3)
         # The offset alone spoils the order.
         raw = expected.value + offset.of_state(np.pad(expected.points, ((0, 0), (0, 2))))
         assert scipy.stats.spearmanr(raw, -expected.distance).statistic < 0.8

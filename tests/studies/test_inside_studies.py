@@ -117,7 +117,7 @@ def agent_by(measure):
 
 
 def drives_by(measure):
-    """Return `steps_map` of an agent that needs two steps for each metre of `measure`, and never leaves 8 m."""
+    """Return `steps_map` of an agent that needs two steps for each metre of `measure`, and gives up from 6 m on."""
 
     def steps_map(policy, environment, goals):
         task = environment.task
@@ -126,7 +126,7 @@ def drives_by(measure):
         for goal in goals:
             distance = shortest_paths(task.maze, task.clearance, goal)
             away = measure(points, goal)
-            steps = np.where(away < 8.0, STEPS_PER_METRE * away, np.inf)
+            steps = np.where(away < 6.0, STEPS_PER_METRE * away, np.inf)
             maps.append(StepsMap(goal, points, steps, distance))
         return maps
 
@@ -165,7 +165,7 @@ def test_a_critic_that_measures_straight_lines_does_not(monkeypatch, task, by_pa
     assert scores["euclidean_correlation"] > 0.95
     assert scores["rank_correlation"] < 0.93
     assert scores["steps_correlation"] > 0.99
-    assert 0.8 < scores["places_reached"] < 1.0
+    assert 0.7 < scores["places_reached"] < 1.0
 
 
 def test_maps_are_drawn_from_their_rows(monkeypatch, task, by_path):
@@ -179,7 +179,7 @@ def test_maps_are_drawn_from_their_rows(monkeypatch, task, by_path):
     relative = np.mean([straight(points, cell) for cell in cells], axis=0) - straight(points, values.goal)
     np.testing.assert_allclose(values.value, relative, rtol=1e-4, atol=1e-5)
     away = by_path(starts, steps.goal)
-    np.testing.assert_allclose(steps.steps, np.where(away < 8.0, STEPS_PER_METRE * away, np.inf))
+    np.testing.assert_allclose(steps.steps, np.where(away < 6.0, STEPS_PER_METRE * away, np.inf))
     # Of the goals, the farthest from the start is at the other end of the U.
     assert tuple(np.round(values.goal / task.maze.cell_size)) == (3, 1)
     figure = value_map.draw(with_others(outcome, measured))

@@ -42,9 +42,9 @@ class StepsMap:
     def rank_correlation(self) -> float:
         """Spearman's correlation of the steps with the distance: 1 if nearer places always need fewer steps.
 
-        Places from which the goal is not reached share the last rank. 0 if no place reaches it.
+        Places from which the goal is not reached share the last rank. 0 if all places need the same.
         """
-        if not np.isfinite(self.steps).any():
+        if np.unique(self.steps).size < 2:
             return 0.0
         return float(scipy.stats.spearmanr(self.steps, self.distance).statistic)
 
