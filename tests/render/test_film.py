@@ -156,7 +156,7 @@ def test_the_report_shows_a_robot_or_says_why_not(tmp_path, monkeypatch):
 
     monkeypatch.setattr(canvas, "context_class", nothing)
     (section,) = write._body(directory, environment)
-    assert "Left out: pictures cannot be drawn here." in section
+    assert "No picture: pictures cannot be drawn here." in section
     assert write._body(directory, make("point_u_maze")) == []
 
 

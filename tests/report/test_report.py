@@ -102,8 +102,7 @@ def straight_to_the_goal(policy_environment, *, forwards=True):
 
 def policy_to(environment, goal, **options):
     ways = shortest_paths(environment.task.maze, environment.task.clearance, goal)
-    setup = SimpleNamespace(agent=straight_to_the_goal(environment, **options))
-    return SimpleNamespace(setup=setup, agent_state=jnp.asarray(ways))
+    return SimpleNamespace(agent=straight_to_the_goal(environment, **options), agent_state=jnp.asarray(ways))
 
 
 def test_an_agent_on_the_shortest_path_has_a_map_like_the_distance():

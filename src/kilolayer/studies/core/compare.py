@@ -110,19 +110,20 @@ def labels(configs: Sequence[TrainConfig]) -> list[Mapping[str, Label]]:
     all configurations, and those that differ with the environment alone.
     """
     flat = [by_full_name(_settings(config)) for config in configs]
-    differing = [name for name in flat[0] if any(one[name] != flat[0][name] for one in flat)]
+    every = dict.fromkeys(name for one in flat for name in one)  # agents and torsos have settings of their own
+    differing = [name for name in every if any(one.get(name) != flat[0].get(name) for one in flat)]
     defaults = [_defaults(config) for config in configs]
     chosen = [
         name
         for name in differing
         if name in BASIS
         or (
-            any(one[name] != own.get(name) for one, own in zip(flat, defaults, strict=True))
+            any(one.get(name) != own.get(name) for one, own in zip(flat, defaults, strict=True))
             and not _is_by_task(name, flat)
         )
     ]
     names = sorted(chosen or FIRST, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
-    return [{name: _label(one[name]) for name in names} for one in flat]
+    return [{name: _label(one.get(name, "")) for name in names} for one in flat]
 
 
 def draw(outcomes: Sequence[Outcome], metrics: Sequence[str] = METRICS) -> Figure:
