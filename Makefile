@@ -30,7 +30,7 @@ test-fast: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest tests/test_architecture.py tests/objectives tests/data tests/runs tests/policies \
-		tests/nn/test_torso_registry.py tests/agents/test_registry.py tests/agents/test_optimizers.py tests/cli/test_own_parts.py
+		tests/nn/test_torso_registry.py tests/agents/test_agent_registry.py tests/agents/test_optimizers.py tests/cli/test_own_parts.py
 
 test-all: test
 	$(BIN)/pytest -m slow

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kilolayer.agents import CRL, SAC, TD3, CRLConfig, grow
+from kilolayer.agents import CRL, SAC, TD3, CRLConfig, grow_agent
 from kilolayer.data import Batch, Transitions
 from kilolayer.nn import ResidualArchitecture, ResidualMLP
 
@@ -18,7 +18,7 @@ SHALLOW = CRL(observation_size=4, goal_size=2, action_size=3, batch_size=32, dep
 act = jax.jit(CRL.act, static_argnums=0, static_argnames="mode")
 value = jax.jit(CRL.value, static_argnums=0)
 learn = jax.jit(lambda agent, *inputs: agent.learn(*inputs), static_argnums=0)
-grow_jitted = jax.jit(grow, static_argnums=0)
+grow_jitted = jax.jit(grow_agent, static_argnums=0)
 
 
 def deeper(agent, depth=16):

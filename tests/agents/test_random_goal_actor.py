@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from goal_agents import ACTION, BATCH, GOAL, OBSERVATION, first_state, normal, random_batch, small_buffer
 
-from kilolayer.agents import Agent, NetworkSettings, Problem, grow, make_agent
+from kilolayer.agents import Agent, NetworkSettings, Problem, grow_agent, make_agent
 from kilolayer.agents.core.random_goal_actor import random_goals
 from kilolayer.data import sample_transitions
 from kilolayer.errors import ConfigurationError
@@ -165,7 +165,7 @@ def test_alpha_moves_the_entropy_towards_its_target(name, target, sign):
 def test_growing_changes_no_action_and_no_value(name, agent):
     state, batch = lively(first_state(agent)), random_batch()
     deep = MAKERS[name](depth=6)
-    deep_state = jax.jit(functools.partial(grow, deep))(state, jax.random.key(5))
+    deep_state = jax.jit(functools.partial(grow_agent, deep))(state, jax.random.key(5))
     assert {network.depth for network in deep.networks(deep_state).values()} == {6}
     (action, value), (deep_action, deep_value) = (
         jax.jit(
@@ -196,7 +196,7 @@ def test_the_catalog_builds_it_with_its_block(name):
     problem = Problem("a world", OBSERVATION, GOAL, ACTION, episode_length=20, unroll_length=10)
     networks = NetworkSettings(batch_size=BATCH, depth=2, width=8, architecture=ResidualArchitecture(block_size=2))
     block = type(MAKERS[name]().config)(actor_learning_rate=0.123)
-    agent = make_agent(name, problem, {name: block}, networks)
+    agent = make_agent(name, problem, block, networks)
     assert isinstance(agent, Agent)
     assert agent.config is block
     assert (agent.batch_size, agent.depth, agent.width) == (BATCH, 2, 8)
@@ -204,7 +204,7 @@ def test_the_catalog_builds_it_with_its_block(name):
 
 def test_settings_of_the_other_agent_are_refused(name):
     other = next(other for other in MAKERS if other != name)
-    with pytest.raises(ConfigurationError, match=rf"{other}.hindsight=0.1 has no effect with agent='{name}'"):
+    with pytest.raises(ConfigurationError, match=rf"settings of agent '{other}' have no effect with agent='{name}'"):
         TrainConfig.from_dict({"env": "point_u_maze", "agent": name, other: {"hindsight": 0.1}})
 
 

@@ -308,7 +308,7 @@ def test_starts_in_corridors_are_exact_in_x_and_y_alone(variant):
 def test_what_is_no_corridor_is_refused():
     with pytest.raises(ConfigurationError, match="7 must be from 1 to 6"):
         AntCorridor(maze(), [1, 7])
-    with pytest.raises(ConfigurationError, match="makes the maze more than a single corridor"):
+    with pytest.raises(ConfigurationError, match="the maze is not a single corridor"):
         AntCorridor(maze("big"), [1])
 
 

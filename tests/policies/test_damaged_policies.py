@@ -66,7 +66,7 @@ def drop(name):
         (put("observation", "size", value=0), "observation: size=0 must be at least 1"),
         (put("observation", "size", value=4.5), "observation.size=4.5"),
         (put("observation", "size", value="4"), "observation.size='4'"),
-        (put("observation", "size", value=5), "should be float32[7, 16], found float32[6, 16]"),
+        (put("observation", "size", value=5), "observation: names has 4 entries for size=5"),
         (put("observation", "names", value=["x"]), "names has 1 entries for size=4"),
         (put("action", "discrete", value=True), "agent='crl' is for continuous actions"),
         (put("depth", value=6), "depth=6"),

@@ -84,7 +84,7 @@ def test_a_preset_is_used_and_settings_replace_it(crane):
     register_preset("crane", {"num_envs": 7, "agent": "sac", "sac": {"discount": 0.5}, "td3": {"discount": 0.6}})
     config = default_config("crane")
     assert (config.num_envs, config.agent, config.agent_settings.discount) == (7, "sac", 0.5)
-    assert default_config("crane", agent="td3").td3.discount == 0.6
+    assert default_config("crane", agent="td3").agent_settings.discount == 0.6
     assert default_config("crane", num_envs=9).num_envs == 9
 
 

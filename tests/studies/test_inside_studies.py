@@ -107,13 +107,13 @@ STEPS_PER_METRE = 2.0
 
 
 def agent_by(measure):
-    """Return a policy whose value is minus `measure(places, goal)`."""
+    """Return a policy whose value is minus `measure(places, goal)`, and its setup."""
 
     def value(observations, goals):
         places = np.asarray(observations)[..., :2]
         return -measure(places.reshape(-1, 2), np.asarray(goals)[0, 0]).reshape(places.shape[:-1])
 
-    return SimpleNamespace(setup=Setup.build(CONFIG), value=value)
+    return SimpleNamespace(value=value), Setup.build(CONFIG)
 
 
 def drives_by(measure):
@@ -134,7 +134,7 @@ def drives_by(measure):
 
 
 def measured_by(monkeypatch, value, drive):
-    monkeypatch.setattr(value_map, "load", lambda path: agent_by(value))
+    monkeypatch.setattr(value_map, "load_with_setup", lambda path: agent_by(value))
     monkeypatch.setattr(value_map, "steps_map", drives_by(drive))
     outcome = Outcome(Case({"task": "point_u_maze", "depth": 8}, CONFIG), 0, RunDirectory("nowhere"))
     return outcome, value_map.measure(outcome)

@@ -154,7 +154,10 @@ def test_networks_grow_by_gradient_steps(data, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"agent": "ppo"}, ["agent='ppo' learns only from what its own policy collects", "use agent=crl or"]),
+        (
+            {"agent": "ppo"},
+            ["agent='ppo' learns only from what its own policy", "use agent=c_learning or crl"],
+        ),
         ({"total_env_steps": 400}, ["total_env_steps=400 and data exclude each other", "leave total_env_steps out"]),
         ({"num_envs": 8}, ["num_envs=8 and data exclude each other: the data have num_envs=4"]),
         ({"replay_capacity": 50}, ["the data have replay_capacity=60"]),

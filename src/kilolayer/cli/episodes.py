@@ -52,8 +52,8 @@ class EpisodeOptions:
             RunError: if the run or its checkpoint cannot be read.
             ConfigurationError: if the environment is unknown or does not fit the policy.
         """
-        policy = load_policy(self.run, checkpoint=self.checkpoint)
         config = RunDirectory.open(self.run).config()
+        policy = load_policy(self.run, checkpoint=self.checkpoint)
         if self.env is not None:
             config = dataclasses.replace(config, eval_env=registry.resolve(self.env))
         if self.engine is not None:

@@ -224,10 +224,10 @@ def _resumed_config(directory: RunDirectory, settings: Mapping[str, Any]) -> Tra
             raise ConfigurationError(
                 f"{name} cannot change when a run is resumed; only {', '.join(RESUMABLE_SETTINGS)} can"
             )
-    changed = TrainConfig.from_dict(config.to_dict() | dict(settings))
-    if changed.collects != config.collects:
+    wanted = settings.get("total_env_steps", config.total_env_steps)
+    if isinstance(wanted, int) and (wanted > 0) != config.collects:
         raise ConfigurationError(
-            f"total_env_steps={changed.total_env_steps} cannot replace {config.total_env_steps} when a run is resumed: "
+            f"total_env_steps={wanted} cannot replace {config.total_env_steps} when a run is resumed: "
             "0 collects nothing"
         )
-    return changed
+    return TrainConfig.from_dict(config.to_dict() | dict(settings))
