@@ -78,7 +78,7 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys, monkeypatch, tmp_path, ar
 def test_a_newer_configuration_and_a_truncated_one_are_one_line(capsys, run, tmp_path):
     newer = tmp_path / "newer"
     newer.mkdir()
-    (newer / "config.json").write_text(json.dumps(json.loads((run / "config.json").read_text()) | {"format": 2}))
+    (newer / "config.json").write_text(json.dumps(json.loads((run / "config.json").read_text()) | {"format": 99}))
     assert "newer kilolayer" in error_line(capsys, "eval", str(newer))
     (newer / "config.json").write_text((run / "config.json").read_text()[:100])
     assert "is not a configuration" in error_line(capsys, "train", "--resume", str(newer))
