@@ -46,7 +46,7 @@ def test_every_learner_meets_every_collector_and_builds(size):
         assert case.config.collector_depth == (None if collector == ITSELF else collector)
         if case.labels["task"] == COLLECTOR.tasks[size][0]:
             setup = Setup.build(case.config)
-            assert hasattr(setup.agent, "collector") == (collector != ITSELF)
+            assert hasattr(setup.agent, "active") == (collector != ITSELF)
 
 
 def test_agents_that_collect_for_themselves_are_those_of_the_depth_study():

@@ -86,7 +86,7 @@ def test_labels_are_the_settings_that_differ():
         ("crl", 8, 16, "l2"),
         ("crl", 8, 16, "dot"),
         ("crl", 8, 12, "l2"),
-        ("sac", 8, 16, "l2"),
+        ("sac", 8, 16, ""),
     ]
     assert labels(configs[:1]) == [{"agent": "crl", "env": "point_u_maze", "depth": 4}]
 
