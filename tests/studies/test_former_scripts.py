@@ -3,18 +3,17 @@
 import dataclasses
 import itertools
 import json
+import shutil
 
-import jax
 import numpy as np
 import pytest
 
 from kilolayer.errors import ConfigurationError
-from kilolayer.runs import Checkpoints, RunDirectory
 from kilolayer.studies import STUDIES, Work, run_study, write_results
 from kilolayer.studies import random_exploration as exploration
 from kilolayer.studies.core.mazes import maze_text
 from kilolayer.studies.growth import GROWING
-from kilolayer.training import Setup, load_policy
+from kilolayer.training import Setup, load_with_setup
 from small_runs import SMALL
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -113,7 +112,14 @@ def test_an_agent_learns_on_an_engine(tmp_path):
 
 # ---- random_exploration ------------------------------------------------------------------------------------
 
-BRIEF = {"width": 16, "batch_size": 16, "gradient_steps_per_unroll": 6, "num_evals": 2, "num_eval_envs": 4}
+BRIEF = {
+    "width": 16,
+    "batch_size": 16,
+    "gradient_steps_per_unroll": 3,
+    "total_gradient_steps": 6,
+    "num_evals": 2,
+    "num_eval_envs": 4,
+}
 
 
 @pytest.fixture(scope="module")
@@ -127,59 +133,59 @@ def explored(tmp_path_factory):
 def test_agents_learn_from_one_recording(explored):
     found, _, _ = explored
     for one in found:
-        assert [row["gradient_steps"] for row in one.rows] == [3, 6]
-        assert {row["env_steps"] for row in one.rows} == {exploration.NUM_ENVS * exploration.NUM_STEPS}
+        assert [row["gradient_steps"] for row in one.rows] == [0, 3, 6]
+        assert {row["env_steps"] for row in one.rows} == {0}
+        assert [row["gradient_steps"] for row in one.measured.rows] == [3, 6]
         assert -1.0 <= one.score(exploration.RANK) <= 1.0
-        assert one.score(exploration.RANK) == one.rows[-1][exploration.RANK]
-        assert len(one.measured.rows) == 2
-    assert found[0].rows[-1][exploration.RANK] != found[1].rows[-1][exploration.RANK]
+        assert one.score(exploration.RANK) == one.measured.rows[-1][exploration.RANK]
+        assert one.score("eval/success_any") == one.rows[-1]["eval/success_any"]
+    assert found[0].score(exploration.RANK) != found[1].score(exploration.RANK)
 
 
-def test_the_run_directory_is_an_ordinary_one(explored):
-    found, case, _ = explored
-    policy = load_policy(found[1].run.path)
-    assert policy.env_steps == exploration.NUM_ENVS * exploration.NUM_STEPS
-    setup = Setup.build(case.config)
-    (rank,) = exploration.ranker(setup)(jax.tree.map(lambda leaf: leaf[None], policy.agent_state))
-    assert rank == pytest.approx(found[1].rows[-1][exploration.RANK], abs=1e-3)
+def test_the_run_is_an_ordinary_one(explored):
+    found, _, _ = explored
+    policy, setup = load_with_setup(found[1].run.path)
+    assert policy.contract.gradient_steps == 6
+    assert exploration.rank_correlation(policy, setup.environment.task) == found[1].score(exploration.RANK)
 
 
-def test_finished_runs_are_read_and_others_start_again(explored, monkeypatch):
+def test_finished_runs_are_read_and_stopped_ones_resume(explored, monkeypatch):
     found, case, directory = explored
-    study, calls = STUDIES["random_exploration"], []
+    recorded = []
 
-    def training(config, seeds, run_dir, *, progress):
-        calls.append(list(seeds))
-        return exploration.train_from_recording(config, seeds, run_dir, progress=progress)
+    def record(config):
+        recorded.append(config)
+        return exploration.record(config)
 
-    training.__name__ = exploration.train_from_recording.__name__
-    counted = dataclasses.replace(study, train=training)
-    (again,) = run_study(counted, [case], (0, 3), directory)
-    assert calls == []
+    study = dataclasses.replace(STUDIES["random_exploration"], data=record)
+    (again,) = run_study(study, [case], (0, 3), directory)
     assert [one.rows for one in again] == [one.rows for one in found]
-
-    checkpoints = Checkpoints(found[1].run.checkpoints, keep=1)
-    checkpoints.drop_after(0)  # as if it was killed before its only checkpoint
-    checkpoints.close()
-    work = Work(case, (0, 3), directory, training)
-    assert not work.is_finished
-    work.train(progress=False)
-    assert calls == [[0, 3]]
     for one in found:
-        rows = RunDirectory(one.run.path).metrics()
-        assert [row[exploration.RANK] for row in rows] == [row[exploration.RANK] for row in one.rows]
+        shutil.rmtree(one.run.checkpoints / "6")  # as if it was killed before its last checkpoint
+    work = Work(case, (0, 3), directory, record)
+    assert not work.is_finished
+    assert work.share == 1.0
+    work.train(progress=False)
+    assert work.is_finished
+    assert recorded == []
+    assert [scores(one) for one in work.outcomes()] == [scores(one) for one in found]
 
 
-def test_the_runs_are_apart_from_those_of_ordinary_training(explored):
+def scores(outcome):
+    """Everything in a run's rows but the times."""
+    return [{name: value for name, value in row.items() if not name.startswith("perf/")} for row in outcome.rows]
+
+
+def test_the_runs_are_apart_from_those_that_collect(explored):
     _, case, directory = explored
-    own = Work(case, (0,), directory, exploration.train_from_recording)
+    own = Work(case, (0,), directory, exploration.record)
     assert own.path != Work(case, (0,), directory).path
     assert not Work(case, (0,), directory).is_finished
 
 
 def test_random_forces_last_a_while():
     case, _ = STUDIES["random_exploration"].grid("cpu", tasks=("u",), changes=BRIEF)
-    buffer = exploration.record(Setup.build(case.config))
+    buffer = exploration.record(case.config)
     action = np.asarray(buffer.action)
     assert action.shape[:2] == (exploration.NUM_STEPS, exploration.NUM_ENVS)
     changes = (action[1:] != action[:-1]).any(axis=-1).mean()
@@ -201,8 +207,8 @@ def test_mazes_have_starts_and_goals_everywhere():
     [
         ({"tasks": ("reacher",)}, "task 'reacher' is not a maze of this study; take drawn_10"),
         ({"changes": {"agent": "gcbc"}}, "agent='gcbc' has no value"),
-        ({"changes": {"agent": "ppo"}}, "agent='ppo' learns from its own actions only"),
-        ({"changes": {"gradient_steps_per_unroll": 100}}, "must be a multiple of num_evals=6"),
+        ({"changes": {"agent": "ppo"}}, "agent='ppo' learns only from what its own policy collects"),
+        ({"changes": {"checkpoints_to_keep": 1}}, "this study sets checkpoints_to_keep itself"),
         ({"changes": {"num_envs": 4}}, "num_envs=4: this study sets num_envs itself"),
     ],
 )

@@ -93,8 +93,8 @@ def run(arguments: Sequence[str]) -> int:
     seeds = tuple(range(study.seeds)) if options.seeds is None else parse_seeds(options.seeds)
     if options.dry_run:
         for case in cases:
-            share = Work(case, seeds, options.dir or DIRECTORY, study.train).share
-            print(f"{case.name}: {len(seeds)} seeds, {case.config.total_env_steps:,} env steps, {share:.0%} trained")
+            share = Work(case, seeds, options.dir or DIRECTORY, study.data).share
+            print(f"{case.name}: {len(seeds)} seeds, {case.config.timetable.end}, {share:.0%} trained")
         return 0
     command = shlex.join(["kilolayer", *(f"{FLAG}={target}" for target in imported()), "study", *arguments])
     return _run(study, cases, seeds, workers, options, command=command)

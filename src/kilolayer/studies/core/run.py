@@ -11,10 +11,11 @@ from pathlib import Path
 from signal import Signals
 from typing import Protocol
 
+from kilolayer.data import ReplayBuffer
 from kilolayer.errors import KilolayerError, RunError, TrainingError
-from kilolayer.runs import RunDirectory, SeedGroup, TrainConfig
+from kilolayer.runs import Clocks, RunDirectory, SeedGroup, TrainConfig
 from kilolayer.runs.run_directory import write_errors
-from kilolayer.studies.core.study import RECORDING, Case, Outcome, Study, Training, decisive_settings
+from kilolayer.studies.core.study import RECORDING, Case, Outcome, Study, decisive_settings
 from kilolayer.training import RESUMABLE_SETTINGS, TrainResult, train_seeds
 
 
@@ -35,15 +36,15 @@ class Work:
     seeds: tuple[int, ...]
     directory: Path
     """Directory of the runs of a study, or of several studies that share runs."""
-    training: Training | None = None
-    """Trains the case in another way than `train_seeds`; its runs have a directory of their own."""
+    data: Callable[[TrainConfig], ReplayBuffer] | None = None
+    """Makes the data that the case learns from; its runs have a directory of their own."""
 
     @property
     def path(self) -> Path:
         """Directory of the runs of the case. It holds a directory for each group of seeds trained side by side."""
         name = self.case.directory
-        if self.training is not None:
-            name += f"-{getattr(self.training, '__name__', 'own')}"
+        if self.data is not None:
+            name += f"-{getattr(self.data, '__name__', 'data')}"
         return self.directory / name
 
     def train(self, *, progress: bool = True) -> None:
@@ -63,14 +64,16 @@ class Work:
             wanted = [run for seed, run in zip(group.seeds, group.runs, strict=True) if seed in self.seeds]
             if all(_is_finished(run, self.case.config) for run in wanted):
                 continue
-            if self.training is None:
-                self._check_signal(train_seeds(resume=group.path, progress=progress, **recording))
-            else:
-                self._train_new(group.seeds, group.path, self.training, progress=progress)
+            self._check_signal(train_seeds(resume=group.path, progress=progress, **recording))
         missing = [seed for seed in self.seeds if not any(seed in group.seeds for group in groups)]
         if missing:
             path = self.path / f"seeds-{'-'.join(map(str, missing))}"
-            self._train_new(missing, path, self.training or _train_seeds, progress=progress)
+            if path.exists():  # incomplete: training stopped before its first files
+                with write_errors(path):
+                    shutil.rmtree(path)
+            config = self.case.config
+            data = None if self.data is None else self.data(config)
+            self._check_signal(train_seeds(config=config, seeds=missing, run_dir=path, data=data, progress=progress))
 
     def outcomes(self) -> list[Outcome]:
         """Return the outcome of each seed of the trained case."""
@@ -87,8 +90,9 @@ class Work:
     def share(self) -> float:
         """Share of the training that is done, from 0 to 1, by the evaluations so far."""
         runs = [run for seed, run in self._runs().items() if seed in self.seeds]
-        steps = [rows[-1]["env_steps"] for run in runs if (rows := run.metrics())]
-        return min(sum(steps) / (len(self.seeds) * self.case.config.total_env_steps), 1.0)
+        end = self.case.config.timetable.end.step
+        steps = [Clocks.of_row(rows[-1]).step for run in runs if (rows := run.metrics())]
+        return min(sum(steps) / (len(self.seeds) * end), 1.0)
 
     def _runs(self) -> dict[int, RunDirectory]:
         """Return the runs that exist already, by seed."""
@@ -111,19 +115,9 @@ class Work:
                     )
         return groups
 
-    def _train_new(self, seeds: Sequence[int], path: Path, training: Training, *, progress: bool) -> None:
-        if path.exists():  # incomplete: training stopped before its first files, or does not resume
-            with write_errors(path):
-                shutil.rmtree(path)
-        self._check_signal(training(self.case.config, seeds, path, progress=progress))
-
     def _check_signal(self, results: Sequence[TrainResult]) -> None:
         if results[0].stopped_by is not None:
             raise StudyStoppedError(self.directory, results[0].stopped_by)
-
-
-def _train_seeds(config: TrainConfig, seeds: Sequence[int], run_dir: Path, *, progress: bool) -> Sequence[TrainResult]:
-    return train_seeds(config=config, seeds=seeds, run_dir=run_dir, progress=progress)
 
 
 class Workers(Protocol):
@@ -194,7 +188,7 @@ def run_study(
     alike: dict[str, list[Case]] = {}
     for case in cases:
         alike.setdefault(case.directory, []).append(case)
-    works = [Work(own[0], tuple(seeds), Path(directory), study.train) for own in alike.values()]
+    works = [Work(own[0], tuple(seeds), Path(directory), study.data) for own in alike.values()]
     finished = [work for work in works if work.is_finished]
     to_train = [work for work in works if work not in finished]
     failed: list[str] = []
@@ -232,6 +226,8 @@ def _duration(seconds: float) -> str:
 
 def _is_finished(run: RunDirectory, config: TrainConfig) -> bool:
     """Return whether a run has its last evaluation and the checkpoint of that evaluation."""
-    total = config.num_unrolls * config.env_steps_per_unroll
     rows = run.metrics()
-    return bool(rows) and rows[-1]["env_steps"] >= total and (run.checkpoints / str(rows[-1]["env_steps"])).is_dir()
+    if not rows:
+        return False
+    step = Clocks.of_row(rows[-1]).step
+    return step >= config.timetable.end.step and (run.checkpoints / str(step)).is_dir()

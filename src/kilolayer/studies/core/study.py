@@ -5,18 +5,17 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from kilolayer.data import ReplayBuffer
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import torso_spec
-from kilolayer.runs import RunDirectory, SeedGroup, TrainConfig, default_config
+from kilolayer.runs import Clocks, RunDirectory, SeedGroup, TrainConfig, default_config
 from kilolayer.runs.config import deep_merge
-from kilolayer.training import TrainResult
 
 Size = Literal["cpu", "gpu", "paper"]
 """Budget of a study: 2 CPU cores, one GPU, or the published budget."""
@@ -24,7 +23,7 @@ Size = Literal["cpu", "gpu", "paper"]
 LAST = 5
 """The score of a run is the mean of its last five evaluations, as in the paper."""
 
-RECORDING = ("checkpoint_minutes", "checkpoints_to_keep", "tensorboard", "wandb", "wandb_project")
+RECORDING = ("checkpoint_minutes", "checkpoint_every", "checkpoints_to_keep", "tensorboard", "wandb", "wandb_project")
 """Settings of what a run keeps. They change no number, so cases that differ only in them share their runs."""
 
 Label = str | int | float
@@ -177,9 +176,11 @@ class Outcome:
             return []
 
     def curve(self, metric: str) -> tuple[Float[np.ndarray, " evaluations"], Float[np.ndarray, " evaluations"]]:
-        """Return env steps and values of a metric."""
+        """Return env steps and values of a metric; gradient steps in a run that collects nothing."""
         known = [row for row in self.rows if row.get(metric) is not None]
-        return np.array([row["env_steps"] for row in known], float), np.array([row[metric] for row in known], float)
+        return np.array([Clocks.of_row(row).step for row in known], float), np.array(
+            [row[metric] for row in known], float
+        )
 
     def score(self, metric: str) -> float:
         """Return the measured score of this name, else the mean of the last evaluations of a metric; NaN if unknown."""
@@ -198,26 +199,6 @@ class Outcome:
         """How many seeds were trained at the same time, this one included."""
         group = self.run.path.parent
         return len(SeedGroup.open(group).seeds) if SeedGroup.is_at(group) else 1
-
-
-class Training(Protocol):
-    """Trains the seeds of one case in its own way, instead of `train_seeds`."""
-
-    def __call__(
-        self, config: TrainConfig, seeds: Sequence[int], run_dir: Path, *, progress: bool
-    ) -> Sequence[TrainResult]:
-        """Train all seeds into `run_dir`.
-
-        It leaves what `train_seeds` leaves: a `SeedGroup` of run directories, each with a row of metrics and a
-        checkpoint at the configuration's last env step. Training that was stopped starts again from the beginning.
-
-        Args:
-            config: settings of the case; its seed is ignored.
-            seeds: to train.
-            run_dir: directory to create.
-            progress: show progress on standard error.
-        """
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,8 +220,9 @@ class Study:
     """Draws its figure."""
     measure: Callable[[Outcome], Measured] | None = None
     """Measures a trained run; None where the metrics of training suffice."""
-    train: Training | None = None
-    """Trains a case in another way than `train_seeds`; a function of a module, since other processes call it too."""
+    data: Callable[[TrainConfig], ReplayBuffer] | None = None
+    """Makes the data that all runs of a case learn from; None where runs collect their own. A function of a module:
+    other processes call it too."""
     seeds: int = 3
     """Default number of seeds of each case."""
 
