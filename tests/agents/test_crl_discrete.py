@@ -188,15 +188,15 @@ def test_a_temperature_is_above_0(temperature):
             "eval_env 'point_u_maze' does not fit env 'point_u_maze_discrete': its action_size is 2, not 9",
         ),
         (
-            {"env": "point_u_maze", "crl_discrete": {"temperature": 0.5}},
-            "crl_discrete.temperature=0.5 has no effect with agent='crl'",
+            {"env": "point_u_maze", "crl_discrete": {"policy_temperature": 0.5}},
+            "crl_discrete.policy_temperature=0.5 has no effect with agent='crl'",
         ),
         (
             {"env": "point_u_maze_discrete", "crl": {"target_entropy": -1.0}},
             "crl.target_entropy=-1.0 has no effect with agent='crl_discrete'",
         ),
         (
-            {"env": "point_u_maze_discrete", "crl": {"trajectory_repeats": 3}},
+            {"env": "point_u_maze_discrete", "crl_discrete": {"trajectory_repeats": 3}},
             "trajectory_repeats=3 does not divide batch_size=16; take 2 or 4",
         ),
     ],
@@ -209,8 +209,8 @@ def test_what_does_not_fit_is_refused_in_one_line(settings, message):
 
 
 def test_a_discrete_environment_names_its_agent():
-    setup = Setup.build(small_config(env="point_u_maze_discrete", crl_discrete={"temperature": 0.5}))
+    setup = Setup.build(small_config(env="point_u_maze_discrete", crl_discrete={"policy_temperature": 0.5}))
     assert isinstance(setup.agent, CRLDiscrete)
-    assert setup.agent.policy.temperature == 0.5
+    assert setup.agent.config.policy_temperature == 0.5
     assert setup.agent.config.loss == "infonce_symmetric"
     assert setup.eval_environment.name == "point_u_maze_eval_discrete"

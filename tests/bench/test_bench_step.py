@@ -39,8 +39,9 @@ def test_the_naive_step_is_the_agents_step(quick_compilation, remat):
     for name, value in expected.items():
         assert float(metrics[name]) == pytest.approx(float(value), rel=1e-5), name
     # Adam's first step is nearly the sign of the gradient; its first moment is a tenth of the gradient itself.
-    for name, part in (("actor", ours.actor_optimizer), ("phi", ours.critic_optimizer), ("psi", ours.critic_optimizer)):
-        moments = part[0].mu if name == "actor" else getattr(part[0].mu, name)
+    for name, part in (("actor", "actor"), ("phi", "critic"), ("psi", "critic")):
+        moments = ours.optimizers[part][0].mu
+        moments = moments if name == "actor" else getattr(moments, name)
         reference = theirs.optimizers["actor" if name == "actor" else "critic"][0].mu
         reference = reference if name == "actor" else reference[name]
         for n in range(2):

@@ -23,7 +23,7 @@ def test_operations_and_memory_are_those_of_the_counters(agent):
     found = plan(config)
     assert found["gradient_step_operations"] == int(gradient_step_flops(setup)) > 0
     assert found["step_peak_bytes"] >= int(learn_memory(setup).peak)
-    assert found["state_bytes"] == tree_bytes(jax.eval_shape(lambda: init_state(setup)))
+    assert found["state_bytes"] == tree_bytes(jax.eval_shape(lambda: init_state(setup, 0)))
 
 
 def test_idle_seeds_keep_their_states(monkeypatch):

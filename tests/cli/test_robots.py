@@ -144,5 +144,6 @@ def test_an_engine_that_cannot_run_a_robot_is_left_out_unless_it_is_named(capsys
     assert {row["engine"] for row in json.loads(capsys.readouterr().out)} == {"mujoco"}
     sys.modules.pop("crane", None)
     registry.unregister("crane")
+    unregister_preset("crane")
     assert main([*arguments, "--engines", "spring"]) == 2
     assert "engine 'spring' cannot run task Crane" in capsys.readouterr().err

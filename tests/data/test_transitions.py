@@ -20,7 +20,7 @@ from replay_model import (
 )
 from scipy import stats
 
-from kilolayer.agents.core.twin_critic import TwinCriticAgent
+from kilolayer.agents.core.twin_critic import HERConfig, TwinCriticAgent
 from kilolayer.data import ReplayBuffer, Transitions, insert, sample_transitions
 
 NUM_DRAWS = 20_000
@@ -228,10 +228,12 @@ def test_a_failure_is_never_rewarded() -> None:
     assert flat().terminated.mean() > 0.05
 
 
-def test_an_agent_draws_the_share_that_it_is_told() -> None:
+def test_an_agent_draws_its_relabel_ratio() -> None:
     buffer = insert(empty_like(64, 2), encoded_trajectory(np.zeros((64, 2), bool)))
     for share in SHARES:
-        learner = TwinCriticAgent(3, 2, 2, batch_size=4096, success=jnp.array_equal, relabeled=share)
+        learner = TwinCriticAgent(
+            3, 2, 2, batch_size=4096, success=jnp.array_equal, config=HERConfig(relabel_ratio=share)
+        )
         batch = eqx.filter_jit(learner.draw)(buffer, jax.random.key(0))
         goes_on = place(batch)[0] < 63
         assert is_relabeled(batch)[goes_on].mean() == pytest.approx(share, abs=0.03)

@@ -120,8 +120,9 @@ def test_a_network_without_an_int8_form_is_refused_in_one_line():
     sizes = {"observation_size": 5, "goal_size": 2, "action_size": 3}
     actor = Linear(jnp.eye(7))
     np.testing.assert_allclose(CompiledPolicy(actor, **sizes)(np.ones(5), np.ones(2)), np.tanh(np.ones(3)), rtol=1e-6)
-    with pytest.raises(ConfigurationError, match=r"^Linear has no int8 form; choose precision='float32'$"):
+    with pytest.raises(ConfigurationError) as error:
         CompiledPolicy(actor, **sizes, precision="int8")
+    assert str(error.value) == "Linear has no int8 form; choose precision='float32'"
 
 
 def test_a_jax_without_the_cpu_is_reported_in_one_line(policy, monkeypatch):

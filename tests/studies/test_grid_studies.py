@@ -173,17 +173,26 @@ def test_an_ablation_of_what_the_base_has_is_left_out():
             ["actor_critic", "--set", "crl.critic_depth=8"],
             "this study sets crl.critic_depth itself",
         ),
-        (["actor_critic", "--set", "agent=sac"], "crl.actor_depth=8 has no effect with agent='sac'"),
+        (["actor_critic", "--set", "agent=sac", "sac.critic_depth=8"], "this study sets sac.critic_depth itself"),
+        (["actor_critic", "--set", "agent=gcbc"], "agent='gcbc' has no setting actor_depth and no critic_depth; take"),
         (["batch", "--set", "batch_size=8"], "batch_size=8: this study sets batch_size itself"),
         (["ablation", "--set", "agent=sac"], "has no effect with agent='sac'"),
         (["ablation", "--set", "grow=4@0,16@400k"], "grow=4@0,16@400k: this study sets grow itself"),
     ],
 )
 def test_what_would_spoil_a_grid_is_refused_in_one_line(capsys, arguments, message):
-    assert main(["study", *arguments]) == 2
+    assert main(["study", *arguments, "--dry-run"]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_actor_and_critic_of_any_agent_that_has_both():
+    cases = STUDIES["actor_critic"].grid("cpu", changes={"agent": "sac"})
+    depths = {(case.labels["actor_depth"], case.labels["critic_depth"]) for case in cases}
+    assert len(depths) == len(cases) == 9
+    (case,) = (case for case in cases if case.name.endswith("-4-16"))
+    assert (case.config.agent_settings.actor_depth, case.config.depth) == (4, 16)
 
 
 def test_width_is_drawn_over_what_it_costs(tmp_path):

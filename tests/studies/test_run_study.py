@@ -87,7 +87,7 @@ def test_a_study_that_was_stopped_comes_to_the_same(finished_study, tmp_path, mo
 
     def stopping(trainer):
         advance(trainer)
-        if trainer.config.depth == 4 and trainer.env_steps == 240:
+        if trainer.config.depth == 4 and trainer.clocks.env_steps == 240:
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:

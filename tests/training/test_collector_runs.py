@@ -93,7 +93,10 @@ def test_seeds_side_by_side_do_what_each_does_alone(run, tmp_path, mode):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"agent": "ppo"}, ["agent='ppo'", "collector_depth=4", "its own policy alone", "take agent=crl or"]),
+        (
+            {"agent": "ppo"},
+            ["agent='ppo'", "collector_depth=4", "its own policy alone", "take agent=c_learning or crl or"],
+        ),
         ({"depth": 8, "grow": "4@0,8@200"}, ["collector_depth=4 and grow='4@0,8@200' exclude each other"]),
         ({"crl": {"actor_depth": 8}}, ["crl.actor_depth=8 and collector_depth=4 exclude each other"]),
         ({"collector_depth": 6}, ["collector_depth: depth=6", "4 or 8"]),

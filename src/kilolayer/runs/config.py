@@ -280,9 +280,7 @@ class TrainConfig:
         fields = {field.name for field in dataclasses.fields(cls)} - {"agent_settings"}
         for name in found:
             if name in agent_names() and name != agent.name:
-                raise ConfigurationError(
-                    f"the settings of agent {name!r} have no effect with agent={agent.name!r}; leave {name!r} out"
-                )
+                raise ConfigurationError(_no_effect(name, found[name], agent.name))
             if name not in fields and name != agent.name:
                 raise ConfigurationError(
                     f"setting {name!r} is unknown; there are {', '.join(sorted(fields | {agent.name}))}"
@@ -291,6 +289,14 @@ class TrainConfig:
         found["architecture"] = settings_from(architecture, found.pop("architecture", {}), "architecture")
         found["optimizer"] = settings_from(OptimizerSettings, found.pop("optimizer", {}), "optimizer")
         return validate(cls, found)
+
+
+def _no_effect(block: str, settings: Any, agent: str) -> str:
+    """Return why the settings of another agent are not valid, in one line."""
+    if isinstance(settings, Mapping) and settings:
+        named = ", ".join(f"{block}.{name}={value}" for name, value in settings.items())
+        return f"{named} has no effect with agent={agent!r}; leave it out, or take agent={block!r}"
+    return f"the settings of agent {block!r} have no effect with agent={agent!r}; leave {block!r} out"
 
 
 def default_config(env: str, **settings: Any) -> TrainConfig:

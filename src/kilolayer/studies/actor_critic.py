@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kilolayer.report.style import DARK, new_figure, tidy
+from kilolayer.studies.core.agents import require_settings
 from kilolayer.studies.core.budgets import DEPTHS, METRICS, SETTINGS, TASKS, by_depth
 from kilolayer.studies.core.figures import having, metric_name, values_of, with_caption
 from kilolayer.studies.core.registry import register_study
@@ -30,16 +31,17 @@ Cells = Mapping[tuple[int, int], tuple[float, float]]
 
 
 def cases(scope: Scope) -> list[Case]:
-    """Return every task with every pair of depths of the actor and of the critic's two encoders.
+    """Return every task with every pair of depths of the actor and of the critic.
 
     Cases with equal depths share their runs with the study `depth`.
 
     Raises:
         ConfigurationError: if the user sets one of the depths, or the agent has no such settings.
     """
-    scope.refuse_changes("crl.actor_depth", "crl.critic_depth")
+    scope.refuse_changes("*.actor_depth", "*.critic_depth")
     found = []
     for case in by_depth(scope, GRID[scope.size]):
+        require_settings(case, ("actor_depth", "critic_depth"))
         for actor in GRID[scope.size]:
             critic = int(case.labels["depth"])
             config = case.config

@@ -55,8 +55,7 @@ def cases(scope: Scope) -> list[Case]:
     Raises:
         ConfigurationError: if the user sets the depth, or sizes of single networks.
     """
-    parts = [f"crl.{part}" for part in ("actor_depth", "critic_depth", "goal_encoder_depth")]
-    scope.refuse_changes(*parts, "crl.actor_width", "crl.critic_width")
+    scope.refuse_changes("*.actor_depth", "*.critic_depth", "*.goal_encoder_depth", "*.actor_width", "*.critic_width")
     limits = LIMITS if scope.limits else ()
     deep = [
         Case({**case.labels, "width": case.config.width}, case.config)

@@ -1,9 +1,10 @@
 """Ask the registry of agents which ones suit a study."""
 
+import dataclasses
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
-from kilolayer.agents import Agent, agent_names
+from kilolayer.agents import Agent, agent_names, agent_specs
 from kilolayer.errors import ConfigurationError
 from kilolayer.runs import TrainConfig, default_config
 from kilolayer.studies.core.study import Case
@@ -38,4 +39,19 @@ def require_networks(case: Case, networks: Collection[str]) -> None:
         raise ConfigurationError(
             f"agent={case.config.agent!r} has the networks {', '.join(names)} and no {', '.join(missing)}; take "
             f"agent={' or '.join(fitting)}"
+        )
+
+
+def require_settings(case: Case, names: Collection[str]) -> None:
+    """Validate that the agent of a case has some settings.
+
+    Raises:
+        ConfigurationError: if it lacks one; the line names agents that have them all.
+    """
+    settings = {spec.name: {field.name for field in dataclasses.fields(spec.settings)} for spec in agent_specs()}
+    agent = case.config.agent
+    if missing := [name for name in names if name not in settings[agent]]:
+        fitting = [name for name, own in settings.items() if set(names) <= own]
+        raise ConfigurationError(
+            f"agent={agent!r} has no setting {' and no '.join(missing)}; take agent={' or '.join(fitting)}"
         )

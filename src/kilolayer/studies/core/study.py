@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatch
 from functools import cached_property
 from typing import Any, Literal
 
@@ -129,7 +130,7 @@ class Scope:
         """Validate that the user leaves the study's own settings alone.
 
         Args:
-            names: settings that the user may not change, such as `depth` or `crl.actor_depth`.
+            names: settings that the user may not change, such as `depth`, or `*.actor_depth` for those of any agent.
             settings: settings that the user may not change to another value; of a block, only the given fields.
 
         Raises:
@@ -137,7 +138,7 @@ class Scope:
         """
         own = by_full_name(settings)
         for name, value in by_full_name(self.changes).items():
-            if name in names or own.get(name, value) != value:
+            if any(fnmatch(name, pattern) for pattern in names) or own.get(name, value) != value:
                 raise ConfigurationError(
                     f"{name}={value}: this study sets {name} itself; leave it out (`only` selects a part of the cases)"
                 )
