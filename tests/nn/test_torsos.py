@@ -104,6 +104,16 @@ def test_remat_changes_memory_but_neither_output_nor_gradient(name, remat):
 
 
 @every_torso
+@pytest.mark.parametrize("remat", ["auto", "block", "2"])
+def test_inference_is_a_call_in_one_scan(x64, name, remat):
+    network, x = build(name, depth=20, remat=remat), inputs(6, 5)
+    np.testing.assert_allclose(jax.jit(lambda n, x: n.infer(x))(network, x), apply(network, x), rtol=1e-9, atol=1e-12)
+    program = jax.make_jaxpr(lambda n, x: n.infer(x))(network, x)
+    assert "remat" not in str(program)
+    assert "remat" in str(jax.make_jaxpr(lambda n, x: n(x))(network, x))
+
+
+@every_torso
 def test_auto_takes_what_fits_into_memory(name, monkeypatch):
     settings = torso_spec(name).settings()
     sizes = {"batch_size": 512, "depth": 1024, "width": 256}

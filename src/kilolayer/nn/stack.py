@@ -96,7 +96,7 @@ class StackedArchitecture(Architecture):
         return dataclasses.replace(self, remat=remat)
 
     def walk(self, apply: Callable[[Array, Any], Array], x: Array, blocks: Any) -> Array:
-        """Apply stacked blocks one after the other, keeping the activations that `remat` names.
+        """Apply stacked blocks one after the other, keeping for the backward pass the activations that `remat` names.
 
         Args:
             apply: returns the stream after a block, from the stream before it and the block's parameters.
@@ -183,12 +183,19 @@ class StackedTorso(Torso):
         """Map the last axis of `x`; any number of leading batch axes."""
         return self.read_out(self.trunk(x))
 
+    def infer(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        """Return what a call returns, without rematerialisation, whose groups of blocks are slow for few rows."""
+        return self.read_out(self._walk(x, dataclasses.replace(self.architecture, remat="none")))
+
     def trunk(self, x: Float[Array, "*batch in"]) -> Float[Array, "*rows width"]:
         """Return the stream after the last block."""
+        return self._walk(x, self.architecture)
+
+    def _walk(self, x: Array, architecture: StackedArchitecture) -> Array:
         x = self.embed(x)
         if self.blocks is None:
             return x
-        return self.architecture.walk(lambda x, block: self.block(x, block).stream, x, self.blocks)
+        return architecture.walk(lambda x, block: self.block(x, block).stream, x, self.blocks)
 
     def observe_blocks(self, x: Float[Array, "batch in"], observe: Observe[Tree]) -> Tree:
         """Walk the blocks on a batch, and return what `observe` returns for each, stacked on a leading axis."""

@@ -45,6 +45,10 @@ class Torso(eqx.Module):
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         """Map the last axis of `x`; any number of leading batch axes."""
 
+    def infer(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        """Return what a call returns, in the form that is fastest if nothing is differentiated."""
+        return self(x)
+
     @abc.abstractmethod
     def observe_blocks(self, x: Float[Array, "batch in"], observe: "Observe[Tree]") -> Tree:
         """Walk the blocks on a batch, and return what `observe` returns for each, stacked on a leading axis."""

@@ -78,9 +78,7 @@ class CompiledPolicy:
         self.observation_size, self.goal_size, self.action_size = observation_size, goal_size, action_size
         self._cpu = _cpu()
         self._actor = jax.device_put(actor, self._cpu)
-        self._network = self._actor
-        if precision == "int8":
-            self._network = jax.jit(lambda actor: actor.quantize())(self._actor)
+        self._network = _quantized(self._actor) if precision == "int8" else self._actor
         inputs = jax.ShapeDtypeStruct((batch, observation_size + goal_size), jnp.float32)
         self._act = _act.lower(self._network, inputs, action_size).compile()
         # The first run of a program sets up its kernels.
@@ -142,9 +140,17 @@ def _cpu() -> jax.Device:
         ) from None
 
 
+def _quantized(actor: Torso) -> Torso:
+    """Return the int8 form of a network."""
+    try:
+        return jax.jit(lambda actor: actor.quantize())(actor)
+    except ConfigurationError as error:
+        raise ConfigurationError(str(error)) from None  # without the notes that JAX adds
+
+
 @functools.partial(jax.jit, static_argnums=2)
 def _act(network: Torso, inputs: Float[jax.Array, "batch in"], action_size: int) -> Float[jax.Array, "batch action"]:
-    return tanh_gaussian.mode(network(inputs)[:, :action_size])
+    return tanh_gaussian.mode(network.infer(inputs)[:, :action_size])
 
 
 def check_acting_precision(precision: str) -> None:
