@@ -15,6 +15,7 @@ FILES = {
     "compilation_cache": 0,
     "errors": 0,
     "machine": 0,
+    "named_arrays": 0,
     "process_setup": 0,
     "progress": 0,
     "settings": 0,

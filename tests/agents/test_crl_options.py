@@ -200,7 +200,7 @@ def test_a_chunk_longer_than_an_episode_is_refused():
 # ---- Goals of the actor ------------------------------------------------------------------------------------
 
 
-def test_resampled_goals_are_those_of_the_batch_dealt_out_anew():
+def test_resampled_goals_are_those_of_the_batch_permuted():
     agent, state, batch = agent_with(actor_goals="resampled"), first_state(), random_batch()
     psi = state.critic.encode_goal(batch.desired_goal)
     dealt, dealt_psi = agent.goals_to_reach(batch, psi, jax.random.key(0))

@@ -34,7 +34,7 @@ def test_without_float32_there_is_no_ratio_and_a_caller_may_stop_early():
     lines.close()
 
 
-def test_a_process_that_dies_is_told(monkeypatch):
+def test_a_process_that_dies_is_reported(monkeypatch):
     monkeypatch.setenv("JAX_ENABLE_X64", "neither true nor false")
     with pytest.raises(KilolayerError, match=r"the measurement of depth=0, .* failed: .*neither true nor false"):
         list(bench_act([0], width=8, calls=1))
@@ -50,7 +50,7 @@ def test_a_process_that_dies_is_told(monkeypatch):
         ({"calls": 0}, "calls=0 must be at least 1"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_starts(options, message):
+def test_invalid_arguments_are_refused_before_anything_starts(options, message):
     told = []
     with pytest.raises(ConfigurationError, match=message):
         bench_act(**{"depths": [0], "log": told.append} | options)

@@ -130,7 +130,7 @@ def test_eval_in_another_environment(capsys, run):
     assert "point_big_maze, 3 episodes" in capsys.readouterr().out
 
 
-def test_a_dry_run_tells_sizes_and_trains_nothing(capsys, monkeypatch, tmp_path):
+def test_a_dry_run_prints_sizes_and_trains_nothing(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "point_u_maze", *SMALL, "--dry-run", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)

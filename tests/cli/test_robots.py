@@ -33,7 +33,7 @@ def forget_the_examples():
 
 
 @pytest.mark.slow
-def test_a_robot_on_mujoco_goes_on_bit_for_bit(tmp_path):
+def test_a_robot_on_mujoco_resumes_bit_for_bit(tmp_path):
     kl.train("reacher", run_dir=tmp_path / "whole", progress=False, **SMALL)
     kl.train("reacher", run_dir=tmp_path / "half", progress=False, **SMALL | {"total_env_steps": 200, "num_evals": 1})
     kl.train(resume=tmp_path / "half", total_env_steps=400, progress=False)
@@ -70,7 +70,7 @@ def test_the_chain_knows_where_its_tip_is(capsys):
     np.testing.assert_allclose(task.observe(state)[:4], np.cos(data.qpos), atol=1e-6)
 
 
-def test_check_prints_what_it_found_and_its_exit_code_tells(capsys):
+def test_check_prints_what_it_found_and_its_exit_code_shows_it(capsys):
     assert main(["--import", str(CRANE), "envs", "check", "crane", "--num-envs=4", "--num-steps=30"]) == 0
     assert "all numbers finite" in " ".join(capsys.readouterr().out.split())
     assert main(["envs", "check", "reacher", "--num-envs=4", "--num-steps=30", "--json"]) == 0
@@ -132,7 +132,7 @@ def test_the_benchmark_gives_a_row_for_each_side(capsys):
         (["train", "point_u_maze", "--variant=paper"], "has no variant 'paper'"),
     ],
 )
-def test_what_cannot_be_is_one_line(capsys, arguments, words):
+def test_invalid_arguments_are_one_line(capsys, arguments, words):
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line

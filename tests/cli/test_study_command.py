@@ -83,7 +83,7 @@ def test_studies_and_cases_are_listed(capsys, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_list_of_cases_tells_what_is_trained(finished_study, capsys):
+def test_a_list_of_cases_shows_what_is_trained(finished_study, capsys):
     flags = ["--dry-run", "--dir", str(finished_study[0]), "--only", "depth=4"]
     for seeds, line in (
         ("0,1", "2 seeds, 400 env steps, 100% trained"),
@@ -146,7 +146,7 @@ def test_only_takes_cases_by_labels_that_not_all_have(capsys, monkeypatch):
         (["small", "--size", "huge"], "--size"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(capsys, monkeypatch, tmp_path, arguments, message):
+def test_invalid_settings_are_refused_in_one_line(capsys, monkeypatch, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert message in one_error_line(capsys, *arguments, "--quiet")
     assert list(tmp_path.glob("runs/**/config.json")) == []
@@ -254,7 +254,7 @@ def test_blocks_are_nested():
         (["crl=5", "crl.energy=dot"], "crl and crl.energy exclude each other"),
     ],
 )
-def test_pairs_that_cannot_be_are_refused(pairs, message):
+def test_invalid_pairs_are_refused(pairs, message):
     with pytest.raises(ConfigurationError, match=message):
         nested(values(pairs, flag="set"))
 

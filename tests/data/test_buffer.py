@@ -132,7 +132,7 @@ def test_a_trajectory_longer_than_the_ring_is_refused() -> None:
         insert(empty_like(4, NUM_ENVS), encoded_trajectory(np.zeros((5, NUM_ENVS), bool)))
 
 
-def test_an_episode_goes_on_from_one_chunk_to_the_next() -> None:
+def test_an_episode_continues_from_one_chunk_to_the_next() -> None:
     buffer = empty_like(8, 1)
     done = np.zeros((8, 1), bool)
     done[5] = True

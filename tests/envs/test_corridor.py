@@ -128,7 +128,7 @@ def test_the_disc_moves_among_the_walls_of_the_corridor():
         ((2, 3, 2), r"distances=\[2, 3, 2\]: 2 is listed twice"),
     ],
 )
-def test_distances_that_cannot_be_are_refused(distances, line):
+def test_invalid_distances_are_refused(distances, line):
     with pytest.raises(ConfigurationError, match=line):
         PointCorridor(Maze(LAYOUTS["u"]), distances=distances)
     with pytest.raises(ConfigurationError, match=line):

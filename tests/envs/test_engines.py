@@ -110,7 +110,7 @@ def check_against_mujoco(task: RobotTask, state, index: int = 0, atol: float = 1
 
 
 @pytest.mark.parametrize("kind", [MujocoEngine, MjxEngine])
-def test_bodies_are_told_as_they_are_now(kind) -> None:
+def test_bodies_are_read_as_they_are_now(kind) -> None:
     one = rig(kind)
     state = one.init(starts(one.task, 4))
     check_against_mujoco(one.task, state, 1)
@@ -133,7 +133,7 @@ def test_mujoco_steps_as_a_plain_loop_does() -> None:
 
 
 @pytest.mark.parametrize("kind", [MujocoEngine, MjxEngine])
-def test_a_copied_state_goes_on_bit_for_bit(kind) -> None:
+def test_a_copied_state_resumes_bit_for_bit(kind) -> None:
     one = rig(kind)
     first, second = controls(one.task, 4, 6), controls(one.task, 4, 6, seed=1)
     halfway = one.roll(one.init(starts(one.task, 4)), first)
@@ -281,7 +281,7 @@ class Empty(RobotTask):
         (Empty, "names no model"),
     ],
 )
-def test_a_task_that_cannot_be_is_refused_in_one_line(task: type[RobotTask], words: str) -> None:
+def test_an_invalid_task_is_refused_in_one_line(task: type[RobotTask], words: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         MujocoEngine(task())
     assert words in str(error.value)
@@ -296,7 +296,7 @@ def test_a_task_that_cannot_be_is_refused_in_one_line(task: type[RobotTask], wor
         ({"variant": "papers"}, "variant='papers' must be one of 'default', 'paper'"),
     ],
 )
-def test_an_engine_or_variant_that_cannot_be_is_refused_in_one_line(settings: dict, words: str) -> None:
+def test_an_invalid_engine_or_variant_is_refused_in_one_line(settings: dict, words: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         make("reacher", **settings)
     assert words in str(error.value)

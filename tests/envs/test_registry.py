@@ -95,14 +95,14 @@ def test_mazes_are_evaluated_on_their_far_goals() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["point_u_mazes", "pointu_maze", "Point_U_Maze"])
-def test_an_unknown_name_is_told_the_nearest(wrong: str) -> None:
+def test_an_unknown_name_suggests_the_nearest(wrong: str) -> None:
     message = refusal(wrong)
     assert repr(wrong) in message
     assert "did you mean" in message
     assert "point_u_maze" in message
 
 
-def test_a_name_like_no_other_is_told_where_the_names_are() -> None:
+def test_a_name_like_no_other_lists_the_names() -> None:
     assert "`kilolayer envs` lists them" in refusal("zzz")
 
 

@@ -191,7 +191,7 @@ def test_episodes_end_when_lost_or_when_their_time_is_over(roll: Roll) -> None:
 
 
 @on_short_and_long_rolls
-def test_a_step_tells_where_its_episode_went_even_if_it_ended(roll: Roll) -> None:
+def test_a_step_returns_where_its_episode_went_even_if_it_ended(roll: Roll) -> None:
     result = roll.history.result
     observed, achieved, failed = roll.history.moved
     np.testing.assert_array_equal(result.observation, observed)

@@ -119,7 +119,7 @@ def test_gradients_stay_finite_where_all_numbers_are_alike():
         (0, 4, "representation_size=0 must be a positive multiple of component_size=4"),
     ],
 )
-def test_embeddings_that_cannot_be_cut_are_refused(size, component_size, message):
+def test_embeddings_that_do_not_divide_are_refused(size, component_size, message):
     with pytest.raises(ConfigurationError) as error:
         check_components(size, component_size)
     assert str(error.value) == message

@@ -126,7 +126,7 @@ def first_of(arrays):
     ("change", "words"),
     [
         (lambda arrays: arrays.pop(first_of(arrays)), "found nothing"),
-        (lambda arrays: arrays.update(extra=np.zeros(3, np.float32)), "extra belongs to no part of the policy"),
+        (lambda arrays: arrays.update(extra=np.zeros(3, np.float32)), "extra has no place"),
         (lambda arrays: arrays.update({first_of(arrays): np.zeros(3, np.float32)}), "found float32[3]"),
         (lambda arrays: arrays.update({first_of(arrays): arrays[first_of(arrays)].astype(np.float16)}), "float16"),
     ],

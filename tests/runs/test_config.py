@@ -38,7 +38,7 @@ from small_runs import SMALL, small_config
         ({"eval_env": "point_u_mase"}, ["point_u_mase", "point_u_maze"]),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_field_and_what_would_be_valid(settings, words):
+def test_an_invalid_setting_is_refused_with_its_field_and_valid_values(settings, words):
     with pytest.raises(ConfigurationError) as error:
         Setup.build(small_config(**settings))
     for word in words:

@@ -110,7 +110,7 @@ def test_two_processes_cannot_train_in_one_directory(finished):
         kl.train(resume=finished, progress=False)
 
 
-def test_settings_that_change_steps_cannot_change_when_a_run_goes_on(finished):
+def test_settings_that_change_steps_cannot_change_when_a_run_resumes(finished):
     with pytest.raises(kl.ConfigurationError, match="batch_size cannot change"):
         kl.train(resume=finished, batch_size=8, progress=False)
 

@@ -28,7 +28,7 @@ def test_seeds_are_read(text, seeds):
         ("0..99999999999", "100000000000 seeds are too many; at most 1024"),
     ],
 )
-def test_seeds_that_cannot_be_are_one_line(text, words):
+def test_invalid_seeds_are_one_line(text, words):
     with pytest.raises(kl.ConfigurationError) as error:
         parse_seeds(text)
     assert words in str(error.value)

@@ -162,7 +162,7 @@ def test_metrics_can_be_named_shortly(tmp_path):
         compare([tmp_path], metrics=("sucess_any",))
 
 
-def test_more_cases_than_colours_are_told(tmp_path, capsys):
+def test_more_cases_than_colours_are_reported(tmp_path, capsys):
     count = len(PALETTE) + 1
     for number in range(count):
         write_run(tmp_path / str(number), width=8 + number)

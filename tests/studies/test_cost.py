@@ -95,7 +95,7 @@ def with_scores(outcome, **scores):
     return dataclasses.replace(outcome, measured=Measured({**outcome.measured.scores, **scores}, outcome.measured.rows))
 
 
-def test_every_run_tells_what_it_took(shallow):
+def test_every_run_records_its_cost(shallow):
     for one in shallow:
         scores, setup = one.measured.scores, Setup.build(one.case.config)
         counts = setup.agent.parameter_counts()
@@ -144,7 +144,7 @@ def test_a_single_depth_can_be_drawn(outcomes):
     assert len(COST.draw(outcomes[:1]).axes) == len(PANELS) + 1
 
 
-def test_scores_that_not_every_seed_has_are_told_as_such(outcomes, tmp_path):
+def test_scores_that_some_seeds_lack_are_marked(outcomes, tmp_path):
     nan = float("nan")
     found = [
         with_scores(one, seconds_to_90=seconds) for one, seconds in zip(outcomes, (12.0, nan, nan, nan), strict=True)

@@ -46,7 +46,7 @@ def test_limits_reach_the_study():
         ({"width": "wide"}, "width='wide'"),
     ],
 )
-def test_changes_that_cannot_be_are_refused(changes, words):
+def test_invalid_changes_are_refused(changes, words):
     with pytest.raises(ConfigurationError) as refused:
         STUDY.grid("cpu", changes=changes)
     assert str(refused.value).startswith(words)

@@ -103,7 +103,7 @@ def test_the_reason_of_a_process_is_its_last_line_or_its_signal(tmp_path, log, e
     assert processes._why(work, exit_code) == reason
 
 
-def test_progress_tells_shares_and_what_remains(finished_study, tmp_path, monkeypatch):
+def test_progress_shows_shares_and_the_time_left(finished_study, tmp_path, monkeypatch):
     now = SimpleNamespace(time=0.0)
     monkeypatch.setattr(watch.time, "monotonic", lambda: now.time)
     told = []
@@ -264,7 +264,7 @@ def test_there_must_be_a_job(make):
         make(0)
 
 
-def test_a_job_trains_answers_and_goes_on_when_it_is_preempted(finished_study, tmp_path, monkeypatch):
+def test_a_job_trains_answers_and_resumes_when_it_is_preempted(finished_study, tmp_path, monkeypatch):
     job, work = clusters._Submitted(()), works_in(finished_study[0])[0]
     assert job(work) is None
     again = job.checkpoint(work)

@@ -76,7 +76,7 @@ def test_what_was_measured_has_a_file(written, finished_study, tmp_path):
     assert not (tmp_path / "measured.csv").exists()
 
 
-def test_the_description_tells_table_settings_and_systems(written):
+def test_the_description_has_table_settings_and_systems(written):
     figure, outcomes = written
     found = json.loads(figure.with_name("study.json").read_text())
     assert (found["study"], found["question"], found["seeds"]) == ("small", STUDY.question, [0, 1])

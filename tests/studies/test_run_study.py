@@ -50,7 +50,7 @@ def test_every_case_is_trained_with_every_seed(finished_study):
     assert first != second
 
 
-def test_what_is_kept_of_a_run_may_change_while_a_study_goes_on(tmp_path):
+def test_what_is_kept_of_a_run_may_change_when_a_study_resumes(tmp_path):
     """The settings of what is kept are those of the last start; others are those that a case was trained with."""
     case = small_case(depth=0, total_env_steps=120)
     Work(case, (0,), tmp_path).train(progress=False)
@@ -102,7 +102,7 @@ def test_a_study_that_was_stopped_comes_to_the_same(finished_study, tmp_path, mo
     assert numbers(again) == numbers(finished_study[1])
 
 
-def test_a_lot_that_was_stopped_before_it_was_whole_begins_anew(finished_study, copied, trained):
+def test_a_group_stopped_before_its_first_files_starts_again(finished_study, copied, trained):
     (lot,) = (copied / finished_study[1][0].case.directory).iterdir()
     (lot / "seeds.json").unlink()
     (lot / "seed-1" / "config.json").unlink()
@@ -133,7 +133,7 @@ def test_cases_with_equal_settings_are_trained_once(finished_study, copied, trai
     assert small_case(depth=4, seed=7).directory == cases[0].directory
 
 
-def test_a_case_that_fails_is_told_and_the_others_go_on(finished_study, tmp_path, monkeypatch):
+def test_a_case_that_fails_is_reported_and_the_others_continue(finished_study, tmp_path, monkeypatch):
     directory, outcomes = finished_study
     shutil.copytree(directory / outcomes[-1].case.directory, tmp_path / outcomes[-1].case.directory)
 
@@ -152,7 +152,7 @@ def test_a_case_that_fails_is_told_and_the_others_go_on(finished_study, tmp_path
     assert numbers(found) == numbers(outcomes[2:])
 
 
-def test_a_case_that_another_process_trains_is_told(tmp_path, monkeypatch):
+def test_a_case_that_another_process_trains_is_reported(tmp_path, monkeypatch):
     def locked(**_):
         raise RunError("it is in use")
 

@@ -74,7 +74,7 @@ def test_its_report_has_value_maps(run):
     assert (run / "figures" / "maps.png").exists()
 
 
-def test_it_goes_on_bit_for_bit(run):
+def test_it_resumes_bit_for_bit(run):
     expected = final_state(run)
     kl.train(resume=run, checkpoint=240, progress=False)
     assert_same_state(expected, final_state(run))
@@ -103,7 +103,7 @@ def test_seeds_side_by_side_do_what_each_does_alone(run, tmp_path, mode):
         ({"collector_depth": "deep"}, ["collector_depth='deep'"]),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(settings, words):
+def test_invalid_settings_are_refused_in_one_line(settings, words):
     with pytest.raises(ConfigurationError) as error:
         small_config(**PAIR | settings)
     for word in words:

@@ -50,7 +50,7 @@ def test_it_learns_something_finite(run):
     assert np.mean(changed) > 0.8
 
 
-def test_it_goes_on_bit_for_bit(run):
+def test_it_resumes_bit_for_bit(run):
     _, path = run
     expected, rows = final_state(path), RunDirectory.open(path).metrics()
     kl.train(resume=path, checkpoint=1200, progress=False)
@@ -124,7 +124,7 @@ def test_its_preset_builds_for_robots(env, agent):
         ("point_u_maze", {"agent": "dqn"}, "agent='dqn' is unknown"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(env, settings, message):
+def test_invalid_settings_are_refused_in_one_line(env, settings, message):
     with pytest.raises(ConfigurationError, match=message) as error:
         Setup.build(default_config(env, **settings))
     assert "\n" not in str(error.value)

@@ -9,7 +9,7 @@ from small_runs import small_config
 
 
 @pytest.mark.gpu
-def test_the_whole_loop_runs_on_a_gpu_and_goes_on_from_its_checkpoint(tmp_path):
+def test_the_whole_loop_runs_on_a_gpu_and_resumes_from_its_checkpoint(tmp_path):
     assert jax.default_backend() == "gpu"
     kl.train(config=small_config(), run_dir=tmp_path / "run", progress=False)
     result = kl.train(resume=tmp_path / "run", total_env_steps=800, progress=False)

@@ -52,7 +52,7 @@ def whole(started) -> Path:
     return started[0]
 
 
-def test_the_flag_sets_the_schedule_and_the_depth_and_growth_is_told_in_a_line(started):
+def test_the_flag_sets_the_schedule_and_the_depth_and_growth_is_logged_in_a_line(started):
     path, told = started
     assert RunDirectory.open(path).config() == small_config(**GROWTH)
     assert [line for line in told.splitlines() if "depth" in line] == [
@@ -62,7 +62,7 @@ def test_the_flag_sets_the_schedule_and_the_depth_and_growth_is_told_in_a_line(s
 
 
 @pytest.mark.slow
-def test_a_dry_run_tells_of_the_depth_in_the_end(capsys):
+def test_a_dry_run_prints_the_last_depth(capsys):
     assert main(["train", "point_u_maze", *FLAGS, "--grow=4@0,16@0.2K", "--dry-run", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["actor_parameters"] == (6 + 3) * 16 + 16 * (16 * 16 + 3 * 16) + (16 + 1) * 4
@@ -96,7 +96,7 @@ def test_rows_and_checkpoints_have_the_depth_of_their_env_steps(whole):
 @pytest.mark.parametrize(
     "step", [160, pytest.param(200, marks=pytest.mark.slow), pytest.param(360, marks=pytest.mark.slow)]
 )
-def test_it_goes_on_bit_for_bit_from_before_at_and_after_growth(whole, step):
+def test_it_resumes_bit_for_bit_from_before_at_and_after_growth(whole, step):
     expected, rows = final_state(whole), without_times(whole)
     kl.train(resume=whole, checkpoint=step, progress=False)
     assert_same_state(final_state(whole), expected)
@@ -162,7 +162,7 @@ def test_evaluations_are_those_of_the_loaded_policy(whole):
     assert episodes.metrics()["return"].mean() == pytest.approx(row["eval/return"])
 
 
-def test_the_report_tells_the_depth_of_the_checkpoint(whole):
+def test_the_report_shows_the_depth_of_the_checkpoint(whole):
     assert "crl, depth 8</title>" in write_report(whole, checkpoint=240).read_text()
 
 

@@ -55,7 +55,7 @@ def test_the_preset_follows_the_sizes_asked_for():
         ({"sac": {"discount": 0.5}}, "sac.discount=0.5 has no effect with agent='ppo'"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(settings, words):
+def test_invalid_settings_are_refused_by_name(settings, words):
     with pytest.raises(ConfigurationError) as error:
         default_config("point_u_maze", agent="ppo", **settings)
     assert words in str(error.value)

@@ -49,7 +49,7 @@ def test_the_state_does_change_while_training(whole):
         assert_same_state(final_state(whole), final_state(whole, 1160))
 
 
-def test_a_finished_run_goes_on_with_nothing(whole):
+def test_a_finished_run_has_nothing_to_resume(whole):
     result = kl.train(resume=whole, progress=False)
     assert (result.env_steps, result.stopped_by) == (1200, None)
 

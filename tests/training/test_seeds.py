@@ -120,7 +120,7 @@ def test_a_directory_of_seeds_is_no_run_and_its_runs_are_named(groups):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_all_go_on_from_the_latest_checkpoint_that_all_have(mode, groups, tmp_path):
+def test_all_resume_from_the_latest_checkpoint_that_all_have(mode, groups, tmp_path):
     """As if killed while the last checkpoint was being saved: one has it, and the other not even the row."""
     path = Path(shutil.copytree(groups[mode], tmp_path / "many"))
     shutil.rmtree(path / "seed-3" / "checkpoints" / "400")
@@ -132,7 +132,7 @@ def test_all_go_on_from_the_latest_checkpoint_that_all_have(mode, groups, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_signal_saves_all_and_says_how_to_go_on(groups, monkeypatch, tmp_path, capsys):
+def test_a_signal_saves_all_and_says_how_to_resume(groups, monkeypatch, tmp_path, capsys):
     write = SeedRun.write
 
     def write_and_stop(self, row):
@@ -155,7 +155,7 @@ def test_a_signal_saves_all_and_says_how_to_go_on(groups, monkeypatch, tmp_path,
 
 
 @pytest.mark.slow
-def test_stopped_while_the_first_checkpoints_are_saved_all_begin_anew(by_threads, groups):
+def test_stopped_while_the_first_checkpoints_are_saved_all_start_again(by_threads, groups):
     for checkpoint in (by_threads / "seed-0" / "checkpoints").iterdir():
         if checkpoint.name != "40":
             shutil.rmtree(checkpoint)
@@ -186,7 +186,7 @@ def test_each_seed_keeps_two_checkpoints_at_least(groups, tmp_path):
 
 
 @pytest.mark.slow
-def test_settings_must_agree_when_all_go_on(by_threads):
+def test_settings_must_agree_when_all_resume(by_threads):
     kl.train(resume=by_threads / "seed-3", total_env_steps=480, progress=False)
     with pytest.raises(kl.ConfigurationError, match=r"total_env_steps is 400 in .*seed-0 and 480 in .*seed-3"):
         kl.train_seeds(resume=by_threads, progress=False)
@@ -272,7 +272,7 @@ def test_networks_grow_in_every_seed_as_alone(tmp_path):
         ({"seeds": [0], "resume": "there"}, "leave them out"),
     ],
 )
-def test_arguments_that_cannot_be_are_refused_before_anything_is_written(tmp_path, arguments, words):
+def test_invalid_arguments_are_refused_before_anything_is_written(tmp_path, arguments, words):
     with pytest.raises(kl.ConfigurationError, match=words):
         train_seeds("point_u_maze", run_dir=tmp_path / "many", progress=False, **arguments)
     assert list(tmp_path.iterdir()) == []
@@ -328,7 +328,7 @@ def test_the_command_trains_what_the_library_does(commanded, groups):
     assert_same_runs(commanded, groups["threads"])
 
 
-def test_the_command_goes_on_and_tells_of_each_and_of_the_mean(capsys, commanded):
+def test_the_command_resumes_and_prints_each_and_the_mean(capsys, commanded):
     assert main(["train", f"--resume={commanded}", "--total-env-steps=440"]) == 0
     success = [RunDirectory(commanded / f"seed-{seed}").metrics()[-1]["eval/success_any"] for seed in SEEDS]
     *each, last = capsys.readouterr().out.splitlines()
@@ -343,7 +343,7 @@ def test_the_command_goes_on_and_tells_of_each_and_of_the_mean(capsys, commanded
 
 
 @pytest.mark.slow
-def test_a_dry_run_tells_the_memory_of_all(capsys):
+def test_a_dry_run_prints_the_memory_of_all(capsys):
     plans = []
     for several in ([], ["--seeds=0..1"], ["--seeds=0..1", "--seeds-mode=vmap"]):
         assert main(["train", "point_u_maze", *flags(), *several, "--dry-run", "--json"]) == 0

@@ -1,5 +1,5 @@
 """C-learning (Eysenbach, Salakhutdinov and Levine, 2021): to know how likely a goal is to follow an action, train a
-classifier, by temporal differences, to tell the states that follow from random ones.
+classifier, by temporal differences, to distinguish the states that follow from random ones.
 """
 
 import dataclasses

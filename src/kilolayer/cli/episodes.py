@@ -37,7 +37,7 @@ class EpisodeOptions:
     """Print one JSON object."""
 
     def __post_init__(self) -> None:
-        """Refuse no episodes.
+        """Validate the number of episodes.
 
         Raises:
             ConfigurationError: if `episodes` is below one.

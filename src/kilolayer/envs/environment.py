@@ -184,11 +184,11 @@ class Environment:
         )
         # In most steps no episode ends; then nothing is drawn and nothing is reset.
         next_state = jax.lax.cond(
-            _any(result.done), self._begin_anew, lambda state, done, key: state, next_state, result.done, fresh_key
+            _any(result.done), self._start_again, lambda state, done, key: state, next_state, result.done, fresh_key
         )
         return next_state, result
 
-    def _begin_anew(
+    def _start_again(
         self, state: EnvironmentState, done: Bool[Array, " num_envs"], key: PRNGKeyArray
     ) -> EnvironmentState:
         """Begin a new episode wherever the last one is done."""

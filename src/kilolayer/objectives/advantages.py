@@ -23,7 +23,7 @@ def generalized_advantages(
         has_next: whether the next row is the next step of the same episode.
         terminated: whether the task failed with this step, so that nothing follows.
         discount: weight of what follows one step later.
-        gae_lambda: weight of a temporal difference one step later, besides the discount.
+        gae_lambda: weight of a temporal difference one step later, in addition to the discount.
 
     Returns:
         The advantages (Schulman et al., 2016, equation 16); 0 for a step that has no next step and is not terminated.

@@ -75,7 +75,7 @@ class Energy:
     temperature: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an unknown name or a temperature that is not positive."""
+        """Validate the name and the temperature."""
         if self.name not in _MATRICES:
             raise ConfigurationError(f"energy={self.name!r} is unknown; choose one of {', '.join(_MATRICES)}")
         if self.temperature is not None and not self.temperature > 0.0:

@@ -20,8 +20,8 @@ import safetensors.numpy
 
 from kilolayer.agents import Agent, AgentState
 from kilolayer.errors import ConfigurationError, RunError
+from kilolayer.named_arrays import fill, to_arrays
 from kilolayer.policies.contract import Contract
-from kilolayer.policies.named_arrays import fill, to_arrays
 
 FORMAT = 1
 """Grows when this version's files would be misread by the version before."""

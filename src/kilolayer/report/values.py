@@ -18,7 +18,7 @@ POINTS_PER_CELL = 10
 class ValueMap:
     """The critic's value and the true distance of every reachable place, for one goal.
 
-    The value is relative: V(s, g) minus the mean of V(s, c) over the centres c of all free cells. It tells how much
+    The value is relative: V(s, g) minus the mean of V(s, c) over the centres c of all free cells. It shows how much
     nearer than an average cell the goal is, as seen from the place. An offset that depends on the state alone cancels.
     A critic can have any such offset: forward InfoNCE does not determine it, and an actor never sees it, since it
     compares actions in the same state. The values themselves are not ordered by distance once the policy is good:

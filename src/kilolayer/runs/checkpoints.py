@@ -12,14 +12,13 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from kilolayer.checkpoint_files import POLICY_ITEM, best_of, choose_step, score
 from kilolayer.errors import RunError, TrainingError
+from kilolayer.named_arrays import fill, to_arrays
 from kilolayer.runs.clock import Clocks
 from kilolayer.runs.policy_item import PolicyWriter, SavePolicy
 
@@ -133,7 +132,7 @@ class Checkpoints:
         if step in self.steps():
             return
         self._saving = step
-        arrays = _to_arrays(state)
+        arrays = to_arrays(state)
         items = {
             "agent": {name: value for name, value in arrays.items() if name.startswith(AGENT_PREFIX)},
             "rest": {name: value for name, value in arrays.items() if not name.startswith(AGENT_PREFIX)},
@@ -208,19 +207,11 @@ class Checkpoints:
 
     def _fill(self, template: Tree, arrays: dict[str, np.ndarray], step: int, prefix: str) -> Tree:
         """Return `template` with the named arrays in its places."""
-
-        def take(path: tuple, leaf: Any) -> jax.Array:
-            name = prefix + _name(path)
-            is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-            expected = jax.eval_shape(jax.random.key_data, leaf) if is_key else leaf
-            # Orbax cannot save arrays without numbers.
-            value = arrays.get(name) if expected.size else np.zeros(expected.shape, expected.dtype)
-            if value is None or value.shape != expected.shape or value.dtype != expected.dtype:
-                found = "nothing" if value is None else f"{value.dtype}{list(value.shape)}"
-                raise self._damaged(step, f"{name} should be {expected.dtype}{list(expected.shape)}, found {found}")
-            return jax.random.wrap_key_data(jnp.asarray(value)) if is_key else jnp.asarray(value)
-
-        return jax.tree_util.tree_map_with_path(take, template)
+        own = {name.removeprefix(prefix): value for name, value in arrays.items()}
+        try:
+            return fill(template, own, others=True)
+        except ValueError as error:
+            raise self._damaged(step, f"{prefix}{error}") from error
 
     def _damaged(self, step: int, why: str) -> RunError:
         others = [other for other in self.steps() if other != step]
@@ -245,18 +236,3 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     said = re.search(r"([^:\[\]]+) \[os_error_code", text)
     return said.group(1).strip() if said else f"{type(error).__name__}: {text[:160]}"
-
-
-def _name(path: tuple) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
-
-
-def _to_arrays(state: Saved) -> dict[str, np.ndarray]:
-    """Return all leaves that hold numbers, by name, copied to the host: training reuses the memory of the state."""
-
-    def copy(leaf: jax.Array) -> np.ndarray:
-        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return np.array(jax.random.key_data(leaf) if is_key else leaf, copy=True)
-
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {_name(path): copy(leaf) for path, leaf in leaves if leaf.size}

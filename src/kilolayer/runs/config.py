@@ -196,7 +196,7 @@ class TrainConfig:
                 f"depth={self.depth} is not the depth that grow={self.grow!r} ends with; leave depth out, or make it "
                 f"{schedule.final_depth}"
             )
-        self._check_no_part_has_a_depth_besides("grow", "grow sets the depth of every network")
+        self._check_no_own_depths("grow", "grow sets the depth of every network")
         schedule.check(self.timetable)
 
     def _check_collector(self, depth: int) -> None:
@@ -211,13 +211,13 @@ class TrainConfig:
             raise ConfigurationError(
                 f"{asked} and grow={self.grow!r} exclude each other: a collector does not grow; leave one of them out"
             )
-        self._check_no_part_has_a_depth_besides("collector_depth", "it would be the collector's too")
+        self._check_no_own_depths("collector_depth", "it would be the collector's too")
         try:
             self.architecture.num_blocks(depth)
         except ConfigurationError as error:
             raise ConfigurationError(f"collector_depth: {error}") from None
 
-    def _check_no_part_has_a_depth_besides(self, name: str, why: str) -> None:
+    def _check_no_own_depths(self, name: str, why: str) -> None:
         for field in dataclasses.fields(self.agent_settings):
             value = getattr(self.agent_settings, field.name)
             if field.name.endswith("_depth") and value is not None:

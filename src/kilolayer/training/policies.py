@@ -10,6 +10,7 @@ from kilolayer.agents import AgentState, Tandem
 from kilolayer.checkpoint_files import find_step
 from kilolayer.envs.names import PARTS, entry_names
 from kilolayer.errors import RunError
+from kilolayer.named_arrays import fill
 from kilolayer.policies.contract import (
     ActionContract,
     Component,
@@ -18,7 +19,6 @@ from kilolayer.policies.contract import (
     VectorContract,
 )
 from kilolayer.policies.load import find_artifact
-from kilolayer.policies.named_arrays import fill
 from kilolayer.policies.policy import Policy
 from kilolayer.runs.checkpoints import Checkpoints
 from kilolayer.runs.clock import Clocks

@@ -133,7 +133,7 @@ class TwinCriticAgent(DeepAgent):
 
     @property
     def relabel_ratio(self) -> float:
-        """Share of transitions whose goal is relabelled in hindsight, with the reward computed anew."""
+        """Share of transitions whose goal is relabelled in hindsight, with the reward computed again."""
         return getattr(self.config, "relabel_ratio", 0.0)
 
     # ---- Networks ------------------------------------------------------------------------------------------------

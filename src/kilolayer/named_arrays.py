@@ -11,7 +11,7 @@ Tree = TypeVar("Tree")
 
 
 def to_arrays(tree: Any) -> dict[str, np.ndarray]:
-    """Return all leaves that hold numbers by name, copied to the host."""
+    """Return all leaves that hold numbers by name, copied to the host: training reuses the memory of its state."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {_name(path): np.array(_numbers(leaf), copy=True) for path, leaf in leaves if leaf.size}
 
@@ -22,7 +22,7 @@ def fill(template: Tree, arrays: Mapping[str, np.ndarray], *, others: bool = Fal
     Args:
         template: a tree of arrays or `jax.ShapeDtypeStruct`.
         arrays: as `to_arrays` returns them.
-        others: `arrays` may hold others besides.
+        others: `arrays` may hold other arrays too.
 
     Raises:
         ValueError: in one line, if an array is missing or unknown, or one has another shape or type.
@@ -41,7 +41,7 @@ def fill(template: Tree, arrays: Mapping[str, np.ndarray], *, others: bool = Fal
 
     found = jax.tree_util.tree_map_with_path(take, template)
     if unknown and not others:
-        raise ValueError(f"{min(unknown)} belongs to no part of the policy")
+        raise ValueError(f"{min(unknown)} has no place")
     placed = jax.device_put(found)
     return jax.tree.map(
         lambda leaf, value: jax.random.wrap_key_data(value) if _is_key(leaf) else value, template, placed
