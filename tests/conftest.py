@@ -1,5 +1,6 @@
 """Fixtures of all tests. Annotated shapes and types of the numerical packages are checked while the tests run."""
 
+import functools
 import gc
 import os
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 # Workers, the processes that tests start, and the next run of the tests share what they compile.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+# On networks this small, compilation is nearly all that tests cost.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 import jax
 import jaxtyping
@@ -28,20 +31,21 @@ def pytest_runtest_makereport(item, call):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def no_programs_left():
-    """Forget what a module compiled: a worker goes through dozens of modules."""
-    yield
+def programs_of_the_module():
+    """Let runs with equal settings share their programs within a module, and forget them after it.
+
+    A run builds its environments anew, so without this every `train` of a test traces the same steps again.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        make = functools.cache(lambda spec, name, **settings: registry.make(name, **settings))
+        compile_steps = functools.cache(step.compile_steps)
+        patch.setattr(
+            setup, "make", lambda name, **settings: make(registry.spec(registry.resolve(name)), name, **settings)
+        )
+        patch.setattr(population, "compile_steps", compile_steps)
+        yield
     jax.clear_caches()
     gc.collect()
-
-
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """Compile with little optimisation: on networks this small, compilation is nearly all that these tests cost."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture
@@ -62,9 +66,5 @@ def finished_study(tmp_path_factory):
     """The directory of the small study, finished, and its outcomes; tests leave the directory as it is."""
     from small_study import run_all
 
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
     directory = tmp_path_factory.mktemp("study")
-    outcomes = run_all(directory)
-    jax.config.update("jax_disable_most_optimizations", before)
-    return directory, outcomes
+    return directory, run_all(directory)

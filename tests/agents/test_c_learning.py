@@ -27,8 +27,6 @@ from kilolayer.agents import CLearning, CLearningConfig
 from kilolayer.agents.core import gaussian_policy
 from kilolayer.errors import ConfigurationError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 AGENT = c_learning()
 
 

@@ -22,8 +22,6 @@ from kilolayer.data import sample_hindsight
 from kilolayer.errors import ConfigurationError
 from kilolayer.objectives import Energy, tanh_gaussian
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 LEARNER = agent_with(
     discount=0.5,
     target_entropy=50.0,

@@ -17,8 +17,6 @@ from kilolayer.objectives import Energy
 from kilolayer.training import Setup
 from small_runs import small_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ACTIONS = 3
 
 

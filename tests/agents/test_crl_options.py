@@ -15,8 +15,6 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.training import Setup
 from small_runs import small_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def outcome(agent):
     """Say what an agent makes of one buffer: its losses, their pull on alpha, and an action."""

@@ -19,8 +19,6 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ResidualArchitecture
 from kilolayer.objectives import tanh_gaussian
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIGS = {GCBC: GCBCConfig, GCSL: GCSLConfig}
 KINDS = list(CONFIGS)
 

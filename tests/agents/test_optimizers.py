@@ -11,8 +11,6 @@ from kilolayer.agents import CRL, CRLConfig, OptimizerSettings, grow_agent
 from kilolayer.agents.core.optimizers import is_weight
 from kilolayer.errors import ConfigurationError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def crl(depth: int = 4, **settings) -> CRL:
     return CRL(OBSERVATION, GOAL, ACTION, batch_size=8, depth=depth, width=8, optimizer=OptimizerSettings(**settings))

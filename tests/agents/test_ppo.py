@@ -16,8 +16,6 @@ from kilolayer.data import empty_buffer, insert
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ResidualArchitecture
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 UNROLL, NUM_ENVS, BATCH = 16, 3, 12
 
 

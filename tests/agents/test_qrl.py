@@ -28,8 +28,6 @@ from kilolayer.agents.qrl import multiplier_loss
 from kilolayer.errors import ConfigurationError
 from kilolayer.objectives import interval_quasimetric
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 AGENT = qrl()
 FOLLOWED = [row for row in range(BATCH) if row not in (2, 5)]  # neither failed nor of unknown consequence
 

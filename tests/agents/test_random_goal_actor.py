@@ -16,8 +16,6 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ResidualArchitecture
 from kilolayer.runs import TrainConfig
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MODES = ["deterministic", "stochastic", "best_of"]
 MAKERS = {"c_learning": goal_agents.c_learning, "qrl": goal_agents.qrl}
 KEY = jax.random.key(4)

@@ -19,7 +19,7 @@ TOLERANCE = {"critic_loss": 1e-5, "actor_loss": 2e-2, "alpha": 1e-4}
 
 
 @pytest.mark.parametrize("depth", RECORD)
-def test_the_first_hundred_gradient_steps(depth, quick_compilation):
+def test_the_first_hundred_gradient_steps(depth):
     buffer = random_buffer(random_trajectory(64, 8))
     agent = CRL(OBSERVATION, GOAL, ACTION, batch_size=64, depth=int(depth), width=32)
 

@@ -14,8 +14,6 @@ from kilolayer.agents import SAC, SACConfig
 from kilolayer.agents.sac import SACState
 from kilolayer.errors import ConfigurationError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 AGENT = agent_with(SAC)
 
 

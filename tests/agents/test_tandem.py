@@ -22,8 +22,6 @@ from kilolayer.agents import (
 )
 from kilolayer.agents.core.tandem import PASSIVE
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SHALLOW, DEEP = (CRL(OBSERVATION, GOAL, ACTION, batch_size=8, depth=depth, width=8) for depth in (0, 4))
 AGENT = Tandem(passive=SHALLOW, active=DEEP)
 KEY = jax.random.key(3)

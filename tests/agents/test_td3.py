@@ -13,8 +13,6 @@ from twin_critic_cases import GOAL, OBSERVATION, agent_with, in_float64, join, l
 from kilolayer.agents import TD3, TD3Config
 from kilolayer.errors import ConfigurationError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 AGENT = agent_with(TD3)
 
 

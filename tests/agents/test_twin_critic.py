@@ -28,8 +28,6 @@ from kilolayer.agents import SAC, TD3, Agent, NetworkSettings, Problem, SACHERCo
 from kilolayer.agents.core import gaussian_policy
 from kilolayer.errors import ConfigurationError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module", params=[SAC, TD3], ids=["sac", "td3"])
 def agent(request):

@@ -13,8 +13,6 @@ from kilolayer.agents import SAC, TD3, SACHERConfig, TD3HERConfig
 from kilolayer.data import ReplayBuffer, empty_buffer, insert
 from kilolayer.nn import ResidualArchitecture
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 UNDECIDED = 0.3
 NUM_UPDATES = 2000
 UPDATES_BEFORE_ACTOR = 500

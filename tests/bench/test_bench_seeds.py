@@ -7,8 +7,6 @@ from kilolayer.cli.main import main
 from kilolayer.errors import ConfigurationError
 from small_runs import SMALL
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_every_mode_trains_and_steps(monkeypatch):
     settings = {name: value for name, value in SMALL.items() if name not in ("total_env_steps", "num_evals")}

@@ -30,7 +30,7 @@ def a_batch(agent=AGENT):
 
 
 @pytest.mark.parametrize("remat", ["none", "layer", "block"])
-def test_the_naive_step_is_the_agents_step(quick_compilation, remat):
+def test_the_naive_step_is_the_agents_step(remat):
     agent = dataclasses.replace(AGENT, architecture=ResidualArchitecture(remat=remat))
     state, key = agent.init(jax.random.key(0)), jax.random.key(2)
     plain = naive.from_crl(agent, state)

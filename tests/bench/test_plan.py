@@ -13,8 +13,6 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.training import Setup, init_state
 from small_runs import small_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.parametrize("agent", ["crl", "td3"])
 def test_operations_and_memory_are_those_of_the_counters(agent):

@@ -24,8 +24,6 @@ SMALL = [
     "--num-eval-envs=4",
 ]
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

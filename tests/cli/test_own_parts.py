@@ -14,7 +14,6 @@ from small_runs import assert_same_state, final_state, flags
 
 ROOT = Path(__file__).parents[2]
 AGENT, TORSO = ROOT / "examples" / "my_agent.py", ROOT / "examples" / "my_torso.py"
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(autouse=True)

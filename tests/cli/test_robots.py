@@ -18,7 +18,6 @@ from small_runs import SMALL, assert_same_state, final_state, flags
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CRANE, CHAIN = EXAMPLES / "crane.py", EXAMPLES / "chain.py"
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from kilolayer.studies.core import run as running
 from small_runs import SMALL
 from small_study import STUDY
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "with_small_study")
+pytestmark = pytest.mark.usefixtures("with_small_study")
 
 SUCCESS = "eval/success_any"
 

@@ -485,7 +485,7 @@ STEERED = [1, 3, 5, 6]
 
 
 @pytest.mark.slow
-def test_paper_has_the_references_dynamics_on_mjx(quick_compilation):
+def test_paper_has_the_references_dynamics_on_mjx():
     data, move = mjx_mover(ArmPush(variant="paper"))
     heights = []
     for step in range(1, 21):
@@ -548,7 +548,7 @@ def test_default_is_stable_under_wild_actions(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["reach", "push_easy"])
-def test_default_moves_alike_on_c_and_mjx(name, quick_compilation):
+def test_default_moves_alike_on_c_and_mjx(name):
     """Equal to 1e-5 in the air. On the table the engines choose different points of contact, so they part a little."""
     task = TASKS[name]()
     random = np.random.default_rng(0)

@@ -11,8 +11,6 @@ from kilolayer.envs import Environment, make
 from kilolayer.envs.check import check
 from kilolayer.envs.engines.restart import where_envs
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 class Place(eqx.Module):
     place: jax.Array

@@ -12,8 +12,6 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.runs import default_config
 from kilolayer.training import Setup
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 LENGTHS = {"u": 6, "u2": 8, "u3": 10, "u4": 10, "u5": 16, "u6": 14, "u7": 12}
 
 

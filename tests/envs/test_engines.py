@@ -17,8 +17,6 @@ from kilolayer.envs.engines.mjx import MjxEngine
 from kilolayer.envs.engines.mujoco import MujocoEngine
 from kilolayer.errors import ConfigurationError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 TWO_LINKS = """
 <mujoco>
   <option timestep="0.005"/>

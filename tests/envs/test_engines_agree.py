@@ -16,8 +16,6 @@ from kilolayer.envs.engines.mjx import MjxEngine
 from kilolayer.envs.engines.mujoco import MujocoEngine
 from kilolayer.envs.tasks import Ant, ArmPush, ArmReach, HalfCheetah, Humanoid, Pusher, Reacher
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 STEPS = 20
 """Control steps."""
 

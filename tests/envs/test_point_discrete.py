@@ -9,8 +9,6 @@ from kilolayer.envs import LAYOUTS, Maze, make
 from kilolayer.envs.check import _random_action, check
 from kilolayer.envs.tasks import DiscretePointMaze, PointMaze
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 TASK = DiscretePointMaze(Maze(LAYOUTS["u"]), force=3.0)
 
 

@@ -15,8 +15,6 @@ from ants import gap_to_walls, in_a_storm, thrash
 from kilolayer.envs import LAYOUTS, Environment, EnvironmentState, Maze, StepResult, make
 from kilolayer.envs.tasks import Humanoid
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NUM_ENVS = 64
 ANT_HEIGHTS = (0.2, 1.0)
 HUMANOID_HEIGHTS = (1.0, 2.0)
@@ -151,7 +149,7 @@ def prepare(name: str, num_steps: int, episode_length: int) -> Roll:
 
 
 @pytest.fixture(scope="module")
-def roll(request, quick_compilation) -> Roll:
+def roll(request) -> Roll:
     return prepare(*request.param)
 
 

@@ -8,8 +8,6 @@ import pytest
 
 from kilolayer.nn import ResidualArchitecture, ResidualMLP, block_statistics, effective_rank, gradient_norms, spread
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def network(depth=8, **options):
     architecture = ResidualArchitecture(block_size=2, **options)

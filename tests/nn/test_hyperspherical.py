@@ -10,8 +10,6 @@ from networks import apply, build, drawn, gradient, inputs
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Dense, HypersphericalArchitecture, block_statistics, project
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NAME = "hyperspherical"
 
 

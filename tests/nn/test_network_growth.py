@@ -10,8 +10,6 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ResidualArchitecture, ResidualMLP
 from kilolayer.nn.layers import ACTIVATIONS
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SCALED = {"residual_scaling": "inverse_sqrt", "scaled_for_depth": 16}
 
 

@@ -8,8 +8,6 @@ import pytest
 
 from kilolayer.nn import Dense, QuantizedDense, ResidualArchitecture, ResidualMLP
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ARCHITECTURES = [
     ResidualArchitecture(),
     ResidualArchitecture(activation="relu", block_size=2),

@@ -13,8 +13,6 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ResidualArchitecture, ResidualMLP
 from kilolayer.nn.remat import BlockNumbers, choose_remat, device_memory
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ACTIVATIONS = {
     "swish": lambda x: x / (1.0 + np.exp(-x)),
     "relu": lambda x: np.maximum(x, 0.0),

@@ -14,8 +14,6 @@ from networks import apply, build, count_equations, drawn, gradient, inputs, los
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import block_statistics, gradient_norms, project, torso_names, torso_spec
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 every_torso = pytest.mark.parametrize("name", torso_names())
 DEPTH_OF_A_BLOCK = {"residual_mlp": 4, "hyperspherical": 2, "transformer": 4}
 

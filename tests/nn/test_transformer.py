@@ -9,8 +9,6 @@ from networks import apply, build, inputs, shapes
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import TransformerArchitecture, block_statistics
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NAME = "transformer"
 ACTIVATIONS = {
     "swish": lambda x: x / (1.0 + np.exp(-x)),

@@ -12,8 +12,6 @@ from networks import apply, drawn, gradient, inputs
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ResidualArchitecture, block_statistics, gradient_norms
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 zero_init = functools.partial(drawn, "residual_mlp", zero_init=True)
 options = pytest.mark.parametrize(
     "options",

@@ -18,8 +18,6 @@ from kilolayer.objectives import (
     loss_function,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 BATCH, SIZE = 5, 3
 
 

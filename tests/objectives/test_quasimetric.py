@@ -11,8 +11,6 @@ from hypothesis.extra.numpy import arrays
 from kilolayer.errors import ConfigurationError
 from kilolayer.objectives import check_components, interval_quasimetric
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SIZE, COMPONENT = 8, 4
 
 # Multiples of a quarter: many ties between ends, and sums and differences of them are exact in float32.

@@ -1,7 +1,6 @@
 """Policies for tests, and processes in which nothing of training can be imported."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,10 +28,9 @@ sys.meta_path.insert(0, Block())
 
 
 def run_python(code, *arguments):
-    """Run code in a new process with the compiler's settings of `quick_compilation`, and return what it printed."""
+    """Run code in a new process, and return what it printed."""
     process = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
-        env=os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
         capture_output=True,
         text=True,
         timeout=240,

@@ -14,8 +14,6 @@ from kilolayer.runs import Clocks
 from kilolayer.training import Setup, init_state, policy_of
 from small_runs import small_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def policy():

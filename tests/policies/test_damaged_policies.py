@@ -11,8 +11,6 @@ from policy_cases import case_of, edit_json
 import kilolayer as kl
 from kilolayer.errors import RunError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def policy():

@@ -67,6 +67,5 @@ for name, value in before.items():
 """
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_loading_changes_nothing_in_the_process(tmp_path):
     run_python(STATE, case_of("crl")[2].save(tmp_path / "policy"))

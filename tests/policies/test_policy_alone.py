@@ -15,8 +15,6 @@ from kilolayer.runs import Checkpoints, RunDirectory
 from kilolayer.training import load_with_setup, run_episodes
 from small_runs import final_state
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CASES = {name: (name, {}) for name in agent_names()} | {
     "tandem": ("crl", {"collector_depth": 8}),
     "grown": ("crl", {"grow": "4@0,8@200", "depth": 8}),

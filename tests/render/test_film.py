@@ -24,8 +24,6 @@ from kilolayer.render.scene import Motion, has_body, scene_model
 from kilolayer.report import write
 from kilolayer.runs import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def renderer():

@@ -17,8 +17,6 @@ from kilolayer.runs import Checkpoints, Clocks, RunDirectory, default_config
 from kilolayer.training import Setup, init_state, policy_of, run_episodes
 from small_runs import SMALL, small_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

@@ -22,8 +22,6 @@ from kilolayer.report.values import chosen_goals
 from kilolayer.training import load_with_setup
 from small_runs import SMALL
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

@@ -14,8 +14,6 @@ from kilolayer.runs import RunDirectory, default_config
 from kilolayer.runs.old_format import BLOCKS, READS, upgrade_settings
 from small_runs import final_state, small_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def old_settings(config):
     """Return the settings of a run as format 1 had them."""

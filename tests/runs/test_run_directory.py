@@ -9,8 +9,6 @@ import kilolayer as kl
 from kilolayer.runs import Checkpoints, RunDirectory
 from small_runs import SMALL, final_state, small_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):

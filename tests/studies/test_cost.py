@@ -16,8 +16,6 @@ from kilolayer.studies.cost import COST, MIB, PANELS, pace, seconds_to
 from kilolayer.training import Setup
 from small_runs import SMALL
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 LABELS = {"task": "reacher"}
 CHANGES = {**{name: value for name, value in SMALL.items() if name != "depth"}, "total_env_steps": 240, "num_evals": 3}
 

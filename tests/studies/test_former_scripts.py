@@ -16,8 +16,6 @@ from kilolayer.studies.growth import GROWING
 from kilolayer.training import Setup, load_with_setup
 from small_runs import SMALL
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NEW = ("residual_scaling", "growth", "engines", "random_exploration")
 TINY = {name: value for name, value in SMALL.items() if name != "depth"}
 

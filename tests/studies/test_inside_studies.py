@@ -21,8 +21,6 @@ from kilolayer.training import Episodes, Setup, load_with_setup
 from kilolayer.training.evaluation import Steps
 from small_runs import small_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIG = small_config(depth=8, num_evals=3, diagnostics=True)
 
 

@@ -18,8 +18,6 @@ from kilolayer.studies.core import processes, watch
 from kilolayer.studies.core import run as running
 from small_study import SEEDS, STUDY, numbers, run_all, small_case
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MINE = """
 import dataclasses
 from kilolayer.envs import registry

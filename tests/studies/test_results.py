@@ -15,8 +15,6 @@ from kilolayer.studies.core.figures import draw_mean_curve
 from kilolayer.studies.core.results import as_json, by_case, score_text
 from small_study import STUDY
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SUCCESS, TIME = "eval/success_any", "eval/time_at_goal"
 
 

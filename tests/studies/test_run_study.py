@@ -16,8 +16,6 @@ from kilolayer.training.trainer import Trainer
 from small_runs import kilolayer
 from small_study import SEEDS, STUDY, numbers, run_all, small_case
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture
 def trained(monkeypatch):

@@ -16,8 +16,6 @@ from kilolayer.studies.stitching import EPISODES, STITCHING, by_distance, scores
 from kilolayer.training import Episodes, Setup
 from small_runs import SMALL
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 TASK = "point_u_maze_gen_1f2f3f"
 CHANGES = {**{name: value for name, value in SMALL.items() if name != "depth"}, "total_env_steps": 160, "num_evals": 1}
 CORRIDOR = Corridor(Maze(LAYOUTS["u"]), (1, 2, 3))

@@ -13,8 +13,6 @@ from kilolayer.studies import STUDIES, find_study, register_study, unregister_st
 from small_runs import SMALL
 from small_study import STUDY
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MY_STUDY = f"""
 from kilolayer.report.style import new_figure
 from kilolayer.studies import Study, register_study

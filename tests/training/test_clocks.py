@@ -9,8 +9,6 @@ from kilolayer.cli.main import main
 from kilolayer.runs import Checkpoints, Clocks, RunDirectory
 from small_runs import assert_same_state, final_state, flags, small_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # A round collects 40 env steps; from the third one on, it takes 3 gradient steps. The run ends at 400 and 24.
 
 

@@ -13,8 +13,6 @@ from kilolayer.runs import RunDirectory
 from kilolayer.training import Setup, compile_steps, init_state, load_with_setup, run_episodes
 from small_runs import SMALL, assert_same_state, final_state, flags, small_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 PAIR = {"depth": 8, "collector_depth": 4}
 
 

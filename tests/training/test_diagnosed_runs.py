@@ -10,8 +10,6 @@ from kilolayer.runs import RunDirectory
 from kilolayer.training import Setup
 from small_runs import assert_same_state, final_state, small_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

@@ -10,8 +10,6 @@ import pytest
 from kilolayer.training import Episodes, Setup, init_state, run_episodes, summarize
 from small_runs import small_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def episodes(success, alive, reward=None):
     success, alive = jnp.array(success, bool).T, jnp.array(alive, bool).T

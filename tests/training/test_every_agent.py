@@ -12,8 +12,6 @@ from kilolayer.runs import RunDirectory, default_config
 from kilolayer.training import Setup, init_state
 from small_runs import assert_same_state, final_state
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SIZES = {"width": 8, "num_envs": 4, "num_eval_envs": 4, "episode_length": 20, "total_env_steps": 1600}
 """Small; all else is the preset's."""
 

@@ -12,8 +12,6 @@ from kilolayer.training import Setup, compile_steps
 from kilolayer.training.step import init_state, state_shape
 from small_runs import SMALL, assert_same_state, final_state, small_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 QUICK = [("crl", torso) for torso in torso_names()] + [("sac", "transformer"), ("ppo", "hyperspherical")]
 GRID = [
     pytest.param(agent, torso, marks=[] if (agent, torso) in QUICK else [pytest.mark.slow])

@@ -19,7 +19,7 @@ from kilolayer.training.setup import Setup
 from kilolayer.training.step import grow_state
 from small_runs import SMALL, assert_same_state, final_state, small_config
 
-pytestmark = [pytest.mark.usefixtures("quick_compilation"), pytest.mark.slow]
+pytestmark = [pytest.mark.slow]
 
 GROWTH = {
     "depth": 12,

@@ -10,8 +10,6 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.runs import RunDirectory, default_config
 from small_runs import SMALL
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SIZES = {name: SMALL[name] for name in ("width", "num_envs", "episode_length", "unroll_length", "total_env_steps")}
 
 

@@ -22,8 +22,6 @@ from kilolayer.training.population import Threads
 from kilolayer.training.start import LEAST_KEPT
 from small_runs import assert_same_state, final_state, flags, small_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SEEDS = (0, 3)
 MODES = ("threads", "vmap")
 KEEP_ALL = {"checkpoints_to_keep": 30, "num_evals": 10}

@@ -14,8 +14,6 @@ from kilolayer.runs import RunDirectory
 from kilolayer.training import Setup, collect_step, compile_steps, init_state, learn_step
 from small_runs import SMALL, assert_same_state, small_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def trained():
