@@ -36,13 +36,16 @@ def programs_of_the_module():
 
     A run builds its environments anew, so without this every `train` of a test traces the same steps again.
     """
+    from kilolayer.envs import registry
+    from kilolayer.training import population, setup, step
+
+    @functools.cache
+    def make(spec, name, **settings):
+        return registry.make(name, **settings)
+
     with pytest.MonkeyPatch.context() as patch:
-        make = functools.cache(lambda spec, name, **settings: registry.make(name, **settings))
-        compile_steps = functools.cache(step.compile_steps)
-        patch.setattr(
-            setup, "make", lambda name, **settings: make(registry.spec(registry.resolve(name)), name, **settings)
-        )
-        patch.setattr(population, "compile_steps", compile_steps)
+        patch.setattr(setup, "make", lambda name, **own: make(registry.spec(registry.resolve(name)), name, **own))
+        patch.setattr(population, "compile_steps", functools.cache(step.compile_steps))
         yield
     jax.clear_caches()
     gc.collect()
