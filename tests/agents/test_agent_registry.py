@@ -74,7 +74,7 @@ def test_every_setting_needs_a_default():
         ({"clones": {"strenght": 1.0}}, "'clones.strenght' is unknown; there are discount"),
         ({"clones": {"strength": "very"}}, "clones.strength='very': "),
         ({"clones": 3}, "clones=3 must be settings of ClonesConfig by name"),
-        ({"crl": {"energy": "dot"}}, "settings of agent 'crl' have no effect with agent='clones'; leave 'crl' out"),
+        ({"crl": {"energy": "dot"}}, "crl.energy=dot has no effect with agent='clones'; leave it out"),
         ({"torso": "mlp"}, "torso='mlp' is unknown"),
         ({"optimizer": {"name": "sgd"}}, "optimizer.name='sgd': "),
     ],

@@ -112,6 +112,7 @@ WORLD = Line(num_states=4, discount=0.6)
 FAST = {"discount": WORLD.discount, "critic_learning_rate": 2e-3, "target_rate": 0.02}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bias", "right"),
     [pytest.param(0.0, 0.5, id="uniform", marks=pytest.mark.slow), pytest.param(0.7, 1.0, id="always_right")],

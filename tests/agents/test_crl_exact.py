@@ -87,6 +87,7 @@ def test_the_critic_is_the_log_ratio_of_discounted_occupancies(loss, free):
     np.testing.assert_allclose(found, expected, atol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slip", [0.0, 0.2])
 def test_the_best_of_the_critic_is_the_best_policy_and_its_softmax_nearly_always(slip):
     line = Line(num_states=5, slip=slip)

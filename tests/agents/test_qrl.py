@@ -117,6 +117,7 @@ def test_a_step_moves_every_part_by_its_own_rate():
 # ---- A world whose shortest ways are known -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_distances_become_the_steps_of_the_shortest_way_and_the_actor_optimal():
     """The behaviour wanders at random; its own ways between states are much longer.
 

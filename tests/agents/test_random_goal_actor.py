@@ -202,7 +202,7 @@ def test_the_catalog_builds_it_with_its_block(name):
 
 def test_settings_of_the_other_agent_are_refused(name):
     other = next(other for other in MAKERS if other != name)
-    with pytest.raises(ConfigurationError, match=rf"settings of agent '{other}' have no effect with agent='{name}'"):
+    with pytest.raises(ConfigurationError, match=rf"{other}.hindsight=0.1 has no effect with agent='{name}'"):
         TrainConfig.from_dict({"env": "point_u_maze", "agent": name, other: {"hindsight": 0.1}})
 
 

@@ -139,7 +139,7 @@ def test_only_takes_cases_by_labels_that_not_all_have(capsys, monkeypatch):
         (["small", "--set", "width"], "set='width' must be NAME=VALUE"),
         (["small", "--set", "crl.energy=l3"], "l3"),
         (["small", "--set", "depth=4"], "depth=4: this study sets depth itself"),
-        (["small", "--set", "sac.discount=0.9"], "have no effect with agent='crl'"),
+        (["small", "--set", "sac.discount=0.9"], "sac.discount=0.9 has no effect with agent='crl'"),
         (["small", "--jobs", "0"], "jobs=0 must be at least 1"),
         (["small", "--submit", "cluster=local", "--jobs", "0"], "jobs=0 must be at least 1"),
         (["small", "--submit", "cluster=nowhere"], "submit: AutoExecutor doesn't know any executor named nowhere"),

@@ -168,6 +168,7 @@ def test_drawing_a_network_does_not_grow_with_depth(name):
 # ---- Seeds at once -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_torso
 def test_a_vmap_over_keys_is_a_loop_over_keys(x64, name):
     settings, x, keys = torso_spec(name).settings(), inputs(4, 5), jax.random.split(jax.random.key(3), 3)
@@ -199,6 +200,7 @@ def learned(name, key, steps=150, depth=8, **options):
     return jax.lax.scan(step, (network, optimizer.init(network)), None, steps)[1]
 
 
+@pytest.mark.slow
 @every_torso
 def test_seeds_learn_side_by_side_in_one_scan(name):
     losses = jax.jit(jax.vmap(functools.partial(learned, name)))(jax.random.split(jax.random.key(0), 2))
@@ -328,6 +330,7 @@ def test_impossible_settings_are_refused_by_name(no_type_checks, name, options, 
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @every_torso
 def test_unrolling_changes_the_program_and_not_the_function(x64, name):
     one, two = (build(name, depth=16, remat="none", unroll=turns) for turns in (1, 2))

@@ -36,6 +36,7 @@ def refused(name, message, **arguments):
 # ---- residual_scaling --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_scaling_shortens_the_stream(tmp_path):
     grid = STUDIES["residual_scaling"].grid("cpu", changes={**TINY, "total_env_steps": 160})
     cases = [case for case in grid if case.labels["depth"] == 64]
@@ -58,6 +59,7 @@ def test_other_networks_have_no_residual_scaling():
 # ---- growth ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_growing_changes_no_action_and_no_value(tmp_path):
     changes = {**TINY, "grow": "4@0,8@200", "num_evals": 4}
     grid = STUDIES["growth"].grid("cpu", changes=changes)

@@ -64,6 +64,7 @@ def test_what_is_imported_already_is_not_imported_again(my_maze, tmp_path):
 # ---- Processes ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_processes_come_to_the_same_and_tell_why_one_failed(finished_study, tmp_path, my_maze, quick_children):
     """One case is in an environment of the user's own, and one in an environment that is not there."""
     lost = small_case(depth=4)

@@ -56,6 +56,7 @@ def test_a_resumed_run_drops_the_rows_it_repeats(run, tmp_path):
     assert again == RunDirectory.open(run).diagnostics()
 
 
+@pytest.mark.slow
 def test_the_report_draws_them(run):
     page = write_report(run).read_text()
     assert "Inside the networks" in page

@@ -117,7 +117,7 @@ def test_its_preset_builds_for_robots(env, agent):
         (
             "point_u_maze",
             {"agent": "sac", "crl": {"energy": "dot"}},
-            "settings of agent 'crl' have no effect",
+            "crl.energy=dot has no effect with agent='sac'",
         ),
         ("point_u_maze", {"agent": "dqn"}, "agent='dqn' is unknown"),
     ],

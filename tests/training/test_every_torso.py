@@ -13,11 +13,16 @@ from kilolayer.training.step import init_state, state_shape
 from small_runs import SMALL, assert_same_state, final_state, small_config
 
 QUICK = [("crl", torso) for torso in torso_names()] + [("sac", "transformer"), ("ppo", "hyperspherical")]
-GRID = [
-    pytest.param(agent, torso, marks=[] if (agent, torso) in QUICK else [pytest.mark.slow])
-    for agent in agent_names()
-    for torso in torso_names()
-]
+RESUMED = [("crl", "transformer"), ("ppo", "hyperspherical")]
+
+
+def grid(quick: list) -> list:
+    """Return every agent with every torso; those that are not among the quick ones are slow."""
+    return [
+        pytest.param(agent, torso, marks=[] if (agent, torso) in quick else [pytest.mark.slow])
+        for agent in agent_names()
+        for torso in torso_names()
+    ]
 
 
 def settings(agent: str, torso: str) -> dict:
@@ -39,7 +44,7 @@ def equations(jaxpr) -> int:
     return count
 
 
-@pytest.mark.parametrize(("agent", "torso"), GRID)
+@pytest.mark.parametrize(("agent", "torso"), grid(QUICK))
 def test_it_takes_finite_steps_and_changes(agent, torso):
     setup = Setup.build(small_config(**settings(agent, torso)))
     steps = compile_steps(setup)
@@ -57,7 +62,7 @@ def test_it_takes_finite_steps_and_changes(agent, torso):
     assert np.mean(changed) > 0.6
 
 
-@pytest.mark.parametrize(("agent", "torso"), GRID)
+@pytest.mark.parametrize(("agent", "torso"), grid(QUICK))
 def test_its_program_does_not_grow_with_depth(agent, torso):
     """The gradient step has the same number of equations at depth 8 and 256: what is compiled does not grow."""
     counts = []
@@ -69,7 +74,7 @@ def test_its_program_does_not_grow_with_depth(agent, torso):
     assert counts[1] == counts[0]
 
 
-@pytest.mark.parametrize(("agent", "torso"), GRID)
+@pytest.mark.parametrize(("agent", "torso"), grid(RESUMED))
 def test_it_resumes_bit_for_bit(agent, torso, tmp_path):
     chosen = settings(agent, torso)
     env = chosen.pop("env")
@@ -80,6 +85,7 @@ def test_it_resumes_bit_for_bit(agent, torso, tmp_path):
     assert_same_state(final_state(tmp_path / "whole"), final_state(tmp_path / "half"))
 
 
+@pytest.mark.slow
 def test_a_hyperspherical_network_stays_on_its_sphere_while_an_agent_learns():
     setup = Setup.build(small_config(torso="hyperspherical"))
     steps, state = compile_steps(setup), init_state(setup, 0)

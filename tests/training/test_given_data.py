@@ -58,6 +58,7 @@ def whole(tmp_path_factory, data):
     return path
 
 
+@pytest.mark.slow
 def test_an_agent_learns_from_random_data(tmp_path):
     data = random_data(CORRIDOR, 32, 600, episode_length=60)
     result = kl.train(
@@ -128,7 +129,7 @@ def test_the_policy_is_loaded_and_evaluated(whole, capsys):
     assert main(["eval", str(whole), "--episodes=2", "--checkpoint=6", "--json"]) == 0
 
 
-@pytest.mark.parametrize("mode", ["threads", "vmap"])
+@pytest.mark.parametrize("mode", ["threads", pytest.param("vmap", marks=pytest.mark.slow)])
 def test_several_seeds_learn_from_the_same_data(whole, data, tmp_path, mode):
     results = kl.train_seeds(
         "point_u_maze", seeds=(0, 1), mode=mode, data=data, run_dir=tmp_path, progress=False, **OFFLINE
@@ -141,6 +142,7 @@ def test_several_seeds_learn_from_the_same_data(whole, data, tmp_path, mode):
         assert_same_state(first, final_state(whole))
 
 
+@pytest.mark.slow
 def test_networks_grow_by_gradient_steps(data, tmp_path):
     settings = {"depth": 8, "grow": "4@0,8@5 gradient_steps", "checkpoints_to_keep": 9, "num_evals": 4}
     train(tmp_path / "run", data, **settings)
