@@ -1,13 +1,11 @@
 """Fixtures of all tests. Annotated shapes and types of the numerical packages are checked while the tests run."""
 
-import functools
-import gc
 import os
 from pathlib import Path
 
 # Workers, the processes that tests start, and the next run of the tests share what they compile.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 # On networks this small, compilation is nearly all that tests cost.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
@@ -30,25 +28,23 @@ def pytest_runtest_makereport(item, call):
         report.longrepr = f"skipped in CI: {report.longrepr}"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def programs_of_the_module():
-    """Let runs with equal settings share their programs within a module, and forget them after it.
-
-    A run builds its environments anew, so without this every `train` of a test traces the same steps again.
-    """
-    from kilolayer.envs import registry
-    from kilolayer.training import population, setup, step
-
-    @functools.cache
-    def make(spec, name, **settings):
-        return registry.make(name, **settings)
+@pytest.fixture(scope="session", autouse=True)
+def shared_programs():
+    """Let runs with equal settings share their programs; see the module."""
+    from shared_programs import share
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setup, "make", lambda name, **own: make(registry.spec(registry.resolve(name)), name, **own))
-        patch.setattr(population, "compile_steps", functools.cache(step.compile_steps))
+        share(patch)
         yield
-    jax.clear_caches()
-    gc.collect()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory():
+    """Forget the programs of many modules before they fill the memory."""
+    from shared_programs import forget
+
+    yield
+    forget()
 
 
 @pytest.fixture

@@ -51,6 +51,7 @@ assert observe() | {"warnings": None} == changed | {"warnings": None}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
 def test_library_calls_change_nothing_in_their_process(tmp_path):
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "KILOLAYER_"))}

@@ -59,7 +59,12 @@ def log_ratios(line):
 
 
 @pytest.mark.parametrize(
-    ("loss", "free"), [("infonce_backward", (0, 1)), ("infonce_forward", (2,)), ("infonce_symmetric", (0, 1, 2))]
+    ("loss", "free"),
+    [
+        pytest.param("infonce_backward", (0, 1), marks=pytest.mark.slow),
+        pytest.param("infonce_forward", (2,), marks=pytest.mark.slow),
+        ("infonce_symmetric", (0, 1, 2)),
+    ],
 )
 def test_the_critic_is_the_log_ratio_of_discounted_occupancies(loss, free):
     """Up to what the loss leaves free: a number for each goal, for each state-action, or one for all."""

@@ -221,6 +221,7 @@ def test_the_policy_becomes_the_gaussian_of_the_actions_before_each_goal(kind, d
     np.testing.assert_allclose(std, expected[discount][1], atol=0.05)
 
 
+@pytest.mark.slow
 def test_gcsl_reaches_goals_better_the_more_it_collects_and_imitates():
     line, length, num_envs = Line(num_states=5), 24, 64
     agent = agent_with(GCSL, batch_size=256, width=32, sizes=(5, 5, 1), actor_learning_rate=3e-3)

@@ -108,7 +108,7 @@ def test_a_schedule_is_the_rate_over_steps():
     assert OptimizerSettings().learning_rate(0.5) == 0.5
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("name", [pytest.param("adamw", marks=pytest.mark.slow), "muon"])
 def test_networks_grow_with_every_optimiser(name):
     shallow, deep = crl(name=name), crl(depth=8, name=name)
     _, state, _ = steps(shallow)

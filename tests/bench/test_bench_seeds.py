@@ -8,6 +8,7 @@ from kilolayer.errors import ConfigurationError
 from small_runs import SMALL
 
 
+@pytest.mark.slow
 def test_every_mode_trains_and_steps(monkeypatch):
     settings = {name: value for name, value in SMALL.items() if name not in ("total_env_steps", "num_evals")}
     monkeypatch.setitem(bench.CASES, "small", {"env": "point_u_maze", **settings})

@@ -29,7 +29,9 @@ def a_batch(agent=AGENT):
     return Batch(*(jax.random.normal(key, (agent.batch_size, size)) for key, size in zip(keys, sizes, strict=True)))
 
 
-@pytest.mark.parametrize("remat", ["none", "layer", "block"])
+@pytest.mark.parametrize(
+    "remat", ["layer", *(pytest.param(each, marks=pytest.mark.slow) for each in ("none", "block"))]
+)
 def test_the_naive_step_is_the_agents_step(remat):
     agent = dataclasses.replace(AGENT, architecture=ResidualArchitecture(remat=remat))
     state, key = agent.init(jax.random.key(0)), jax.random.key(2)

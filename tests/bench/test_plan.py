@@ -14,7 +14,7 @@ from kilolayer.training import Setup, init_state
 from small_runs import small_config
 
 
-@pytest.mark.parametrize("agent", ["crl", "td3"])
+@pytest.mark.parametrize("agent", ["crl", pytest.param("td3", marks=pytest.mark.slow)])
 def test_operations_and_memory_are_those_of_the_counters(agent):
     config = small_config(agent=agent)
     setup = Setup.build(config)

@@ -31,7 +31,7 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", ["agent", pytest.param("torso", marks=pytest.mark.slow)])
 def test_it_trains_resumes_bit_for_bit_and_is_evaluated(part, tmp_path, capsys):
     file, chosen, (block, name, value) = PARTS[part]
     whole, half = tmp_path / "whole", tmp_path / "half"
@@ -88,6 +88,7 @@ def test_a_study_trains_it(tmp_path, capsys):
     assert json.loads(config.read_text())["my_agent"]["strength"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_run_whose_file_is_not_imported_says_so(tmp_path, capsys):
     run = tmp_path / "run"
     assert (

@@ -206,6 +206,7 @@ def test_the_same_key_gives_the_same_bits() -> None:
     assert not jnp.array_equal(first[2].observation, other[2].observation)
 
 
+@pytest.mark.slow
 def test_step_is_the_same_plain_jitted_and_scanned() -> None:
     environment = make("point_u_maze", episode_length=3)
     actions = random_actions(environment, 4, 4)

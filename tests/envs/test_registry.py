@@ -41,8 +41,8 @@ def test_point_mazes_have_their_layouts(layout: str) -> None:
 
 
 FIRST = ("point_u_maze", "point_u_maze_eval", "point_u_maze_discrete", "ant_u_maze", "humanoid_u_maze")
-MANY = [name for name in names() if "_maze" in name and name not in FIRST]
-"""Of each robot, mazes differ in their walls alone."""
+MANY = [name for name in names() if ("_maze" in name and name not in FIRST) or name.endswith("_hard")]
+"""Of each robot, mazes differ only in their walls, and hard tasks in where things are."""
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in MANY else []) for n in names()])

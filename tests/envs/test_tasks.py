@@ -59,8 +59,16 @@ SHORT = (60, 20)
 LONG = (1000, 150)
 """Steps, and steps in an episode."""
 SLOW = pytest.mark.slow
-LIKE_AN_EASY_ONE = ("arm_push_hard", "arm_binpick_hard", "pusher_hard")
-"""Differ from others in where things are alone."""
+LIKE_ANOTHER = (
+    "ant_big_maze",
+    "ant_u_maze_gen_1f2f3f",
+    "ant_push",
+    "humanoid_u_maze",
+    "arm_push_hard",
+    "arm_binpick_hard",
+    "pusher_hard",
+)
+"""They differ from others only in where things are."""
 ROBOTS = ("ant", "humanoid", "arm_push_easy")
 
 
@@ -77,7 +85,7 @@ def rolls(*lengths: tuple[int, int], fast: tuple[str, ...]) -> Any:
     return pytest.mark.parametrize("roll", params, indirect=True, scope="module")
 
 
-MOST = tuple(name for name in TASKS if name not in LIKE_AN_EASY_ONE)
+MOST = tuple(name for name in TASKS if name not in LIKE_ANOTHER)
 on_short_and_long_rolls = rolls(SHORT, LONG, fast=MOST)
 on_short_rolls = rolls(SHORT, fast=MOST)
 on_short_rolls_of_few = rolls(SHORT, fast=ROBOTS)

@@ -36,9 +36,11 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("mujoco", "br
 )
 
 
-def test_every_agent_acts_to_the_same_bits_without_environments(tmp_path):
+@pytest.mark.parametrize("cases", [["crl", "ppo", "tandem"], pytest.param([*CASES], marks=pytest.mark.slow)], ids=len)
+def test_every_agent_acts_to_the_same_bits_without_environments(tmp_path, cases):
     expected = {}
-    for case, (agent, settings) in CASES.items():
+    for case in cases:
+        agent, settings = CASES[case]
         setup, state, policy = case_of(agent, **settings)
         pair, folder = pairs_of(policy), tmp_path / case
         folder.mkdir()

@@ -149,6 +149,7 @@ def test_episodes_begin_at_the_places(name):
     np.testing.assert_allclose(state.desired_goal[:, 2:], rest)
 
 
+@pytest.mark.slow
 def test_a_start_is_one_that_the_task_draws_for_the_goal():
     environment = kl.make_env("humanoid_u_maze", variant="paper")
     maze = environment.task.maze

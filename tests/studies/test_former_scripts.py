@@ -130,6 +130,7 @@ def explored(tmp_path_factory):
     return run("random_exploration", directory, [case], seeds=(0, 3)), case, directory
 
 
+@pytest.mark.slow
 def test_agents_learn_from_one_recording(explored):
     found, _, _ = explored
     for one in found:
@@ -142,6 +143,7 @@ def test_agents_learn_from_one_recording(explored):
     assert found[0].score(exploration.RANK) != found[1].score(exploration.RANK)
 
 
+@pytest.mark.slow
 def test_the_run_is_an_ordinary_one(explored):
     found, _, _ = explored
     policy, setup = load_with_setup(found[1].run.path)
@@ -149,6 +151,7 @@ def test_the_run_is_an_ordinary_one(explored):
     assert exploration.rank_correlation(policy, setup.environment.task) == found[1].score(exploration.RANK)
 
 
+@pytest.mark.slow
 def test_finished_runs_are_read_and_stopped_ones_resume(explored, monkeypatch):
     found, case, directory = explored
     recorded = []

@@ -273,6 +273,7 @@ def test_distances_on_the_way_go_round_the_walls(task):
     assert found <= 9.0
 
 
+@pytest.mark.slow
 def test_a_way_is_embedded_and_drawn(trained):
     measured = representation.measure(trained)
     *steps, star = measured.rows

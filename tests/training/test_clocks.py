@@ -53,6 +53,7 @@ def test_env_steps_end_a_run_whose_gradient_steps_would_end_later(tmp_path):
     assert train(tmp_path / "run", total_gradient_steps=1000, num_evals=1).clocks == Clocks(400, 24)
 
 
+@pytest.mark.slow
 def test_networks_grow_by_gradient_steps_and_resume_bit_for_bit(tmp_path):
     path = tmp_path / "run"
     settings = {"depth": 8, "grow": "4@0,8@8 gradient_steps", "checkpoint_every": "40", "checkpoints_to_keep": 30}

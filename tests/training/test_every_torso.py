@@ -12,17 +12,13 @@ from kilolayer.training import Setup, compile_steps
 from kilolayer.training.step import init_state, state_shape
 from small_runs import SMALL, assert_same_state, final_state, small_config
 
-QUICK = [("crl", torso) for torso in torso_names()] + [("sac", "transformer"), ("ppo", "hyperspherical")]
-RESUMED = [("crl", "transformer"), ("ppo", "hyperspherical")]
+QUICK = [("crl", "transformer"), ("ppo", "hyperspherical")]
 
-
-def grid(quick: list) -> list:
-    """Return every agent with every torso; those that are not among the quick ones are slow."""
-    return [
-        pytest.param(agent, torso, marks=[] if (agent, torso) in quick else [pytest.mark.slow])
-        for agent in agent_names()
-        for torso in torso_names()
-    ]
+GRID = [
+    pytest.param(agent, torso, marks=[] if (agent, torso) in QUICK else [pytest.mark.slow])
+    for agent in agent_names()
+    for torso in torso_names()
+]
 
 
 def settings(agent: str, torso: str) -> dict:
@@ -44,7 +40,7 @@ def equations(jaxpr) -> int:
     return count
 
 
-@pytest.mark.parametrize(("agent", "torso"), grid(QUICK))
+@pytest.mark.parametrize(("agent", "torso"), GRID)
 def test_it_takes_finite_steps_and_changes(agent, torso):
     setup = Setup.build(small_config(**settings(agent, torso)))
     steps = compile_steps(setup)
@@ -62,7 +58,7 @@ def test_it_takes_finite_steps_and_changes(agent, torso):
     assert np.mean(changed) > 0.6
 
 
-@pytest.mark.parametrize(("agent", "torso"), grid(QUICK))
+@pytest.mark.parametrize(("agent", "torso"), GRID)
 def test_its_program_does_not_grow_with_depth(agent, torso):
     """The gradient step has the same number of equations at depth 8 and 256: what is compiled does not grow."""
     counts = []
@@ -74,7 +70,7 @@ def test_its_program_does_not_grow_with_depth(agent, torso):
     assert counts[1] == counts[0]
 
 
-@pytest.mark.parametrize(("agent", "torso"), grid(RESUMED))
+@pytest.mark.parametrize(("agent", "torso"), GRID)
 def test_it_resumes_bit_for_bit(agent, torso, tmp_path):
     chosen = settings(agent, torso)
     env = chosen.pop("env")

@@ -96,6 +96,7 @@ def test_only_gradient_steps_count_and_name_checkpoints(whole, data):
     assert len(set(evaluated)) == 4  # each evaluation draws other episodes
 
 
+@pytest.mark.slow
 def test_it_resumes_bit_for_bit_with_the_data_and_without(whole, data, tmp_path):
     for name, again in (("with", data), ("without", None)):
         path = tmp_path / name

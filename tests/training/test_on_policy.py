@@ -59,6 +59,7 @@ def test_invalid_settings_are_refused_by_name(settings, words):
     assert words in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_preset_follows_flags_too(capsys):
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in SIZES.items()]
     assert main(["train", "point_u_maze", "--agent=ppo", "--batch-size=20", *flags, "--dry-run", "--json"]) == 0

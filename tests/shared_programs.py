@@ -1,0 +1,42 @@
+"""Environments and programs that runs with equal settings share.
+
+A run builds its environments anew, so without this every `train` of every test traces the same steps again.
+"""
+
+import functools
+import gc
+import resource
+
+import jax
+
+from kilolayer.envs import registry
+from kilolayer.training import population, setup, step
+
+MEMORY = 5 * 2**20
+"""KiB that a process may need before it forgets its programs."""
+
+
+@functools.cache
+def _make(spec, name, **settings):
+    del spec  # it tells a name that is registered again from the one before
+    return registry.make(name, **settings)
+
+
+@functools.cache
+def _compile_steps(setup, **how):
+    return step.compile_steps(setup, **how)
+
+
+def share(patch):
+    """Let runs share environments and programs while `patch` holds."""
+    patch.setattr(setup, "make", lambda name, **how: _make(registry.spec(registry.resolve(name)), name, **how))
+    patch.setattr(population, "compile_steps", _compile_steps)
+
+
+def forget():
+    """Forget all programs if the process has needed much memory."""
+    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MEMORY:
+        _make.cache_clear()
+        _compile_steps.cache_clear()
+        jax.clear_caches()
+        gc.collect()
