@@ -1,5 +1,6 @@
 """Fixtures of all tests. Annotated shapes and types of the numerical packages are checked while the tests run."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -17,6 +18,9 @@ jaxtyping.install_import_hook(
     ["kilolayer.agents", "kilolayer.data", "kilolayer.envs", "kilolayer.nn", "kilolayer.objectives"],
     "beartype.beartype",
 )
+
+
+TESTS = itertools.count(1)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -38,13 +42,14 @@ def shared_programs():
         yield
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def bounded_memory():
-    """Forget the programs of many modules before they fill the memory."""
-    from shared_programs import forget
+    """Forget the programs of many tests before they fill the memory."""
+    from shared_programs import EVERY, forget_if_short
 
     yield
-    forget()
+    if next(TESTS) % EVERY == 0:
+        forget_if_short()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ A run builds its environments anew, so without this every `train` of every test 
 import functools
 import gc
 import resource
+from pathlib import Path
 
 import jax
 
@@ -14,6 +15,12 @@ from kilolayer.training import population, setup, step
 
 MEMORY = 5 * 2**20
 """KiB that a process may need before it forgets its programs."""
+
+MAPPINGS = 30_000
+"""Pieces of memory, likewise. Every program has several, and Linux ends a process that has more than 65,530."""
+
+EVERY = 10
+"""Tests between two looks at the memory."""
 
 
 @functools.cache
@@ -33,10 +40,17 @@ def share(patch):
     patch.setattr(population, "compile_steps", _compile_steps)
 
 
-def forget():
-    """Forget all programs if the process has needed much memory."""
-    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MEMORY:
+def forget_if_short():
+    """Forget all programs if the process needs much memory."""
+    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MEMORY or _mappings() > MAPPINGS:
         _make.cache_clear()
         _compile_steps.cache_clear()
         jax.clear_caches()
         gc.collect()
+
+
+def _mappings() -> int:
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:  # not Linux
+        return 0
