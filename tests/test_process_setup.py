@@ -73,6 +73,9 @@ def test_of_several_failed_writes_one_is_printed(caplog):
     set_up_process()
     log = logging.getLogger("asyncio")
     log.error("Task exception was never retrieved\nfuture: <Task coro=<... at orbax/checkpoint/type_handlers.py:114>>")
+    log.error(
+        "Future exception was never retrieved\nfuture: <Future finished exception=ValueError('in OCDBT database')>"
+    )
     log.error("Task exception was never retrieved\nfuture: <Task coro=<mine() at mine.py:1>>")
     assert [record.message.splitlines()[1] for record in caplog.records] == [
         "future: <Task coro=<mine() at mine.py:1>>"

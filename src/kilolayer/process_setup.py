@@ -35,4 +35,5 @@ def _ignore_closed_event_loops() -> None:
 def _is_not_an_abandoned_write(record: logging.LogRecord) -> bool:
     """Return whether a record of asyncio is about something else: of several failed writes, Orbax raises the first."""
     message = record.getMessage()
-    return not (message.startswith("Task exception was never retrieved") and "orbax" in message)
+    abandoned = message.startswith(("Task exception was never retrieved", "Future exception was never retrieved"))
+    return not (abandoned and ("orbax" in message or "OCDBT" in message))

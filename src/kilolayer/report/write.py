@@ -147,6 +147,7 @@ def _maps(directory: RunDirectory, task: MazeTask, steps: Sequence[StepsMap], va
     if not (steps or values):
         return []
     path = save(draw_maps(task.maze, steps, values), directory.figures / "maps.png")
+    shown = ["Steps that the agent needs"] * bool(steps) + ["true distance"] + ["critic's value"] * bool(values)
     header, rows, texts = ["goal at x, y (m)", "farthest place"], [], []
     for each in steps or values:
         rows.append([f"({each.goal[0]:.1f}, {each.goal[1]:.1f})", f"{each.distance.max():.1f} m"])
@@ -173,7 +174,7 @@ def _maps(directory: RunDirectory, task: MazeTask, steps: Sequence[StepsMap], va
             "How far each place is",
             *map(page.paragraph, texts),
             page.table(header, rows),
-            page.picture(path, "Steps that the agent needs, true distance and critic's value of every place"),
+            page.picture(path, f"{', '.join(shown)} of every place"),
         ),
     ]
 
