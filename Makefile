@@ -8,7 +8,7 @@ DEMO ?= runs/demo$(if $(filter-out 0,$(SEED)),-seed$(SEED))
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-fast test-all bench clean
+.PHONY: demo test test-fast test-all fuzz bench clean
 
 demo: $(INSTALLED)
 	@if [ -f $(DEMO)/config.json ]; then \
@@ -34,6 +34,12 @@ test-fast: $(INSTALLED)
 
 test-all: test
 	$(BIN)/pytest -m slow
+
+# Random inputs of every kind, CASES of each, from case FIRST on; a case that fails is found again by its number.
+CASES ?= 1000
+FIRST ?= 0
+fuzz: $(INSTALLED)
+	KILOLAYER_FUZZ_CASES=$(CASES) KILOLAYER_FUZZ_FIRST=$(FIRST) $(BIN)/pytest -m "slow or not slow" tests/fuzz
 
 bench: $(INSTALLED)
 	$(BIN)/kilolayer bench replay --against naive

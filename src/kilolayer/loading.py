@@ -1,6 +1,7 @@
 """Load a policy from wherever there is one. What is imported for it depends on what is found."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,13 +24,17 @@ def load(path: str | os.PathLike, *, checkpoint: int | str | None = None) -> "Po
         RunError: if there is no such policy or checkpoint, or its files are damaged.
         ConfigurationError: if `checkpoint` is given for a directory that is no run, or a setting is not valid.
     """
+    from kilolayer.checkpoint_files import CHECKPOINTS, read_again_if_rotated
     from kilolayer.policies.load import find_artifact
 
-    artifact = find_artifact(path, checkpoint)
-    if artifact is None:
-        from kilolayer.training import load_policy
+    def read() -> "Policy":
+        artifact = find_artifact(path, checkpoint)
+        if artifact is None:
+            from kilolayer.training import load_policy
 
-        return load_policy(path, checkpoint=checkpoint)
-    from kilolayer.policies.policy import Policy
+            return load_policy(path, checkpoint=checkpoint)
+        from kilolayer.policies.policy import Policy
 
-    return Policy.read(artifact)
+        return Policy.read(artifact)
+
+    return read_again_if_rotated(Path(path) / CHECKPOINTS, read)

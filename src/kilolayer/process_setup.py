@@ -6,8 +6,10 @@ study, call `set_up_process` once. A program that uses the library calls it too 
 
 import logging
 import sys
+import warnings
 
 from kilolayer.compilation_cache import enable_compilation_cache
+from kilolayer.errors import short_line
 
 
 def set_up_process() -> None:
@@ -16,7 +18,15 @@ def set_up_process() -> None:
     # The library raises what Orbax logs.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").addFilter(_is_not_an_abandoned_write)
+    warnings.formatwarning = _one_line_warning
     _ignore_closed_event_loops()
+
+
+def _one_line_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Return a warning without the line of code that it came from."""
+    return f"kilolayer: warning: {short_line(str(message))}\n"
 
 
 def _ignore_closed_event_loops() -> None:

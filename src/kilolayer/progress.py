@@ -49,6 +49,39 @@ class Silent:
         """Do nothing."""
 
 
+class Guarded:
+    """Another display, until it cannot be written: a pipe that closed, a full disk, a lost terminal. Then nothing.
+
+    Work is never ended by its display.
+    """
+
+    def __init__(self, display: Display):
+        """Show what `display` shows, as long as it can."""
+        self._display = display
+
+    def update(self, done: int, status: str = "") -> None:
+        """See `Display`."""
+        with self._faults():
+            self._display.update(done, status)
+
+    def note(self, text: str) -> None:
+        """See `Display`."""
+        with self._faults():
+            self._display.note(text)
+
+    def close(self) -> None:
+        """See `Display`."""
+        with self._faults():
+            self._display.close()
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError):  # ValueError: the stream was closed
+            self._display = Silent()
+
+
 class Pace:
     """The speed of the last updates, and the time that remains at that speed.
 
@@ -163,9 +196,12 @@ def progress_display(label: str, total: int, *, start: int = 0, unit: str = "ste
         start: steps that are done already.
         unit: what the steps are, such as env steps.
     """
-    console = Console(stderr=True)
     pace = Pace(total, start)
-    return Bar(label, pace, console) if console.is_terminal else Lines(label, pace, unit=unit)
+    try:
+        console = Console(stderr=True)
+        return Guarded(Bar(label, pace, console) if console.is_terminal else Lines(label, pace, unit=unit))
+    except (OSError, ValueError):  # standard error is closed
+        return Silent()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Blocks of settings, built from plain data such as JSON."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -9,6 +10,12 @@ import pydantic
 from kilolayer.errors import ConfigurationError
 
 Settings = TypeVar("Settings")
+
+MOST_SEED = 2**32
+"""Seeds are below this."""
+
+MOST_STEPS = 2**31 - 1
+"""What counters can hold."""
 
 
 def settings_from(cls: type[Settings], values: Any, name: str) -> Settings:
@@ -33,17 +40,49 @@ def settings_from(cls: type[Settings], values: Any, name: str) -> Settings:
     return validate(cls, values, f"{name}.")
 
 
+def check_count(name: str, value: int, *, least: int = 1, most: int = MOST_STEPS) -> None:
+    """Check that a number is in a range.
+
+    Raises:
+        ConfigurationError: naming it, and the limit that it passes.
+    """
+    if value < least:
+        raise ConfigurationError(f"{name}={value} must be at least {least}")
+    if value > most:
+        raise ConfigurationError(f"{name}={value} must be at most {most}")
+
+
+def check_seed(seed: int) -> None:
+    """Check a seed: larger ones would repeat smaller ones, as a key of JAX takes 32 bits.
+
+    Raises:
+        ConfigurationError: if it is negative or too large.
+    """
+    check_count("seed", seed, least=0, most=MOST_SEED - 1)
+
+
 def validate(cls: type[Settings], values: Mapping[str, Any], prefix: str = "") -> Settings:
     """Check the types of values, and build a dataclass of them.
+
+    Whole numbers may be written as `1e6`. Text is no number, true and false are none either, and numbers are finite.
 
     Raises:
         ConfigurationError: for a value of the wrong type, or one that is not valid; the line begins with `prefix` and
             the name of the setting.
     """
     try:
-        return pydantic.TypeAdapter(cls).validate_python(dict(values))
+        built = pydantic.TypeAdapter(cls).validate_python(dict(values))
     except pydantic.ValidationError as error:
         raise ConfigurationError(first_fault(error, prefix)) from None
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigurationError(f"{prefix}{name}={value} must be finite")
+        taken = getattr(built, name)
+        for kind, article in ((bool, "true or false"), (str, "text")):
+            if isinstance(value, kind) != isinstance(taken, kind):
+                should = f"must be {article}" if isinstance(taken, kind) else f"must not be {article}"
+                raise ConfigurationError(f"{prefix}{name}={_short(value)} {should}")
+    return built
 
 
 def first_fault(error: pydantic.ValidationError, prefix: str = "") -> str:

@@ -3,6 +3,7 @@
 Code is run because the user names it on the command line, never because a run directory does.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -13,6 +14,9 @@ from pathlib import Path
 from kilolayer.errors import KilolayerError
 
 _imported: list[str] = []
+
+_registered_by: dict[tuple[str, str], str] = {}
+"""The first module that registered a name of a kind."""
 
 
 def import_code(target: str) -> None:
@@ -29,11 +33,14 @@ def import_code(target: str) -> None:
         path = Path(target).resolve()
         if not path.is_file():
             raise KilolayerError(f"import {target}: there is no such file")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
+        name = _module_name(path)
+        spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:
             raise KilolayerError(f"import {target}: is no Python file")
         module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module
+        sys.modules[name] = module
+        if str(path.parent) not in sys.path:
+            sys.path.append(str(path.parent))  # files beside it, after all modules of the same names
         spec.loader.exec_module(module)
         _imported.append(str(path))
     except KilolayerError:
@@ -44,6 +51,27 @@ def import_code(target: str) -> None:
         raise KilolayerError(
             f"import {target}: {type(error).__name__}: {text} ({place.filename}:{place.lineno})"
         ) from None
+
+
+def is_rerun(kind: str, name: str) -> bool:
+    """Return whether a notebook, or a prompt, registers something again that it registered before.
+
+    A function that registers calls this each time, so that the first module to use a name is known.
+
+    Args:
+        kind: of what is registered, such as agent.
+        name: of what is registered.
+    """
+    module = sys._getframe(2).f_globals.get("__name__", "")
+    return _registered_by.setdefault((kind, name), module) == module == "__main__"
+
+
+def _module_name(path: Path) -> str:
+    """Return a module name for a file: its own unless a module has it, such as one of the standard library."""
+    name = path.stem
+    known = sys.modules.get(name)
+    taken = name in sys.stdlib_module_names or (known is not None and getattr(known, "__file__", None) != str(path))
+    return f"{name}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}" if taken else name
 
 
 def imported() -> tuple[str, ...]:

@@ -140,6 +140,7 @@ def test_the_odds_become_the_occupancy_of_the_policy_not_of_the_behaviour(bias, 
     assert error_of_other.max() > 0.3
 
 
+@pytest.mark.slow
 def test_the_actor_becomes_optimal():
     agent = on_the_line(CLearning, WORLD, CLearningConfig(**FAST, actor_learning_rate=1e-3, alpha_learning_rate=1e-3))
     state, _ = train(agent, jax.jit(agent.init)(jax.random.key(0)), WORLD.buffer(), 1500)

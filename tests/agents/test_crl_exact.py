@@ -58,6 +58,7 @@ def log_ratios(line):
     return np.log(occupancy / goals)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "free"),
     [

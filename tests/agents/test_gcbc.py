@@ -48,6 +48,7 @@ def buffer():
 
 
 act = jax.jit(lambda agent, *arguments, mode: agent.act(*arguments, mode), static_argnums=0, static_argnames="mode")
+collect = jax.jit(lambda agent, *arguments: agent.collect(*arguments), static_argnums=0)
 update = jax.jit(lambda agent, *arguments: agent.update(*arguments), static_argnums=0)
 
 
@@ -103,11 +104,16 @@ def test_gcbc_collects_with_its_own_draws():
     np.testing.assert_array_equal(actions, expected)
 
 
-def test_stochastic_is_what_collects():
-    agent = agent_with(GCSL)
+@pytest.mark.parametrize(("kind", "option"), [(GCBC, {"exploration": "random"}), (GCSL, {"random_action": 1.0})])
+def test_exploration_is_for_collecting_and_stochastic_actions_are_the_policys(kind, option):
+    agent = agent_with(kind, **option)
     state, pair, key = first_state(agent), (normal(OBSERVATION), normal(GOAL)), jax.random.key(6)
-    expected = agent.explore(*gaussian_policy.policy(state.actor, *pair), key)
-    np.testing.assert_allclose(act(agent, state, *pair, key, mode="stochastic"), expected, rtol=1e-4, atol=1e-6)
+    mean, log_std = gaussian_policy.policy(state.actor, *pair)
+    explored = agent.collect(state, *pair, key)
+    np.testing.assert_allclose(explored, agent.explore(mean, log_std, key), rtol=1e-4, atol=1e-6)
+    stochastic = act(agent, state, *pair, key, mode="stochastic")
+    np.testing.assert_allclose(stochastic, tanh_gaussian.sample(mean, log_std, key)[0], rtol=1e-4, atol=1e-6)
+    assert not np.allclose(stochastic, explored)
 
 
 @pytest.mark.parametrize(("kind", "option"), [(GCBC, {"exploration": "random"}), (GCSL, {"random_action": 1.0})])
@@ -233,7 +239,7 @@ def test_gcsl_reaches_goals_better_the_more_it_collects_and_imitates():
         keys = iter(jax.random.split(jax.random.key(seed), length))
 
         def behavior(rng, states, goals, *, state=state, keys=keys):
-            actions = act(agent, state, one_hot[states], one_hot[goals], next(keys), mode="stochastic")
+            actions = collect(agent, state, one_hot[states], one_hot[goals], next(keys))
             return np.asarray(actions)[:, 0]
 
         trajectory = line.collect(num_envs=num_envs, length=length, episode_length=6, behavior=behavior, seed=seed)

@@ -35,10 +35,10 @@ def plain_steps():
 
 
 KINDS = [
-    {},
-    {"name": "adamw", "weight_decay": 0.1},
+    pytest.param({}, marks=pytest.mark.slow),
+    pytest.param({"name": "adamw", "weight_decay": 0.1}, marks=pytest.mark.slow),
     {"name": "muon", "weight_decay": 0.1},
-    {"warmup_steps": 2},
+    pytest.param({"warmup_steps": 2}, marks=pytest.mark.slow),
     {"schedule": "cosine", "decay_steps": 10, "warmup_steps": 2},
     {"max_gradient_norm": 0.01},
 ]

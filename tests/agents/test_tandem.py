@@ -88,6 +88,7 @@ def test_agents_of_one_depth_are_drawn_apart():
     assert_same(state.active, DEEP.init(KEY))
 
 
+@pytest.mark.slow
 def test_each_learns_bit_for_bit_as_if_it_were_alone(state, buffer, update):
     """On the same buffer and with the same keys, the active's being those that the pair is given."""
     shallow, deep = (jax.jit(lambda one, key, agent=agent: agent.update(one, buffer, key)) for agent in (SHALLOW, DEEP))
@@ -116,6 +117,7 @@ def test_neither_touches_the_other(state, update):
 QUICK = ("crl", "sac")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

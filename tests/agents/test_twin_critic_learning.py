@@ -62,6 +62,7 @@ def train(agent, buffer, key):
     return jax.lax.scan(step, first, turns)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("slip", "tolerance"),
     [pytest.param(0.0, 0.05, id="certain"), pytest.param(0.1, 0.1, id="slippery", marks=pytest.mark.slow)],

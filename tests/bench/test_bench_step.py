@@ -29,6 +29,7 @@ def a_batch(agent=AGENT):
     return Batch(*(jax.random.normal(key, (agent.batch_size, size)) for key, size in zip(keys, sizes, strict=True)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "remat", ["layer", *(pytest.param(each, marks=pytest.mark.slow) for each in ("none", "block"))]
 )

@@ -7,9 +7,10 @@ import pytest
 
 from kilolayer.bench import gradient_step_flops, learn_memory
 from kilolayer.bench import plan as dry_run
-from kilolayer.bench.memory import Memory, program_memory, tree_bytes
+from kilolayer.bench.memory import Memory, program_memory
 from kilolayer.bench.plan import plan
 from kilolayer.errors import ConfigurationError
+from kilolayer.memory import tree_bytes
 from kilolayer.training import Setup, init_state
 from small_runs import small_config
 

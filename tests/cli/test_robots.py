@@ -58,7 +58,7 @@ def test_a_robot_of_your_own_from_a_file(capsys, tmp_path):
 
 def test_the_chain_knows_where_its_tip_is(capsys):
     """As MuJoCo has it, whose bodies the task does not look at."""
-    assert main(["--import", str(CHAIN), "envs", "check", "chain_4", "--num-envs=4", "--num-steps=30"]) == 0
+    assert main(["envs", "check", "chain_4", f"--import={CHAIN}", "--num-envs=4", "--num-steps=30"]) == 0
     task = registry.spec("chain_4").make_task()
     data = mujoco.MjData(task.model)
     data.qpos[:] = [0.3, -1.2, 0.7, 1.1]
@@ -100,13 +100,14 @@ def test_a_file_that_cannot_be_imported_is_one_line(capsys, tmp_path, text, word
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"), [(["--import"], "needs a Python file"), (["--import", "json"], "followed")]
+    ("arguments", "words"), [(["--import"], "needs a Python file"), (["--import", "json"], "needs a command")]
 )
 def test_import_without_a_file_or_a_command_is_one_line(capsys, arguments, words):
     assert main(arguments) == 2
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_benchmark_gives_a_row_for_each_side(capsys):
     arguments = ["--tasks=reacher", "--engines", "mujoco", "--num-envs=4", "--num-steps=3", "--rounds=2", "--json"]
     assert main(["bench", "env", *arguments]) == 0

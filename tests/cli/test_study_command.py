@@ -259,6 +259,7 @@ def test_invalid_pairs_are_refused(pairs, message):
         nested(values(pairs, flag="set"))
 
 
+@pytest.mark.slow
 def test_the_example_of_a_study_of_one_s_own_runs(capsys, monkeypatch, tmp_path):
     """As docs/studies/README.md says, by the command and in Python."""
     monkeypatch.setattr(user_code, "_imported", [])

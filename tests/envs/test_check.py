@@ -99,6 +99,7 @@ def test_a_sound_task_passes_every_check() -> None:
         ("success", "success at the goal", "failed", "check `success`"),
         ("fails at once", "failed at the start", "failed", "100% of the starts count as failed"),
         ("fails soon", "episodes", "ok", "terminate the episode"),
+        ("fails at once", "episodes", "failed", "every episode ends in its first step"),
     ],
 )
 def test_a_fault_is_found(fault: str, name: str, verdict: str, words: str) -> None:
@@ -108,9 +109,9 @@ def test_a_fault_is_found(fault: str, name: str, verdict: str, words: str) -> No
 
 
 def test_a_wrong_size_is_found(no_type_checks) -> None:
-    first = next(iter(check(Environment("walk", Walk("size"), Line(), episode_length=20), num_envs=4)))
-    assert (first.name, first.verdict) == ("sizes", "failed")
-    assert "the drawn goal gives shape (2,)" in first.text
+    (only,) = check(Environment("walk", Walk("size"), Line(), episode_length=20), num_envs=4)
+    assert (only.name, only.verdict) == ("sizes", "failed")
+    assert "task Walk: reset (goal) returns shape (2,); it must be shape (1,)" in only.text
 
 
 def test_a_registered_robot_passes() -> None:

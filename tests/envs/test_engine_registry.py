@@ -12,6 +12,7 @@ from kilolayer.envs import EnvironmentSpec, Maze, make, register, register_engin
 from kilolayer.envs.engines import (
     EngineSpec,
     PointEngine,
+    auto_engine,
     default_engine,
     engine_names,
     engine_spec,
@@ -19,6 +20,7 @@ from kilolayer.envs.engines import (
     unregister_engine,
 )
 from kilolayer.envs.tasks import PointMaze
+from kilolayer.envs.tasks.reacher import Reacher
 from kilolayer.errors import ConfigurationError
 from kilolayer.runs import TrainConfig, default_config
 from small_runs import SMALL
@@ -62,8 +64,7 @@ def test_an_engine_of_ones_own_runs_its_task(own_engine):
 
 
 def test_help_and_errors_list_the_registered_engines(own_engine, capsys):
-    with pytest.raises(SystemExit):
-        main(["train", "point_u_maze", "--help"])
+    assert main(["train", "point_u_maze", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert ", ".join(engine_names()) in text
     assert engine_names()[-1] == "ice"
@@ -104,6 +105,46 @@ def test_auto_prefers_the_first_on_a_cpu_and_mjx_on_a_gpu(monkeypatch):
         assert default_engine(engines) == engines[0]
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert {engines: default_engine(engines) for engines in tasks} == tasks
+
+
+@pytest.fixture
+def gpu_engine():
+    """An engine that `auto` prefers on a GPU, and that refuses every model."""
+
+    def refuse(task):
+        raise ConfigurationError(f"engine 'slick' cannot run task {type(task).__name__}: it slips")
+
+    register_engine(EngineSpec("slick", "refuses", refuse, default_on_gpu=True))
+    yield
+    unregister_engine("slick")
+
+
+def test_auto_passes_over_an_engine_of_the_gpu_that_refuses_the_model(gpu_engine, monkeypatch):
+    task = type("Slippery", (PointMaze,), {"engines": ("point", "slick")})(MAZE)
+    assert auto_engine(task) == "point"
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.warns(UserWarning, match="task Slippery: it slips; engine='point' runs the task instead"):
+        assert auto_engine(task) == "point"
+    with pytest.warns(UserWarning, match="it slips"):
+        assert isinstance(make_engine("auto", task), PointEngine)
+    assert "it slips; the task also names engine=point" in refusal(make_engine, "slick", task)
+
+
+def test_an_engine_that_refuses_and_has_no_substitute_says_why(gpu_engine, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    task = type("Slippery", (PointMaze,), {"engines": ("slick",)})(MAZE)
+    assert refusal(make_engine, "auto", task) == "engine 'slick' cannot run task Slippery: it slips"
+
+
+def test_a_collision_that_mjx_lacks_names_the_way_out(monkeypatch):
+    mjx = pytest.importorskip("mujoco.mjx")
+
+    def put_model(*_, **__):
+        raise NotImplementedError("(ELLIPSOID, BOX) collisions not implemented.")
+
+    monkeypatch.setattr(mjx, "put_model", put_model)
+    expected = "(ELLIPSOID, BOX) collisions not implemented; the task also names engine=mujoco"
+    assert expected in refusal(make_engine, "mjx", Reacher())
 
 
 def test_engines_need_what_they_run():

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -87,9 +88,17 @@ class Rig:
 
 
 @functools.cache
-def rig(kind: type) -> Rig:
+def rig(kind: Callable[[RobotTask], Any]) -> Rig:
     task = TwoLinks()
     return Rig(task, kind(task))
+
+
+def on_warp(task: RobotTask) -> MjxEngine:
+    return MjxEngine(task, impl="warp")
+
+
+ENGINES = [MujocoEngine, MjxEngine, pytest.param(on_warp, marks=pytest.mark.slow)]
+"""Warp compiles its kernels for a minute on a new machine."""
 
 
 def check_against_mujoco(task: RobotTask, state, index: int = 0, atol: float = 1e-5) -> None:
@@ -107,7 +116,7 @@ def check_against_mujoco(task: RobotTask, state, index: int = 0, atol: float = 1
         np.testing.assert_allclose(state.velocity[index, place], velocity[3:], atol=10 * atol)
 
 
-@pytest.mark.parametrize("kind", [MujocoEngine, MjxEngine])
+@pytest.mark.parametrize("kind", ENGINES)
 def test_bodies_are_read_as_they_are_now(kind) -> None:
     one = rig(kind)
     state = one.init(starts(one.task, 4))
@@ -130,7 +139,7 @@ def test_mujoco_steps_as_a_plain_loop_does() -> None:
     np.testing.assert_array_equal(state.control, control[-1])
 
 
-@pytest.mark.parametrize("kind", [MujocoEngine, MjxEngine])
+@pytest.mark.parametrize("kind", ENGINES)
 def test_a_copied_state_resumes_bit_for_bit(kind) -> None:
     one = rig(kind)
     first, second = controls(one.task, 4, 6), controls(one.task, 4, 6, seed=1)
@@ -151,7 +160,7 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     jax.tree.map(np.testing.assert_array_equal, *ends)
 
 
-@pytest.mark.parametrize("kind", [MujocoEngine, MjxEngine])
+@pytest.mark.parametrize("kind", ENGINES)
 def test_restart_touches_only_those_that_it_names(kind) -> None:
     one = rig(kind)
     state = one.roll(one.init(starts(one.task, 4)), controls(one.task, 4, 5))
@@ -163,9 +172,10 @@ def test_restart_touches_only_those_that_it_names(kind) -> None:
     jax.tree.map(np.testing.assert_array_equal, one.restart(state, fresh, jnp.zeros(4, bool)), state)
 
 
-def test_mujoco_and_mjx_agree() -> None:
+@pytest.mark.parametrize("kind", ENGINES[1:])
+def test_mujoco_and_mjx_agree(kind) -> None:
     task = rig(MujocoEngine).task
-    ends = [one.roll(one.init(starts(task, 4)), controls(task, 4, 20)) for one in map(rig, (MujocoEngine, MjxEngine))]
+    ends = [one.roll(one.init(starts(task, 4)), controls(task, 4, 20)) for one in map(rig, (MujocoEngine, kind))]
     np.testing.assert_allclose(ends[0].qpos, ends[1].qpos, atol=2e-4)
     np.testing.assert_allclose(ends[0].position, ends[1].position, atol=2e-4)
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kilolayer.errors import ConfigurationError
+from kilolayer.memory import device_memory
 from kilolayer.nn import ResidualArchitecture, ResidualMLP
-from kilolayer.nn.remat import BlockNumbers, choose_remat, device_memory
+from kilolayer.nn.remat import BlockNumbers, choose_remat
 
 ACTIVATIONS = {
     "swish": lambda x: x / (1.0 + np.exp(-x)),

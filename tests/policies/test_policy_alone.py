@@ -13,6 +13,7 @@ from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.policies import Contract, VectorContract
 from kilolayer.runs import Checkpoints, RunDirectory
 from kilolayer.training import load_with_setup, run_episodes
+from kilolayer.training.keys import stream
 from small_runs import final_state
 
 CASES = {name: (name, {}) for name in agent_names()} | {
@@ -68,7 +69,7 @@ def run(tmp_path_factory):
 def test_every_checkpoint_holds_its_policy(run):
     rows = {row["env_steps"]: row for row in RunDirectory.open(run).metrics()}
     policy, setup = load_with_setup(run)
-    key = jax.random.fold_in(jax.random.key(0), 1 + policy.env_steps)
+    key = stream(jax.random.key(0), "evaluation", policy.env_steps)
     episodes = run_episodes(policy.agent, policy.agent_state, setup.eval_environment, key, num_episodes=4)
     assert episodes.metrics()["return"].mean() == rows[400]["eval/return"]
     for step in (200, 400):

@@ -168,9 +168,28 @@ def test_after_a_save_that_failed_closing_says_nothing_more(tmp_path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoints._manager, "close", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(kl.TrainingError, match="No space"):
         checkpoints.close()
+    checkpoints._failed = False
     monkeypatch.setattr(checkpoints._manager, "wait_until_finished", fail)
     with pytest.raises(kl.TrainingError, match="No space"):
         checkpoints.wait()
     checkpoints.close()
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"null", b"[1]", b"\xff", b'{"eval/success_any": "high"}', b'{"eval/success_any": 1}']
+)
+def test_a_damaged_evaluation_of_a_checkpoint_locks_nothing(tmp_path, damage):
+    kl.train("point_u_maze", run_dir=tmp_path / "run", progress=False, **SMALL)
+    directory = RunDirectory.open(tmp_path / "run")
+    first, *_, last = Checkpoints(directory.checkpoints).steps()
+    file = directory.checkpoints / str(last) / "metrics" / "metrics"
+    file.write_bytes(damage)
+    assert Checkpoints(directory.checkpoints).best() != last
+    kl.load(directory.path)
+    kl.load(directory.path, checkpoint=first)
+    with pytest.warns(UserWarning, match=rf"{file} cannot be read .* checkpoint {last} is used without it"):
+        kl.train(resume=directory.path, total_env_steps=480, progress=False)
+    assert file.with_name("metrics.damaged").read_bytes() == damage
+    assert Checkpoints(directory.checkpoints).steps()[-1] == 480

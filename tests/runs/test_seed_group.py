@@ -26,6 +26,8 @@ def test_seeds_are_read(text, seeds):
         ("0,1,0", "0 appears twice"),
         ("0..3,2", "2 appears twice"),
         ("0..99999999999", "100000000000 seeds are too many; at most 1024"),
+        ("0,4294967296", "4294967296 must be at most 4294967295"),
+        ("99999999999999999999", "is not a seed"),
     ],
 )
 def test_invalid_seeds_are_one_line(text, words):

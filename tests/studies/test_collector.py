@@ -31,6 +31,7 @@ def outcomes(cases):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["cpu", "gpu", "paper"])
 def test_every_learner_meets_every_collector_and_builds(size):
     grid = COLLECTOR.grid(size)

@@ -51,7 +51,8 @@ def test_the_runs_of_a_study_are_its_cases(finished_study, tmp_path, capsys):
     assert len(curves) == sum(len(one.rows) for one in outcomes)
     page = (tmp_path / "out" / "index.html").read_text()
     assert "2 cases, 2 seeds each." in page
-    assert "IQM, 95 % interval" in page
+    assert "IQM, range" in page
+    assert "IQM, 95 % interval" not in page
     assert f"kilolayer compare {directory}" in page
 
     (group_path,) = (directory / outcomes[2].case.directory).iterdir()
@@ -160,12 +161,32 @@ def test_metrics_can_be_named_shortly(tmp_path):
     assert len(study.draw(outcomes).axes) == 2
     with pytest.raises(ConfigurationError, match="metrics='sucess_any' is in none of the runs; did you mean eval/succ"):
         compare([tmp_path], metrics=("sucess_any",))
+    with pytest.raises(ConfigurationError, match="metrics='zzz' is in none of the runs; there are env_steps, eval/"):
+        compare([tmp_path], metrics=("zzz",))
+
+
+def test_runs_that_are_not_at_their_end_are_named(tmp_path, capsys):
+    end = small_config().timetable.end.env_steps
+    for seed, steps in enumerate([end, end // 5]):
+        run = write_run(tmp_path / f"seed-{seed}", evaluations=1, seed=seed)
+        row = json.loads((run / "metrics.jsonl").read_text()) | {"env_steps": steps}
+        (run / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    arguments = ["compare", str(tmp_path), "--results", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert line == f"{tmp_path / 'seed-1'} is not at its end: {end // 5:,} env steps of {end:,} env steps"
+    assert "2 (1 unfinished)" in captured.out
+    assert "2 (1 unfinished)" in (tmp_path / "out" / "index.html").read_text()
+    assert main([*arguments, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["seeds"], row["unfinished"], row["eval/success_any_interval"]) == (2, 1, "range")
 
 
 def test_more_cases_than_colours_are_reported(tmp_path, capsys):
     count = len(PALETTE) + 1
     for number in range(count):
-        write_run(tmp_path / str(number), width=8 + number)
+        write_run(tmp_path / str(number), evaluations=5, width=8 + number)
     assert main(["compare", str(tmp_path), "--results", str(tmp_path / "out"), "--json"]) == 0
     assert (
         capsys.readouterr().err == f"{count} cases are more than the {count - 1} colours that are easy to distinguish\n"

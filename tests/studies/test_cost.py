@@ -93,6 +93,7 @@ def with_scores(outcome, **scores):
     return dataclasses.replace(outcome, measured=Measured({**outcome.measured.scores, **scores}, outcome.measured.rows))
 
 
+@pytest.mark.slow
 def test_every_run_records_its_cost(shallow):
     for one in shallow:
         scores, setup = one.measured.scores, Setup.build(one.case.config)

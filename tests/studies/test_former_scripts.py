@@ -103,6 +103,7 @@ def test_every_engine_moves_the_variant_that_it_can():
     refused("engines", "task 'point_u_maze' runs on none of mujoco, mjx, spring", tasks=("point_u_maze",))
 
 
+@pytest.mark.slow
 def test_an_agent_learns_on_an_engine(tmp_path):
     cases = [case for case in STUDIES["engines"].grid("cpu", changes=TINY) if case.labels["engine"] == "mujoco"]
     (found,) = run("engines", tmp_path, cases)
@@ -179,6 +180,7 @@ def scores(outcome):
     return [{name: value for name, value in row.items() if not name.startswith("perf/")} for row in outcome.rows]
 
 
+@pytest.mark.slow
 def test_the_runs_are_apart_from_those_that_collect(explored):
     _, case, directory = explored
     own = Work(case, (0,), directory, exploration.record)

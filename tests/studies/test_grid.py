@@ -94,6 +94,7 @@ def test_the_cases_of_a_study_have_names_of_their_own(name, size):
     assert len({tuple(case.labels.items()) for case in cases}) == len(cases)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_the_comparison_has_every_agent_on_every_task_and_builds(size):
     cases = STUDIES["baselines"].grid(size)

@@ -341,6 +341,7 @@ def test_a_network_without_blocks_has_no_norms():
     assert norms.measure(SimpleNamespace(run=run_with(rows))) == Measured({}, [])
 
 
+@pytest.mark.slow
 def test_norms_of_a_run_are_drawn_by_block(trained):
     measured = norms.measure(trained)
     assert [(row["network"], row["block"]) for row in measured.rows] == [

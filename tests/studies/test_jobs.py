@@ -271,7 +271,7 @@ def test_a_job_trains_answers_and_resumes_when_it_is_preempted(finished_study, t
 
     new = works_in(tmp_path)[0]
     for error, answer in (
-        (TrainingError("actor_loss\nis not finite"), "actor_loss is not finite"),
+        (TrainingError("actor_loss\nis not finite"), "actor_loss\\nis not finite"),
         (MemoryError("16 GiB"), "MemoryError: 16 GiB"),
     ):
 

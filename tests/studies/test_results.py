@@ -9,10 +9,11 @@ import math
 import numpy as np
 import pytest
 
+from kilolayer.files import json_text
 from kilolayer.report.style import new_figure
 from kilolayer.studies import Case, Measured, table, write_results
 from kilolayer.studies.core.figures import draw_mean_curve
-from kilolayer.studies.core.results import as_json, by_case, score_text
+from kilolayer.studies.core.results import by_case, score_text
 from small_study import STUDY
 
 SUCCESS, TIME = "eval/success_any", "eval/time_at_goal"
@@ -127,7 +128,7 @@ def test_a_single_seed_has_a_mean_and_no_error(finished_study, tmp_path):
 
 
 def test_what_is_no_number_is_null_in_json():
-    assert json.loads(as_json({"a": [1.5, math.nan], "b": (math.inf, {"c": None}), "d": 2})) == {
+    assert json.loads(json_text({"a": [1.5, math.nan], "b": (math.inf, {"c": None}), "d": 2})) == {
         "a": [1.5, None],
         "b": [None, {"c": None}],
         "d": 2,

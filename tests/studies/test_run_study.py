@@ -79,6 +79,7 @@ def test_without_its_last_checkpoint_a_run_is_not_finished(finished_study, copie
     assert [call["resume"] for call in trained] == [lot]
 
 
+@pytest.mark.slow
 def test_a_study_that_was_stopped_comes_to_the_same(finished_study, tmp_path, monkeypatch, trained):
     """A signal comes in the middle of the second case; started again, the study goes on there."""
     advance = Trainer._advance

@@ -9,6 +9,7 @@ import scipy.stats
 
 from kilolayer.errors import ConfigurationError
 from kilolayer.studies import bootstrap_interval, interquartile_mean, mean_and_error
+from kilolayer.studies.core.statistics import interval_name, interval_or_range
 
 RECORD = json.loads(Path(__file__).with_name("rliable.json").read_text())
 
@@ -62,3 +63,12 @@ def test_standard_errors_are_those_of_the_mean():
 def test_scores_that_are_no_table_are_refused(scores):
     with pytest.raises(ConfigurationError, match="must be seeds x tasks"):
         bootstrap_interval(scores)
+
+
+@pytest.mark.parametrize("count", range(1, 10))
+def test_few_seeds_have_a_range_and_no_interval(count):
+    scores = np.random.default_rng(count).normal(size=count)
+    expected = (scores.min(), scores.max()) if count < 6 else bootstrap_interval(scores)
+    assert interval_or_range(scores) == pytest.approx(expected)
+    assert interval_name([count, count]) == ("range" if count < 6 else "95 % interval")
+    assert interval_name([count, 3, 8]) == "95 % interval (range below 6 seeds)"

@@ -98,6 +98,7 @@ def outcomes(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 def test_a_trained_run_is_tried_on_every_distance(outcomes):
     assert STUDIES["stitching"] is STITCHING
     for one in outcomes:

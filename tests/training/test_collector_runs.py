@@ -11,6 +11,7 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.report import write_report
 from kilolayer.runs import RunDirectory
 from kilolayer.training import Setup, compile_steps, init_state, load_with_setup, run_episodes
+from kilolayer.training.keys import stream
 from small_runs import SMALL, assert_same_state, final_state, flags, small_config
 
 PAIR = {"depth": 8, "collector_depth": 4}
@@ -25,6 +26,7 @@ def run(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_the_data_are_those_of_an_agent_that_collects_for_itself(run):
     """With the same seed, and whatever the learner does: the collector cannot tell that another looks on."""
     setup = Setup.build(small_config(depth=PAIR["collector_depth"]))
@@ -51,7 +53,7 @@ def test_the_learner_is_evaluated_and_loaded(run):
     np.testing.assert_allclose(policy.compile(batch=3)(*pair), expected, atol=1e-5)
     np.testing.assert_allclose(policy.value(*pair), agent.passive.value(state.passive, *pair), rtol=1e-5)
     assert np.all(np.abs(policy(*pair) - agent.active.act(state.active, *pair, jax.random.key(0))) > 1e-4)
-    key = jax.random.fold_in(jax.random.key(0), 1 + policy.env_steps)
+    key = stream(jax.random.key(0), "evaluation", policy.env_steps)
     environment, episodes = setup.eval_environment, SMALL["num_eval_envs"]
     evaluated = run_episodes(agent.passive, state.passive, environment, key, num_episodes=episodes)
     row = RunDirectory.open(run).metrics()[-1]

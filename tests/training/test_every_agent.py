@@ -20,7 +20,7 @@ def env_of(agent):
     return "point_u_maze_discrete" if agent_spec(agent).discrete else "point_u_maze"
 
 
-IN_EVERY_RUN = ("crl", "ppo")
+IN_EVERY_RUN = ("crl",)
 """Of the agents; the others share most of their code with these."""
 
 

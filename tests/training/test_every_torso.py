@@ -12,7 +12,7 @@ from kilolayer.training import Setup, compile_steps
 from kilolayer.training.step import init_state, state_shape
 from small_runs import SMALL, assert_same_state, final_state, small_config
 
-QUICK = [("crl", "transformer"), ("ppo", "hyperspherical")]
+QUICK = [("crl", "transformer")]
 
 GRID = [
     pytest.param(agent, torso, marks=[] if (agent, torso) in QUICK else [pytest.mark.slow])

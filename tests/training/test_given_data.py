@@ -117,6 +117,7 @@ def test_other_data_do_not_resume_it(whole, data):
         kl.train(resume=whole, data=other, progress=False)
 
 
+@pytest.mark.slow
 def test_without_a_checkpoint_the_data_are_needed_again(whole, data, tmp_path):
     RunDirectory.create(tmp_path / "run", RunDirectory.open(whole).config())
     with pytest.raises(kl.ConfigurationError, match="data is missing"):

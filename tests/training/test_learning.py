@@ -13,6 +13,7 @@ from small_runs import small_config
 CORRIDOR = "#######\n#R...G#\n#######\n"
 
 
+@pytest.mark.slow
 def test_an_agent_learns_to_reach_the_end_of_a_corridor(tmp_path):
     before = kl.train(
         CORRIDOR,

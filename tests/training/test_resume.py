@@ -79,6 +79,7 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_resume(whole, tmp_path
     assert_same_run(whole, path)
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_loses_nothing_before_the_last_checkpoint(whole, tmp_path):
     path = tmp_path / "run"
     draw = random.Random(0)
@@ -118,6 +119,7 @@ def assert_full_disk_is_survived(path: Path, process: subprocess.Popen) -> None:
     assert final_state(path).env_steps == steps[-1] >= 600
 
 
+@pytest.mark.slow
 def test_a_full_disk_in_the_middle_of_a_save_keeps_the_checkpoint_before(whole, tmp_path):
     path = tmp_path / "run"
     kl.train(config=small_config(total_env_steps=600, num_evals=15), run_dir=path, progress=False)

@@ -172,3 +172,14 @@ def plain_weights():
 def test_every_setting_of_the_step_changes_the_agent(plain_weights, setting):
     changed = weights_after_training(**setting)
     assert plain_weights.shape != changed.shape or bool(jnp.any(plain_weights != changed))
+
+
+def test_float64_is_refused_in_one_line(tmp_path):
+    kl.train("point_u_maze", run_dir=tmp_path / "run", progress=False, **SMALL)
+    with jax.enable_x64(True):
+        for call in (lambda: Setup.build(small_config()), lambda: kl.load(tmp_path / "run")):
+            with pytest.raises(
+                kl.ConfigurationError, match="JAX_ENABLE_X64 is on, and runs and policies are in float32"
+            ):
+                call()
+    kl.load(tmp_path / "run")

@@ -3,8 +3,6 @@
 import math
 from typing import Any, NamedTuple
 
-import jax
-
 from kilolayer.training import Setup, compile_steps, state_shape
 
 
@@ -45,8 +43,3 @@ def learn_memory(setup: Setup) -> Memory:
     """
     state = state_shape(setup)
     return program_memory(compile_steps(setup).learn.lower(state).compile())
-
-
-def tree_bytes(tree: Any) -> int:
-    """Return the bytes of all arrays, or array shapes, in a tree."""
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree) if hasattr(leaf, "shape"))

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from kilolayer.bench.flops import gradient_step_flops
-from kilolayer.bench.memory import program_memory, tree_bytes
+from kilolayer.bench.memory import program_memory
 from kilolayer.bench.timing import compile_program
 from kilolayer.errors import ConfigurationError
 from kilolayer.machine import cpu_cores
+from kilolayer.memory import tree_bytes
 from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.seed_group import SeedsMode
 from kilolayer.training.setup import Setup

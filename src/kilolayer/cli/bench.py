@@ -1,7 +1,6 @@
 """`kilolayer bench`: measure speed. Each row is printed as soon as it is measured."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ from kilolayer.bench.env import TASKS
 from kilolayer.bench.seeds import CASES
 from kilolayer.cli.options import parse
 from kilolayer.errors import ConfigurationError, nearest_names
+from kilolayer.files import json_text
 from kilolayer.nn import ResidualArchitecture
 
 Log = Callable[[str], object]
@@ -319,5 +319,5 @@ def run(arguments: Sequence[str]) -> int:
                 print(line, flush=True)
                 status.start()
     if options.json:
-        print(json.dumps(found, indent=2))
+        print(json_text(found))
     return 0

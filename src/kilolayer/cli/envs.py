@@ -1,7 +1,6 @@
 """`kilolayer envs`: list the environments. `kilolayer envs show TASK` describes one, `envs check TASK` tests it."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -16,8 +15,13 @@ from kilolayer.envs.check import Finding, check
 from kilolayer.envs.engines import engines_of
 from kilolayer.envs.names import PARTS, entry_names
 from kilolayer.envs.registry import Variant
-from kilolayer.errors import ConfigurationError
+from kilolayer.files import json_text
+from kilolayer.memory import check_fits
 from kilolayer.runs.option_types import EngineOption
+from kilolayer.settings import check_count, check_seed
+
+BYTES_OF_A_STEP = 8
+"""Of each entry of an observation, at least: what a check keeps of every step."""
 
 MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[bold red]failed[/]"}
 
@@ -78,7 +82,7 @@ def run(arguments: Sequence[str]) -> int:
 def _list(options: EnvsOptions) -> int:
     rows = [_summary(name) for name in names()]
     if options.json:
-        print(json.dumps(rows, indent=2))
+        print(json_text(rows))
         return 0
     table = Table("name", "observation", "goal", "action", "episode", "what", box=None, header_style="bold")
     for row in rows:
@@ -110,7 +114,7 @@ def _summary(name: str) -> dict[str, Any]:
 def _show(options: ShowOptions) -> int:
     about = _description(options.env, options.variant)
     if options.json:
-        print(json.dumps(about, indent=2))
+        print(json_text(about))
         return 0
     console = Console()
     console.print(f"[bold]{escape(about['name'])}[/]: {escape(about['summary'])}", highlight=False)
@@ -163,9 +167,11 @@ def _description(env: str, variant: Variant) -> dict[str, Any]:
 
 def _check(options: CheckOptions) -> int:
     for name in ("num_envs", "num_steps"):
-        if getattr(options, name) < 1:
-            raise ConfigurationError(f"{name}={getattr(options, name)} must be at least 1")
+        check_count(name, getattr(options, name))
+    check_seed(options.seed)
     environment = make(options.env, engine=options.engine, variant=options.variant)
+    needed = options.num_envs * options.num_steps * BYTES_OF_A_STEP * environment.observation_size
+    check_fits({f"{options.num_steps} steps of {options.num_envs} environments": needed}, "lower num_envs or num_steps")
     console = Console(stderr=True)
     findings: list[Finding] = []
     with console.status("") as status:
@@ -178,7 +184,7 @@ def _check(options: CheckOptions) -> int:
         ):
             findings.append(finding)
     if options.json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+        print(json_text([dataclasses.asdict(finding) for finding in findings]))
     else:
         table = Table(box=None, show_header=False)
         for finding in findings:

@@ -8,11 +8,12 @@ import tyro
 
 from kilolayer.agents import ActionMode
 from kilolayer.envs import Environment, registry
-from kilolayer.errors import ConfigurationError
 from kilolayer.policies import Policy
 from kilolayer.runs import RunDirectory
 from kilolayer.runs.option_types import OptionalEngineOption
+from kilolayer.settings import check_count, check_seed
 from kilolayer.training import Setup, load_policy
+from kilolayer.training.memory import check_episodes_fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,13 +38,13 @@ class EpisodeOptions:
     """Print one JSON object."""
 
     def __post_init__(self) -> None:
-        """Validate the number of episodes.
+        """Validate the number of episodes and the seed.
 
         Raises:
-            ConfigurationError: if `episodes` is below one.
+            ConfigurationError: if one is out of its range.
         """
-        if self.episodes < 1:
-            raise ConfigurationError(f"episodes={self.episodes} must be at least 1")
+        check_count("episodes", self.episodes)
+        check_seed(self.seed)
 
     def load(self) -> tuple[Policy, Environment]:
         """Return the policy, and the environment that it is to be seen in.
@@ -58,4 +59,6 @@ class EpisodeOptions:
             config = dataclasses.replace(config, eval_env=registry.resolve(self.env))
         if self.engine is not None:
             config = dataclasses.replace(config, engine=self.engine)
-        return policy, Setup.build(config).eval_environment
+        environment = Setup.build(config).eval_environment
+        check_episodes_fit(environment, self.episodes)
+        return policy, environment

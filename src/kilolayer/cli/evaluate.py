@@ -1,7 +1,6 @@
 """`kilolayer eval`: evaluate a run."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 
 import jax
@@ -9,6 +8,7 @@ import jax
 from kilolayer.cli.episodes import EpisodeOptions
 from kilolayer.cli.options import parse
 from kilolayer.errors import TrainingError
+from kilolayer.files import json_text
 from kilolayer.training import run_episodes, summarize
 from kilolayer.training.evaluation import METRICS
 
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     metrics = summarize(episodes)
     if options.json:
         about = {"env": environment.name, "episodes": options.episodes, "env_steps": policy.env_steps}
-        print(json.dumps(about | metrics, indent=2))
+        print(json_text(about | metrics))
         return 0
     print(f"{environment.name}, {options.episodes} episodes, checkpoint {policy.env_steps:,}, {options.mode}")
     for name in METRICS:

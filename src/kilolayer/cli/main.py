@@ -1,12 +1,13 @@
 """The command `kilolayer`: runs a subcommand, and prints what a user can correct as one line with exit code 2."""
 
 import importlib
-import os
+import signal
 import sys
 from collections.abc import Sequence
 
+from kilolayer.cli.output import complain, finish_output, output_failed, set_up_output
 from kilolayer.cli.user_code import import_user_code
-from kilolayer.errors import KilolayerError, nearest_names
+from kilolayer.errors import KilolayerError, nearest_names, short_line
 
 COMMANDS = {
     "train": "train an agent, or resume a run",
@@ -26,44 +27,78 @@ MODULES = {"eval": "evaluate"}
 COMPUTING = frozenset({"train", "eval", "report", "render", "study", "bench"})
 """Subcommands that compile programs, which are kept on disk for the next process."""
 
+INTERRUPTED = 128 + signal.SIGINT
+"""Exit code after Ctrl-C."""
+
 USAGE = """\
 usage: kilolayer [--import FILE] COMMAND [options]     (kilolayer COMMAND --help lists its options)
 
 {commands}
 
---import FILE imports a Python file (or module) of your own first, such as one that registers environments.
+--import FILE, before or behind COMMAND, imports a Python file (or module) of your own first, such as one that
+registers environments.
 
 kilolayer {version}: goal-reaching agents with networks up to a thousand layers deep."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    code = 0
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    listing = _only_lists(arguments)
+    try:
+        set_up_output()
+        code = _run(arguments)
+    except KilolayerError as error:
+        complain(f"kilolayer: error: {error}")
+        code = 2
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 0 if error.code is None else 2
+        if isinstance(error.__context__, BrokenPipeError):  # Rich exits with 1 when the reader has closed the pipe
+            return output_failed(error.__context__, 0 if code == 1 else code, listing=listing)
+    except OSError as error:
+        if error.filename is None:
+            return output_failed(error, code, listing=listing)
+        complain(short_line(f"kilolayer: error: {error.filename}: {error.strerror}"))
+        code = 2
+    except BaseException as error:
+        if not _was_interrupted(error):
+            raise
+        complain("kilolayer: interrupted")
+        code = INTERRUPTED
+    return finish_output(code, listing=listing)
+
+
+def _run(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0
     if arguments[0] == "--version":
         print(_version())
         return 0
-    try:
-        arguments = import_user_code(arguments)
-        if arguments[0] not in COMMANDS:
-            raise KilolayerError(f"command {arguments[0]!r} is unknown; {nearest_names(arguments[0], COMMANDS)}")
-        if arguments[0] in COMPUTING:
-            from kilolayer.process_setup import set_up_process
+    command, *rest = import_user_code(arguments)
+    if command not in COMMANDS:
+        raise KilolayerError(f"command {command!r} is unknown; {nearest_names(command, COMMANDS)}")
+    if command in COMPUTING:
+        from kilolayer.process_setup import set_up_process
 
-            set_up_process()
-        name = MODULES.get(arguments[0], arguments[0])
-        return importlib.import_module(f"kilolayer.cli.{name}").run(arguments[1:])
-    except KilolayerError as error:
-        print(f"kilolayer: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("kilolayer: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader closed the pipe, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        set_up_process()
+    return importlib.import_module(f"kilolayer.cli.{MODULES.get(command, command)}").run(rest)
+
+
+def _only_lists(arguments: Sequence[str]) -> bool:
+    """Return whether a command only lists things, so that `| head` is no fault."""
+    return not arguments or not COMPUTING & set(arguments) or "--help" in arguments or "-h" in arguments
+
+
+def _was_interrupted(error: BaseException) -> bool:
+    """Return whether Ctrl-C led to an error; a module that is being imported may raise another one because of it."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, KeyboardInterrupt):
+            return True
+        chain = chain.__cause__ or chain.__context__
+    return False
 
 
 def _version() -> str:

@@ -28,6 +28,9 @@ def parse(cls: type[Options], arguments: Sequence[str], *, command: str, default
         ConfigurationError: in one line, where the parser would draw a box.
         SystemExit: after printing help.
     """
+    for argument in arguments:
+        if "\0" in argument:
+            raise ConfigurationError(f"{argument!r} holds a NUL character, which no name can have")
     wants_help = any(flag in arguments for flag in HELP_FLAGS)
     complaint = io.StringIO()
     try:

@@ -1,9 +1,9 @@
 """`kilolayer render`: show how a run's policy behaves, as a film, as stills and as a page in 3-D."""
 
 import dataclasses
-import json
 import math
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,13 +12,14 @@ import jax
 from kilolayer.cli.episodes import EpisodeOptions
 from kilolayer.cli.options import parse
 from kilolayer.errors import ConfigurationError, RunError
+from kilolayer.files import json_text
 from kilolayer.progress import counted
 from kilolayer.render.camera import CameraMode
 from kilolayer.render.canvas import RendererError, context_class
 from kilolayer.render.film import STILLS, film_length, write_film, write_strip
 from kilolayer.render.record import record
 from kilolayer.render.scene import Scene
-from kilolayer.render.viewer import write_page
+from kilolayer.render.viewer.write import not_on_page, write_page
 
 SMALLEST, LARGEST = 64, 4096
 """Pixels along an edge of the film."""
@@ -64,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
     reached = sum(motion.time_at_goal > 0 for motion in scene.motions)
     if options.json:
         about = {"env": environment.name, "episodes": options.episodes, "env_steps": policy.env_steps}
-        print(json.dumps(about | {"reached": reached} | {name: str(path) for name, path in paths.items()}, indent=2))
+        print(json_text(about | {"reached": reached} | {name: str(path) for name, path in paths.items()}))
         return 0
     print(
         f"{environment.name}, checkpoint {policy.env_steps:,}, {options.mode}: "
@@ -72,6 +73,8 @@ def run(arguments: Sequence[str]) -> int:
     )
     for name, path in paths.items():
         print(f"  {name:5} {path}")
+    if "page" in paths and (left_out := not_on_page(scene.model)):
+        print(f"the 3-D page does not draw {' and '.join(left_out)}; the film does", file=sys.stderr)
     return 0
 
 

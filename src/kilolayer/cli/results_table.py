@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from kilolayer.files import json_text
 from kilolayer.studies import Outcome, Study, table
-from kilolayer.studies.core.results import as_json, label_names, score_text, short_name
+from kilolayer.studies.core.results import label_names, score_text, seeds_text, short_name
 
 WIDEST = 1000
 """Largest width of a table that is not printed to a terminal."""
@@ -16,7 +17,7 @@ def print_table(study: Study, outcomes: Sequence[Outcome], *, json: bool) -> Non
     """Print a row for each case: labels, mean and standard error of each metric over seeds, seconds, and seeds."""
     rows = table(study, outcomes)
     if json:
-        print(as_json(rows))
+        print(json_text(rows))
         return
     labels = label_names(outcomes)
     shown = Table(box=None)
@@ -24,9 +25,7 @@ def print_table(study: Study, outcomes: Sequence[Outcome], *, json: bool) -> Non
         shown.add_column(name, justify="left" if name in labels else "right", overflow="fold")
     for row in rows:
         scores = [score_text(row, metric) for metric in study.metrics]
-        shown.add_row(
-            *(str(row.get(label, "")) for label in labels), *scores, f"{row['seconds']:.0f}", str(row["seeds"])
-        )
+        shown.add_row(*(str(row.get(label, "")) for label in labels), *scores, f"{row['seconds']:.0f}", seeds_text(row))
     console = Console()
     if not console.is_terminal:  # a file or a pipe has no width of its own
         console.width = max(console.width, Console(width=WIDEST).measure(shown).maximum)

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from kilolayer.cli.options import parse
+from kilolayer.cli.output import complain
 from kilolayer.cli.results_table import print_table
 from kilolayer.cli.user_code import FLAG
 from kilolayer.cli.values import nested, values
@@ -114,7 +114,7 @@ def _run(
 
     def log(what: str) -> None:
         if not options.quiet:
-            print(what, file=sys.stderr, flush=True)
+            complain(what)
 
     found: list[list[Outcome]] = []
 
@@ -134,7 +134,7 @@ def _run(
     except StudyStoppedError as stopped:
         if found:
             write()
-        print(stopped, file=sys.stderr)
+        complain(str(stopped))
         return 128 + stopped.signal
     except TrainingError as error:
         if not found:

@@ -1,7 +1,7 @@
 """`kilolayer train`: train an agent, or resume a run."""
 
-import json
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from kilolayer.bench.plan import plan
+from kilolayer.cli.output import exit_code_stands
 from kilolayer.cli.train_options import TrainOptions, parse_train
 from kilolayer.errors import ConfigurationError
+from kilolayer.files import json_text
 from kilolayer.runs import SeedGroup, parse_seeds
 from kilolayer.training import TrainResult, choose_mode, train, train_seeds
+from kilolayer.training.evaluation import ENDS_AT_ONCE, ends_at_once
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -23,7 +26,13 @@ def run(arguments: Sequence[str]) -> int:
         raise ConfigurationError(f"--checkpoint {options.checkpoint} needs --resume")
     show = not options.quiet
     started: Any = {"config": options.settings, "run_dir": options.run_dir, "progress": show}
-    resumed: Any = {"resume": options.resume, "checkpoint": options.checkpoint, "progress": show, **changed}
+    resumed: Any = {
+        "resume": options.resume,
+        "checkpoint": options.checkpoint,
+        "keep_later": options.keep_later,
+        "progress": show,
+        **changed,
+    }
     group = _group(options)
     if options.dry_run:
         seeds: Any = {} if group is None else {"seeds": len(group.seeds), "mode": group.mode}
@@ -31,13 +40,17 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if group is None:
         results = [train(**(started if options.resume is None else resumed))]
-        _print_result(results[0], as_json=options.json)
     else:
         new = started | {"seeds": group.seeds, "mode": group.mode}
         results = train_seeds(**(new if options.resume is None else resumed))
-        _print_results(results, as_json=options.json)
     stopped_by = results[0].stopped_by
-    return 0 if stopped_by is None else 128 + stopped_by
+    code = 0 if stopped_by is None else 128 + stopped_by
+    with exit_code_stands(code):
+        if group is None:
+            _print_result(results[0], as_json=options.json)
+        else:
+            _print_results(results, as_json=options.json)
+    return code
 
 
 def _group(options: TrainOptions) -> SeedGroup | None:
@@ -51,7 +64,7 @@ def _group(options: TrainOptions) -> SeedGroup | None:
 
 def _print_plan(description: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(description, indent=2))
+        print(json_text(description))
         return
     table = Table(box=None, show_header=False)
     for name, value in description.items():
@@ -78,7 +91,7 @@ def _as_data(result: TrainResult) -> dict[str, Any]:
 def _print_results(results: Sequence[TrainResult], *, as_json: bool) -> None:
     """Print the results of several seeds: a line for each, and the mean."""
     if as_json:
-        print(json.dumps([_as_data(result) for result in results], indent=2))
+        print(json_text([_as_data(result) for result in results]))
         return
     directory = results[0].run.path.parent
     if results[0].stopped_by is not None:
@@ -87,6 +100,7 @@ def _print_results(results: Sequence[TrainResult], *, as_json: bool) -> None:
     success = [result.metrics["eval/success_any"] for result in results]
     for result, value in zip(results, success, strict=True):
         print(f"{result.run.path}: success_any {value:.2f}, time_at_goal {result.metrics['eval/time_at_goal']:.0f}")
+        _warn(result)
     error = statistics.stdev(success) / len(success) ** 0.5 if len(success) > 1 else float("nan")
     print(
         f"finished {results[0].clocks} with each of {len(results)} seeds: success_any "
@@ -96,7 +110,7 @@ def _print_results(results: Sequence[TrainResult], *, as_json: bool) -> None:
 
 def _print_result(result: TrainResult, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(_as_data(result), indent=2))
+        print(json_text(_as_data(result)))
         return
     if result.stopped_by is not None:
         print(f"stopped and saved at {result.clocks}; resume with: kilolayer train --resume {result.run.path}")
@@ -107,3 +121,10 @@ def _print_result(result: TrainResult, *, as_json: bool) -> None:
         f"time_at_goal {metrics['eval/time_at_goal']:.0f} of {metrics['eval/episode_length']:.0f} steps; "
         f"next: kilolayer report {result.run.path}"
     )
+    _warn(result)
+
+
+def _warn(result: TrainResult) -> None:
+    """Say what makes a finished run worthless."""
+    if ends_at_once(result.metrics):
+        print(f"warning: {result.run.path}: {ENDS_AT_ONCE}", file=sys.stderr)

@@ -16,6 +16,9 @@ from kilolayer.runs.growth_schedule import GrowthSchedule
 from kilolayer.runs.seed_group import SeedGroup
 from kilolayer.training.population import SeedsModeChoice
 
+MOST_DIGITS = 4000
+"""Python reads no longer numbers; the parser refuses them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
@@ -39,6 +42,8 @@ class TrainOptions:
     """Start a run with all settings from a config.json; flags beside it change single ones."""
     checkpoint: int | None = None
     """With --resume: env steps of the checkpoint to resume from; None takes the latest."""
+    keep_later: bool = True
+    """With --checkpoint: keep the checkpoints and metrics after it in RUN/set-aside; else they are deleted."""
     dry_run: bool = False
     """Print sizes, parameters, memory and compile time, and train nothing."""
     json: bool = False
@@ -102,7 +107,7 @@ def _base(given: Mapping[str, str], *, wants_help: bool) -> TrainConfig:
     if "resume" in given:
         path = Path(given["resume"])
         several = SeedGroup.is_at(path)
-        return (SeedGroup.open(path).runs[0] if several else RunDirectory.open(path)).config()
+        return (SeedGroup.open(path).first_run() if several else RunDirectory.open(path)).config()
     if "config" in given:
         base = read_config(Path(given["config"])).to_dict()
         env = base.pop("env")
@@ -117,6 +122,8 @@ def _base(given: Mapping[str, str], *, wants_help: bool) -> TrainConfig:
         base.pop(base["agent"], None)  # the settings of another agent
     if "torso" in base and choices.get("torso", base["torso"]) != base["torso"]:
         base.pop("architecture", None)
+    if base and choices.get("variant", base.get("variant", TrainConfig.variant)) != base.get("variant"):
+        base.pop("engine", None)  # it is that of another variant
     return default_config(env, **(base | choices))
 
 
@@ -126,7 +133,7 @@ def _choices(given: Mapping[str, str]) -> dict[str, Any]:
     sizes = {
         name: int(given[name])
         for name in [*(f.name for f in dataclasses.fields(TrainConfig) if f.type is int), "total_gradient_steps"]
-        if name != "depth" and given.get(name, "").lstrip("-").isdecimal()
+        if name != "depth" and (text := given.get(name, "").lstrip("-")).isdecimal() and len(text) <= MOST_DIGITS
     }
     return names | sizes
 

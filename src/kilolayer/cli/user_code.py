@@ -1,4 +1,4 @@
-"""`kilolayer --import FILE COMMAND`: run a user's own Python first, which registers environments."""
+"""`kilolayer COMMAND --import FILE`: run a user's own Python first, which registers environments."""
 
 from collections.abc import Sequence
 
@@ -6,22 +6,25 @@ from kilolayer.errors import KilolayerError
 from kilolayer.user_code import import_code
 
 FLAG = "--import"
-"""The flag in front of the subcommand."""
+"""The flag, in front of the subcommand or anywhere behind it."""
 
 
 def import_user_code(arguments: Sequence[str]) -> list[str]:
-    """Import what `--import` flags before the command name, and return the arguments behind them.
+    """Import what `--import` flags name, in their order, and return the other arguments.
 
     Raises:
-        KilolayerError: in one line, if a file is missing, fails, or no command follows.
+        KilolayerError: in one line, if a file is missing, fails, or there is no command.
     """
-    rest = list(arguments)
-    while rest and (rest[0] == FLAG or rest[0].startswith(f"{FLAG}=")):
-        flag = rest.pop(0)
-        target = flag.partition("=")[2] if "=" in flag else rest.pop(0) if rest else ""
+    rest: list[str] = []
+    given = iter(arguments)
+    for argument in given:
+        if argument != FLAG and not argument.startswith(f"{FLAG}="):
+            rest.append(argument)
+            continue
+        target = argument.partition("=")[2] if "=" in argument else next(given, "")
         if not target:
             raise KilolayerError(f"{FLAG} needs a Python file or module")
         import_code(target)
     if not rest:
-        raise KilolayerError(f"{FLAG} must be followed by a command; kilolayer --help lists them")
+        raise KilolayerError(f"{FLAG} needs a command, too; kilolayer --help lists them")
     return rest

@@ -15,19 +15,24 @@ def values(pairs: Sequence[str], *, flag: str) -> dict[str, Any]:
         flag: what they followed, for the error.
 
     Raises:
-        ConfigurationError: for a pair without a name or `=`, or a name that comes twice.
+        ConfigurationError: for a pair without a name or `=`, a name that comes twice, a blank at an end, or JSON that
+            is nested too deep.
     """
     found: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not name or not equals:
             raise ConfigurationError(f"{flag}={pair!r} must be NAME=VALUE, such as width=128")
+        if pair != pair.strip():
+            raise ConfigurationError(f"{flag}={pair!r} has a blank at an end; leave it out")
         if name in found:
             raise ConfigurationError(f"{flag}: {name} comes twice")
         try:
             found[name] = json.loads(text.replace("_", "") if text.replace("_", "").isdigit() else text)
         except ValueError:
             found[name] = text
+        except RecursionError:
+            raise ConfigurationError(f"{flag}: the value of {name} is nested too deep") from None
     return found
 
 

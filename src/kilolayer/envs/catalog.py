@@ -110,7 +110,7 @@ for _text, _spec in _POINT_MAZES.items():
 
 def _corridor_name(name: str) -> tuple[str, str, tuple[int, ...]] | None:
     """Parse ROBOT_LAYOUT_maze_gen_DISTANCES into robot, layout, and distances between start and goal in cells."""
-    match = re.fullmatch(r"([a-z]+)_([a-z]+[0-9]?)(?:_maze)?_gen_((?:\d+f)+)", name)
+    match = re.fullmatch(r"([a-z]+)_([a-z]+[0-9]?)(?:_maze)?_gen_((?:\d{1,4}f)+)", name, re.ASCII)
     if match is None or match[2] not in CORRIDORS:
         return None
     return match[1], match[2], tuple(int(number) for number in match[3].removesuffix("f").split("f"))

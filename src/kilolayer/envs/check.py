@@ -8,11 +8,15 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from kilolayer.envs.environment import Environment, EnvironmentState
-from kilolayer.envs.names import PARTS, entry_names
+from kilolayer.envs.names import PARTS, actuator_names, entry_names
+from kilolayer.envs.robot_task import RobotTask
+from kilolayer.envs.task_check import check_methods
+from kilolayer.errors import ConfigurationError
 
 Verdict = Literal["ok", "warning", "failed"]
 
@@ -63,27 +67,36 @@ def check(
         The result of each check.
     """
     on_progress("sizes and starts")
+    sizes = _sizes(environment)
+    yield sizes
+    if sizes.verdict == "failed":
+        return
     key = jax.random.key(seed)
     reset = jax.jit(environment.reset, static_argnums=1)
     begun = reset(key, num_envs)
-    yield _sizes(environment, begun)
     yield _names(environment)
+    yield from _actuators(environment)
     yield from _starts(environment, begun, reset(key, num_envs), reset(jax.random.key(seed + 1), num_envs))
 
     idle = "the first action" if environment.discrete_actions else "zero actions"
     on_progress(f"{num_steps:,} steps of {idle}")
     still = _roll(environment, num_envs, num_steps, key, moving=False)
-    yield _finite(idle, still)
+    yield (finite := _finite(environment, idle, still))
+    if finite.verdict == "failed":
+        return  # what else would be found follows from it
 
     on_progress(f"{num_steps:,} random steps")
     began = time.perf_counter()
     roll = _roll(environment, num_envs, num_steps, key, moving=True)
     first = time.perf_counter() - began
-    yield _finite("random actions", roll)
+    yield (finite := _finite(environment, "random actions", roll))
+    if finite.verdict == "failed":
+        return
     yield _bounded(roll)
     yield _moves(idle, still, roll)
     yield _episodes(environment, roll)
-    yield _goals(environment, roll)
+    if environment.has_success:
+        yield _goals(environment, roll)
 
     on_progress("speed")
     again = _roll(environment, num_envs, num_steps, key, moving=True)
@@ -106,18 +119,14 @@ def check(
     )
 
 
-def _sizes(environment: Environment, begun: EnvironmentState) -> Finding:
+def _sizes(environment: Environment) -> Finding:
+    """Check what every method of the task returns; nothing else can be checked where one returns another shape."""
+    try:
+        check_methods(environment)
+    except ConfigurationError as error:
+        return Finding("sizes", "failed", str(error))
     sizes = {name: getattr(environment, f"{name}_size") for name in ("observation", "goal", "action")}
     text = ", ".join(f"{name} {size}" for name, size in sizes.items())
-    for name, array, size in (
-        ("observe", begun.observation, sizes["observation"]),
-        ("achieved_goal", begun.achieved_goal, sizes["goal"]),
-        ("the drawn goal", begun.desired_goal, sizes["goal"]),
-    ):
-        if array.shape[1:] != (size,):
-            return Finding("sizes", "failed", f"{text}, but {name} gives shape {array.shape[1:]}")
-        if array.dtype != jnp.float32:
-            return Finding("sizes", "failed", f"{name} gives {array.dtype}; it must be float32")
     empty = [name for name, size in sizes.items() if size < 1]
     return Finding("sizes", "failed" if empty else "ok", f"{text}{'; sizes must be at least 1' if empty else ''}")
 
@@ -142,6 +151,27 @@ def _names(environment: Environment) -> Finding:
     return Finding("names", "ok", "; ".join(parts))
 
 
+def _actuators(environment: Environment) -> Iterator[Finding]:
+    """Check that the default controls reach what a servo may be told, around where the robot starts."""
+    task = environment.task
+    if not isinstance(task, RobotTask) or type(task).control is not RobotTask.control:
+        return
+    model, limited = task.model, np.asarray(task.model.actuator_ctrllimited, bool)
+    servo = (model.actuator_biastype == mujoco.mjtBias.mjBIAS_AFFINE) & (model.actuator_biasprm[:, 1] != 0.0)
+    names = actuator_names(model)
+    open_ended = [names[number] for number in np.flatnonzero(servo & ~limited)]
+    if open_ended:
+        text = f"position servos without a ctrlrange: {', '.join(open_ended)}; they are told -1 to 1; give them ranges"
+        yield Finding("actuators", "warning", text)
+    if model.nkey:
+        low, high = model.actuator_ctrlrange.T
+        away = np.abs(model.key_ctrl[0] - 0.5 * (low + high)) > 0.25 * (high - low)
+        far = [names[number] for number in np.flatnonzero(servo & limited & away)]
+        if far:
+            text = f"zero actions are the middle of the ctrlrange, far from the keyframe's controls: {', '.join(far)}"
+            yield Finding("actuators", "warning", f"{text}; define `control`")
+
+
 def _starts(
     environment: Environment, begun: EnvironmentState, same: EnvironmentState, other: EnvironmentState
 ) -> Iterator[Finding]:
@@ -163,6 +193,17 @@ def _starts(
             "ok" if distinct > 1 else "warning",
             f"{distinct} different among {2 * len(one)}{'' if distinct > 1 else '; all are the same'}",
         )
+    if environment.has_success:
+        yield from _success(environment, begun)
+    failed = float(np.mean(jax.vmap(environment.task.failed)(begun.physics)))
+    yield Finding(
+        "failed at the start",
+        "ok" if failed == 0.0 else "failed",
+        f"{failed:.0%} of the starts count as failed{'' if failed == 0.0 else '; check `failed` and the starts'}",
+    )
+
+
+def _success(environment: Environment, begun: EnvironmentState) -> Iterator[Finding]:
     success = jax.vmap(environment.task.success)
     reached = float(np.mean(success(begun.achieved_goal, begun.desired_goal)))
     yield Finding(
@@ -178,26 +219,19 @@ def _starts(
         if perfect
         else "an achieved goal equal to the desired one is not a success; check `success`",
     )
-    failed = float(np.mean(jax.vmap(environment.task.failed)(begun.physics)))
-    yield Finding(
-        "failed at the start",
-        "ok" if failed == 0.0 else "failed",
-        f"{failed:.0%} of the starts count as failed{'' if failed == 0.0 else '; check `failed` and the starts'}",
-    )
 
 
-def _finite(name: str, roll: Roll) -> Finding:
+def _finite(environment: Environment, name: str, roll: Roll) -> Finding:
     bad = ~np.isfinite(roll.observation).all(axis=-1)
     if not bad.any():
         return Finding(name, "ok", f"{roll.success.size:,} env steps, all numbers finite")
     step, number = np.argwhere(bad)[0]
     entries = np.flatnonzero(~np.isfinite(roll.observation[step, number]))
-    return Finding(
-        name,
-        "failed",
-        f"not finite at step {step} of environment {number}, observation entries {_list(entries)}; "
-        "try a smaller time step of the model",
-    )
+    text = f"not finite at step {step} of environment {number}, observation entries {_list(entries)}"
+    names = entry_names(environment.task, "observation")
+    if names is not None:
+        text += f" ({', '.join(names[entry] for entry in entries[:3])}{', ...' if len(entries) > 3 else ''})"
+    return Finding(name, "failed", f"{text}; try a smaller time step of the model, or weaker actuators")
 
 
 def _bounded(roll: Roll) -> Finding:
@@ -233,6 +267,8 @@ def _episodes(environment: Environment, roll: Roll) -> Finding:
         text += f"; mean episode length {lengths:.0f} of {environment.episode_length} steps"
     if both.any():
         return Finding("episodes", "failed", f"{int(both.sum())} steps are both terminated and truncated")
+    if roll.terminated.all():
+        return Finding("episodes", "failed", "every episode ends in its first step; check `failed`")
     if failures > 0.2:
         return Finding("episodes", "warning", f"{text}; such short episodes teach little; check `failed`")
     return Finding("episodes", "ok", text)

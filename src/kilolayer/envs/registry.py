@@ -4,13 +4,15 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from kilolayer.envs.engines import default_engine, make_engine
+from kilolayer.envs.engines import auto_engine, make_engine
 from kilolayer.envs.environment import Environment
 from kilolayer.envs.interface import Engine, Task
 from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.robot_task import Variant as Variant
 from kilolayer.envs.robot_task import check_variant
+from kilolayer.envs.task_check import check_attributes
 from kilolayer.errors import ConfigurationError, nearest_names
+from kilolayer.user_code import is_rerun
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +42,14 @@ class EnvironmentSpec:
             variant: `default` or `paper`.
 
         Raises:
-            ConfigurationError: if the task does not have this variant.
+            ConfigurationError: if the task does not have this variant, or an attribute of it is not valid.
         """
         check_variant(variant)
-        if self.paper_engine is not None:
-            return self.task(variant=variant)
-        if variant == "paper":
+        if self.paper_engine is None and variant == "paper":
             raise ConfigurationError(f"env {self.name!r} has no variant 'paper'; leave variant at 'default'")
-        return self.task()
+        task = self.task(variant=variant) if self.paper_engine is not None else self.task()
+        check_attributes(task)
+        return task
 
     def engine_name(self, engine: str, variant: str) -> str:
         """Return the name of the engine to use.
@@ -61,11 +63,14 @@ class EnvironmentSpec:
             return engine
         if variant == "paper" and self.paper_engine is not None:
             return self.paper_engine
-        return default_engine(self.make_task(variant).engines)
+        return auto_engine(self.make_task(variant))
 
 
 Family = Callable[[str], EnvironmentSpec | None]
 """Function from a name to the entry of a generated environment, or None if the name has another form."""
+
+LISTING = "`kilolayer envs` lists them"
+"""Where the names of environments are, for an error line."""
 
 _REGISTRY: dict[str, EnvironmentSpec] = {}
 _FAMILIES: list[Family] = []
@@ -75,9 +80,9 @@ def register(spec: EnvironmentSpec) -> None:
     """Add an environment under its name.
 
     Raises:
-        ConfigurationError: if the name is taken.
+        ConfigurationError: if the name is taken; a cell of a notebook may register its own again.
     """
-    if spec.name in _REGISTRY:
+    if not is_rerun("environment", spec.name) and spec.name in _REGISTRY:
         raise ConfigurationError(f"an environment named {spec.name!r} is already registered")
     _REGISTRY[spec.name] = spec
 
@@ -115,7 +120,7 @@ def spec(name: str) -> EnvironmentSpec:
     for family in _FAMILIES:
         if (found := family(name)) is not None:
             return found
-    raise ConfigurationError(f"env {name!r} is unknown; {nearest_names(name, _REGISTRY)}")
+    raise ConfigurationError(f"env {name!r} is unknown; {nearest_names(name, _REGISTRY, listing=LISTING)}")
 
 
 def resolve(name: str) -> str:
@@ -129,10 +134,10 @@ def resolve(name: str) -> str:
     try:
         text = Path(name).read_text(encoding="utf-8")
         Maze(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"maze file {name!r} cannot be read: {error}") from error
     except ConfigurationError as error:
         raise ConfigurationError(f"{name}: {error}") from error
+    except (OSError, ValueError) as error:  # no text in UTF-8, or a name that no file can have
+        raise ConfigurationError(f"maze file {name!r} cannot be read: {error}") from error
     return text.rstrip("\n") + "\n"
 
 

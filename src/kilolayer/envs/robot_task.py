@@ -108,9 +108,15 @@ class RobotTask:
         if self.mjcf is None:
             raise ConfigurationError(f"task {type(self).__name__} names no model; set `mjcf`, or override `build`")
         path = Path(self.mjcf)
-        if not path.is_absolute():
-            path = Path(inspect.getfile(type(self))).parent / path
-        return load_mjcf(path)
+        return load_mjcf(path if path.is_absolute() else self._folder() / path)
+
+    def _folder(self) -> Path:
+        """Return the folder of the file with the class that names the model; in a notebook, the current one."""
+        owner = next((cls for cls in type(self).__mro__ if "mjcf" in vars(cls)), type(self))
+        try:
+            return Path(inspect.getfile(owner)).parent
+        except (TypeError, OSError):
+            return Path.cwd()
 
     @cached_property
     def model(self) -> mujoco.MjModel:
@@ -192,6 +198,14 @@ class RobotTask:
     def action_names(self) -> tuple[str, ...] | None:
         """Name, range and unit of each entry of an action: from the model, or None if `control` is overridden."""
         return actuator_names(self.model) if type(self).control is RobotTask.control else None
+
+    @cached_property
+    def first_data(self) -> mujoco.MjData:
+        """MuJoCo's state at the first keyframe, or the default: with activations and mocap bodies of every start."""
+        data = mujoco.MjData(self.model)
+        if self.model.nkey:
+            mujoco.mj_resetDataKeyframe(self.model, data, 0)
+        return data
 
     @cached_property
     def home(self) -> Start:

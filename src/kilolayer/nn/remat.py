@@ -1,15 +1,8 @@
 """Rematerialisation: which activations to keep for the backward pass, and which to compute again."""
 
-import functools
-import os
-from pathlib import Path
 from typing import NamedTuple
 
-import jax
-
 from kilolayer.errors import ConfigurationError
-
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 SHARE = 0.2
 """Share of the memory that parameters and activations may take. The replay buffer and the system need the rest."""
@@ -24,28 +17,6 @@ class BlockNumbers(NamedTuple):
     """Numbers of a block's input, for one row of the batch."""
     products: int
     """Numbers of all matrix products in a block, for one row of the batch."""
-
-
-@functools.cache
-def device_memory() -> int | None:
-    """Return the bytes of memory of the default device: a GPU's own, or the host's; None if it is unknown.
-
-    It is the memory that the device has, not the memory that is free, so that the same run on the same machine computes
-    the same bits each time.
-    """
-    stats = jax.devices()[0].memory_stats() or {}
-    if "bytes_limit" in stats:
-        return int(stats["bytes_limit"])
-    try:
-        limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    except (ValueError, OSError, AttributeError):  # not a POSIX system
-        return None
-    for path in CGROUP_LIMITS:  # a container may have less memory than its host
-        try:
-            limits.append(int(Path(path).read_text()))
-        except (OSError, ValueError):
-            continue
-    return min(limits)
 
 
 def check_remat(remat: str) -> None:

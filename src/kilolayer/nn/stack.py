@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kilolayer.errors import ConfigurationError
+from kilolayer.memory import device_memory
 from kilolayer.nn.dense import Precision
 from kilolayer.nn.quantized import quantize
-from kilolayer.nn.remat import BlockNumbers, blocks_per_save, check_remat, choose_remat, device_memory
+from kilolayer.nn.remat import BlockNumbers, blocks_per_save, check_remat, choose_remat
 from kilolayer.nn.torso import Architecture, Observe, Torso, Tree
 
 

@@ -19,6 +19,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.errors import ConfigurationError, nearest_names
+from kilolayer.user_code import is_rerun
 
 Tree = TypeVar("Tree")
 
@@ -161,7 +162,7 @@ def register_torso(spec: TorsoSpec) -> None:
     Raises:
         ConfigurationError: if the name is taken.
     """
-    if spec.name in _TORSOS:
+    if not is_rerun("torso", spec.name) and spec.name in _TORSOS:
         raise ConfigurationError(f"a torso named {spec.name!r} is registered already")
     _TORSOS[spec.name] = spec
 

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +19,8 @@ import safetensors.numpy
 
 from kilolayer.agents import Agent, AgentState
 from kilolayer.errors import ConfigurationError, RunError
+from kilolayer.files import sync
+from kilolayer.machine import check_float32
 from kilolayer.named_arrays import fill, to_arrays
 from kilolayer.policies.contract import Contract
 
@@ -67,7 +68,7 @@ def save_artifact(directory: str | os.PathLike, contract: Contract, agent_state:
         partial.mkdir()
         artifact_writer(contract, agent_state)(partial)
         partial.rename(final)
-        _sync(final.parent)
+        sync(final.parent)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(f"{final} cannot be written: {error.strerror or error}") from error
@@ -79,7 +80,9 @@ def read_artifact(directory: str | os.PathLike) -> Artifact:
 
     Raises:
         RunError: in one line, if the files are missing, damaged, of a newer format, or do not fit each other.
+        ConfigurationError: if JAX computes in float64.
     """
+    check_float32()
     folder = Path(directory)
     contract, digest = _read_contract(folder / CONTRACT_FILE)
     arrays = _read_weights(folder / WEIGHTS_FILE, digest)
@@ -103,7 +106,7 @@ def _write_files(directory: Path, contract: Contract, arrays: Mapping[str, np.nd
     data = {"format": FORMAT, **contract.to_dict(), "weights": {"file": WEIGHTS_FILE, "sha256": digest}}
     _write(directory / WEIGHTS_FILE, weights)
     _write(directory / CONTRACT_FILE, (json.dumps(data, indent=2) + "\n").encode())
-    _sync(directory)
+    sync(directory)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -111,16 +114,6 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    """Write the entries of a directory to the disk, where the platform can."""
-    with suppress(OSError):
-        handle = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _read_contract(path: Path) -> tuple[Contract, str]:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from kilolayer.checkpoint_files import POLICY_ITEM, find_step
+from kilolayer.checkpoint_files import CHECKPOINTS, POLICY_ITEM, find_step
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.policies.artifact import CONTRACT_FILE
 from kilolayer.policies.policy import Policy
@@ -38,7 +38,7 @@ def find_artifact(path: str | os.PathLike, checkpoint: int | str | None = None) 
         if checkpoint is not None:
             raise ConfigurationError(f"checkpoint={checkpoint!r} has no effect: {directory} is a policy, not a run")
         return directory
-    checkpoints = directory / "checkpoints"
+    checkpoints = directory / CHECKPOINTS
     if not checkpoints.is_dir():
         return None
     policy = checkpoints / str(find_step(checkpoints, checkpoint)) / POLICY_ITEM

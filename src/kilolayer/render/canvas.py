@@ -35,6 +35,12 @@ context.free()
 """
 PROBE_SECONDS = 60.0
 
+PLATFORMS = ("egl", "osmesa")
+"""Ways to draw without a screen, the better one first."""
+
+PLATFORM = "PYOPENGL_PLATFORM"
+"""The environment variable that names PyOpenGL's, which has to agree with MuJoCo's."""
+
 CURE = {
     "linux": "on Debian or Ubuntu: apt-get install libegl1 libopengl0 libgl1-mesa-dri",
     "darwin": "it needs a login with a window server",
@@ -50,16 +56,17 @@ def context_class() -> Any:
     """Return the class of OpenGL contexts of MuJoCo that works here: the one in `MUJOCO_GL`, else EGL, else OSMesa.
 
     Each is tried in a separate process, because a failing driver can terminate its process, and PyOpenGL cannot load a
-    second platform.
+    second platform. `PYOPENGL_PLATFORM` follows.
 
     Raises:
         RendererError: if none works; the message says what to install.
     """
     asked = os.environ.get("MUJOCO_GL", "").lower().strip()
-    names = ("egl", "osmesa") if sys.platform == "linux" and not asked else (asked,)
+    names = PLATFORMS if sys.platform == "linux" and not asked else (asked,)
     for name in names:
         if _works(name):
-            if name in ("egl", "osmesa"):
+            if name in PLATFORMS:
+                os.environ[PLATFORM] = name  # MuJoCo refuses another value
                 return importlib.import_module(f"mujoco.{name}").GLContext
             return importlib.import_module("mujoco.rendering.classic.gl_context").GLContext
     tried = f"MUJOCO_GL={asked} does not work" if asked else "neither EGL nor OSMesa works"
@@ -68,7 +75,7 @@ def context_class() -> Any:
 
 
 def _works(name: str) -> bool:
-    environment = os.environ | ({"MUJOCO_GL": name} if name else {})
+    environment = os.environ | ({"MUJOCO_GL": name} if name else {}) | ({PLATFORM: name} if name in PLATFORMS else {})
     try:
         command = [sys.executable, "-c", PROBE]
         return not subprocess.run(command, env=environment, capture_output=True, timeout=PROBE_SECONDS).returncode

@@ -104,11 +104,13 @@ class Scene:
         return bool((fixed & (self.model.geom_type == mujoco.mjtGeom.mjGEOM_BOX)).any())
 
     def place(self, qpos: Float[np.ndarray, " nq"]) -> mujoco.MjData:
-        """Set the model to a pose and return the working memory with the poses of bodies and geoms."""
+        """Set the model to a pose and return the working memory with everything that is drawn at its place."""
         self.data.qpos[:] = qpos
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_comPos(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
+        mujoco.mj_flex(self.model, self.data)
+        mujoco.mj_tendon(self.model, self.data)
         return self.data
 
     def body_poses(self, qpos: Float[np.ndarray, "frames nq"]) -> tuple[np.ndarray, np.ndarray]:

@@ -194,5 +194,5 @@ def _overview(directory: RunDirectory, task: MazeTask, episodes: Episodes, steps
 
 def _settings(directory: RunDirectory) -> list[str]:
     config = json.dumps(directory.config().to_dict(), indent=2)
-    system = directory.system_file.read_text() if directory.system_file.exists() else "not recorded"
+    system = directory.system_file.read_text(errors="replace") if directory.system_file.exists() else "not recorded"
     return [page.section("Settings", page.folded("settings", config), page.folded("versions and hardware", system))]

@@ -5,10 +5,11 @@ buffer; a checksum of every array; and both clocks.
 """
 
 import dataclasses
+import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -16,8 +17,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from kilolayer.checkpoint_files import POLICY_ITEM, best_of, choose_step, score
+from kilolayer.checkpoint_files import POLICY_ITEM, best_in, find_step, score, set_damaged_files_aside, steps_in
 from kilolayer.errors import RunError, TrainingError
+from kilolayer.files import sync, without_patterns
 from kilolayer.named_arrays import fill, to_arrays
 from kilolayer.runs.clock import Clocks
 from kilolayer.runs.policy_item import PolicyWriter, SavePolicy
@@ -42,6 +44,12 @@ State = TypeVar("State", bound=Saved)
 
 AGENT_PREFIX = "agent."
 
+NEEDED_FILES = (
+    *(Path(item, name) for item in ("agent", "rest") for name in ("manifest.ocdbt", "_METADATA")),
+    *(Path(item, "metadata") for item in ("checksums", "clocks")),
+)
+"""Files without which a checkpoint cannot be read."""
+
 
 class Checkpoints:
     """The checkpoints of one run.
@@ -54,31 +62,36 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, *, keep: int | None = None):
-        """Open the directory; create it if checkpoints are to be saved."""
+        """Open the directory; create it if checkpoints are to be saved.
+
+        Raises:
+            RunError: if it cannot be written.
+        """
         self.directory = directory
         self._saving: int | None = None
+        self._unconfirmed: int | None = None
         self._failed = False
-        if keep is None:  # Orbax prints warnings for its option `read_only`; these options write nothing either
-            options = ocp.CheckpointManagerOptions(
-                best_fn=score, create=False, cleanup_tmp_directories=False, enable_async_checkpointing=False
-            )
-        else:
-            policies = [LatestN(keep), BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
-            options = ocp.CheckpointManagerOptions(
-                best_fn=score,
-                preservation_policy=AnyPreservationPolicy(policies),
-                create=True,
-                cleanup_tmp_directories=True,
-            )
-        self._manager = ocp.CheckpointManager(directory.resolve(), options=options)
+        self._open = ExitStack()
+        self._writer: ocp.CheckpointManager | None = None
+        if keep is not None:
+            try:
+                path = self._open.enter_context(without_patterns(directory, create=True))
+                self._writer = _writer(directory, path, keep)
+            except OSError as error:
+                raise RunError(f"{directory} cannot be written: {error.strerror or error}") from error
+
+    @property
+    def _manager(self) -> ocp.CheckpointManager:
+        assert self._writer is not None, "the checkpoints were opened only for reading"
+        return self._writer
 
     def steps(self) -> list[int]:
         """Return the steps of all whole checkpoints, oldest first."""
-        return sorted(self._manager.all_steps())
+        return steps_in(self.directory)
 
     def best(self) -> int | None:
         """Return the step of the checkpoint with the best evaluation; None if none was evaluated."""
-        return best_of({step: score(self._manager.metrics(step)) for step in self.steps()})
+        return best_in(self.directory)
 
     def resolve(self, wanted: int | str | None) -> int:
         """Return the step of a checkpoint.
@@ -89,7 +102,7 @@ class Checkpoints:
         Raises:
             RunError: if there is no such checkpoint; the line lists all checkpoints.
         """
-        return choose_step(self.directory, self.steps(), wanted, self.best)
+        return find_step(self.directory, wanted)
 
     def clocks(self, step: int) -> Clocks:
         """Return both clocks of a checkpoint.
@@ -98,7 +111,8 @@ class Checkpoints:
             RunError: if the checkpoint is damaged.
         """
         try:
-            found = ocp.JsonCheckpointHandler().restore(self.directory.resolve() / str(step) / "clocks")
+            with without_patterns(self.directory) as path:
+                found = ocp.JsonCheckpointHandler().restore(path / str(step) / "clocks")
             return Clocks(int(found["env_steps"]), int(found["gradient_steps"]))
         except Exception as error:  # Orbax raises many types for damaged files
             raise self._damaged(step, _reason(error)) from error
@@ -107,11 +121,28 @@ class Checkpoints:
         """Return whether a checkpoint holds its clocks; those of format 1 do not."""
         return (self.directory / str(step) / "clocks").is_dir()
 
-    def drop_after(self, step: int) -> None:
-        """Delete the checkpoints after `step`, from which the run resumes."""
-        for later in self.steps():
-            if later > step:
-                self._manager.delete(later)
+    def drop_after(self, step: int, *, into: Path | None = None) -> None:
+        """Remove the checkpoints after `step`, from which the run resumes.
+
+        Args:
+            step: of the last checkpoint that stays.
+            into: a directory to move them to; None deletes them.
+
+        Raises:
+            TrainingError: if one cannot be moved.
+        """
+        later = [each for each in self.steps() if each > step]
+        for each in later:
+            if into is None:
+                self._manager.delete(each)
+                continue
+            try:
+                (self.directory / str(each)).rename(into / str(each))
+            except OSError as error:
+                raise TrainingError(
+                    f"checkpoint {self.directory / str(each)} cannot be moved to {into}: {error.strerror}"
+                ) from error
+        self._manager.reload()
 
     def save(
         self, state: Saved, metrics: Mapping[str, float] | None = None, *, policy: PolicyWriter | None = None
@@ -131,7 +162,7 @@ class Checkpoints:
         self.wait()
         if step in self.steps():
             return
-        self._saving = step
+        self._saving = self._unconfirmed = step
         arrays = to_arrays(state)
         items = {
             "agent": {name: value for name, value in arrays.items() if name.startswith(AGENT_PREFIX)},
@@ -151,19 +182,28 @@ class Checkpoints:
             )
 
     def wait(self) -> None:
-        """Wait until the last save is complete.
+        """Wait until the last save is complete and on the disk.
 
         Raises:
-            TrainingError: if the save failed.
+            TrainingError: if the save failed, or what it left cannot be read.
         """
         with self._save_errors():
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
+            if self._unconfirmed is not None:
+                _confirm(self.directory / str(self._unconfirmed))
+                self._unconfirmed = None
 
     def close(self) -> None:
-        """Close the directory. After a save that failed, closing fails for the same reason, and raises nothing."""
-        with suppress(Exception) if self._failed else nullcontext():
-            self._manager.close()
+        """Close the directory. After a save that failed, closing fails for the same reason, and raises nothing.
+
+        Raises:
+            TrainingError: if a save fails now.
+        """
+        with self._open:
+            if self._writer is not None:
+                with suppress(Exception) if self._failed else self._save_errors():
+                    self._writer.close()
 
     def restore(self, template: State, step: int) -> State:
         """Read a whole state.
@@ -187,8 +227,11 @@ class Checkpoints:
         return {name.removeprefix(AGENT_PREFIX): value for name, value in self._read(step, "agent").items()}
 
     def _read(self, step: int, item: str) -> dict[str, np.ndarray]:
+        with without_patterns(self.directory) as path:
+            return self._read_in(path / str(step) / item, step)
+
+    def _read_in(self, path: Path, step: int) -> dict[str, np.ndarray]:
         handler = ocp.PyTreeCheckpointHandler()
-        path = self.directory.resolve() / str(step) / item
         try:
             names = handler.metadata(path).tree
             arguments = ocp.args.PyTreeRestore(
@@ -229,6 +272,38 @@ class Checkpoints:
             raise TrainingError(
                 f"checkpoint {self.directory / str(self._saving)} could not be saved ({_reason(error)}); {last}"
             ) from error
+
+
+def _writer(directory: Path, path: Path, keep: int) -> ocp.CheckpointManager:
+    """Return what saves checkpoints, and keeps the best and the latest of them; `path` leads to the directory."""
+    for step in steps_in(directory):
+        set_damaged_files_aside(directory / str(step))
+    policies = [LatestN(keep), BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
+    options = ocp.CheckpointManagerOptions(
+        best_fn=score,
+        preservation_policy=AnyPreservationPolicy(policies),
+        create=True,
+        cleanup_tmp_directories=True,
+    )
+    return ocp.CheckpointManager(path, options=options)
+
+
+def _confirm(checkpoint: Path) -> None:
+    """Check that a checkpoint holds every file that reading needs, and put all of it on the disk.
+
+    Raises:
+        OSError: if it does not.
+    """
+    for needed in NEEDED_FILES:
+        if not (checkpoint / needed).stat().st_size:
+            raise OSError(f"{needed} is empty")
+    for parent, folders, files in os.walk(checkpoint):
+        for name in files:
+            sync(Path(parent, name))
+        for name in folders:
+            sync(Path(parent, name))
+    sync(checkpoint)
+    sync(checkpoint.parent)
 
 
 def _reason(error: Exception) -> str:

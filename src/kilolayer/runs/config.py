@@ -1,6 +1,7 @@
 """The configuration of a run: every setting, validated before anything is compiled."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from kilolayer.runs.growth_schedule import GrowthSchedule
 from kilolayer.runs.option_types import EngineOption
 from kilolayer.runs.presets import preset
 from kilolayer.runs.timetable import Timetable
-from kilolayer.settings import settings_from, validate
+from kilolayer.settings import MOST_STEPS, check_count, check_seed, settings_from, validate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,11 +106,13 @@ class TrainConfig:
         self._check_blocks()
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name in ("seed", "min_replay", "total_env_steps") else 1
-            if field.type is int and field.name != "depth" and value < least:
-                raise ConfigurationError(f"{field.name}={value} must be at least {least}")
-        if not self.checkpoint_minutes > 0.0:
-            raise ConfigurationError(f"checkpoint_minutes={self.checkpoint_minutes} must be above 0")
+            if field.type is int and field.name != "seed":
+                least = {"depth": -MOST_STEPS, "min_replay": 0, "total_env_steps": 0}.get(field.name, 1)
+                most = MOST_STEPS if field.name != "total_env_steps" else MOST_STEPS * self.num_envs
+                check_count(field.name, value, least=least, most=most)
+        check_seed(self.seed)
+        if not 0.0 < self.checkpoint_minutes < math.inf:
+            raise ConfigurationError(f"checkpoint_minutes={self.checkpoint_minutes} must be above 0, and finite")
         check_engine_name(self.engine)
         self._check_clocks()
         if self.grow is not None:
@@ -160,6 +163,11 @@ class TrainConfig:
                 raise ConfigurationError(
                     f"{nothing}, so collector_depth={self.collector_depth} has no effect; leave it out"
                 )
+        end = self.timetable.end
+        counts = {"env steps in each environment": end.env_steps // self.num_envs, "gradient steps": end.gradient_steps}
+        for name, steps in counts.items():
+            if steps > MOST_STEPS:
+                raise ConfigurationError(f"the run would take {steps:,} {name}; at most {MOST_STEPS:,} can be counted")
         for name in ("eval_every", "checkpoint_every"):
             every = getattr(self, name)
             if every is not None:
@@ -183,6 +191,12 @@ class TrainConfig:
                 f"architecture is a {type(self.architecture).__name__}; torso={self.torso!r} takes a "
                 f"{torso_spec(self.torso).settings.__name__}"
             )
+        blocks: dict[str, Any] = {self.agent: self.agent_settings, "architecture": self.architecture}
+        for name, block in blocks.items():
+            for field in dataclasses.fields(block):
+                value = getattr(block, field.name)
+                if isinstance(value, int) and value > MOST_STEPS:
+                    raise ConfigurationError(f"{name}.{field.name}={value} must be at most {MOST_STEPS}")
 
     def _check_growth(self, schedule: GrowthSchedule) -> None:
         self.architecture.check_growable()
@@ -310,9 +324,9 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     Raises:
         ConfigurationError: for an unknown environment or setting, or a value that is not valid.
     """
-    env = registry.resolve(env)
+    env = registry.resolve(_text({"env": env}, "env", ""))
     spec = registry.spec(env)
-    variant = settings.get("variant", "default")
+    variant = _text(settings, "variant", TrainConfig.variant)
     suited = preset(env, variant)
     agent = agent_spec(_text(settings, "agent", suited.get("agent", TrainConfig.agent)))
     others = set(agent_names()) - {agent.name}
@@ -324,10 +338,10 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     deep_merge(settings, into=merged)
     if isinstance(merged.get("grow"), str) and "depth" not in settings:
         merged["depth"] = GrowthSchedule.parse(merged["grow"]).final_depth
-    eval_env = merged.get("eval_env")
+    eval_env = _text(merged, "eval_env", "")
     merged["eval_env"] = registry.resolve(eval_env) if eval_env else spec.eval_env or env
     # A run keeps the engine that it began with: `auto` may choose another one on the next machine.
-    merged["engine"] = spec.engine_name(merged.get("engine", "auto"), variant)
+    merged["engine"] = spec.engine_name(_text(merged, "engine", TrainConfig.engine), variant)
     return TrainConfig.from_dict(merged)
 
 
@@ -336,7 +350,10 @@ def deep_merge(settings: Mapping[str, Any], *, into: dict[str, Any]) -> None:
     for name, value in settings.items():
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             value = dataclasses.asdict(value)
-        into[name] = into.get(name, {}) | value if isinstance(value, Mapping) else value
+        before = into.get(name)
+        if isinstance(value, Mapping):
+            value = {**before, **value} if isinstance(before, Mapping) else dict(value)
+        into[name] = value
 
 
 def _choices(default: str, names: list[str]) -> str:
@@ -346,7 +363,8 @@ def _choices(default: str, names: list[str]) -> str:
 
 def _text(settings: Mapping[str, Any], name: str, default: str) -> str:
     """Return a setting that names a member of a registry."""
-    value = settings.get(name) or default
+    value = settings.get(name)
+    value = default if value is None else value
     if not isinstance(value, str):
         raise ConfigurationError(f"{name}={value!r} must be a name")
     return value

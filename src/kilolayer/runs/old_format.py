@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kilolayer.agents import agent_spec
+from kilolayer.errors import ConfigurationError
 from kilolayer.nn import torso_spec
 
 TORSO = "residual_mlp"
@@ -31,7 +32,7 @@ def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         settings: the contents of config.json, without `format`.
 
     Raises:
-        ConfigurationError: if the agent is unknown.
+        ConfigurationError: if the agent is unknown, or a block is none.
     """
     upgraded = {name: value for name, value in settings.items() if name not in BLOCKS}
     spec = agent_spec(str(settings.get("agent")))
@@ -39,14 +40,21 @@ def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     blocks = READS.get(spec.name, (spec.name,))
     block: dict[str, Any] = {}
     for name in blocks:
-        block |= {RENAMED.get((name, field), field): value for field, value in settings.get(name, {}).items()}
+        block |= {RENAMED.get((name, field), field): value for field, value in _block(settings, name).items()}
     # An agent that read two blocks did not read all of the first.
     upgraded[spec.name] = {name: value for name, value in block.items() if name in known or len(blocks) == 1}
     upgraded["torso"] = TORSO
-    architecture = dict(settings.get("architecture", {}))
+    architecture = dict(_block(settings, "architecture"))
     if "checkpoint" in architecture and "remat" in {
         each.name for each in dataclasses.fields(torso_spec(TORSO).settings)
     }:
         architecture["remat"] = architecture.pop("checkpoint")
     upgraded["architecture"] = architecture
     return upgraded
+
+
+def _block(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    block = settings.get(name, {})
+    if not isinstance(block, Mapping):
+        raise ConfigurationError(f"{name}={block!r} must be settings by name")
+    return block

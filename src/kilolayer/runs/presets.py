@@ -13,6 +13,7 @@ from typing import Any
 from kilolayer.envs import registry
 from kilolayer.envs.robot_task import check_variant
 from kilolayer.errors import ConfigurationError
+from kilolayer.user_code import is_rerun
 
 _PRESETS: dict[tuple[str, str], Mapping[str, Any]] = {}
 
@@ -31,7 +32,7 @@ def register_preset(env: str, settings: Mapping[str, Any], *, variant: str = "de
         ConfigurationError: if there is a preset for this name and variant already, or no such variant.
     """
     check_variant(variant)
-    if (env, variant) in _PRESETS:
+    if not is_rerun("preset", f"{env} {variant}") and (env, variant) in _PRESETS:
         raise ConfigurationError(f"a preset of {env!r}, variant {variant!r}, is already registered")
     _PRESETS[env, variant] = MappingProxyType(dict(settings))
 

@@ -6,25 +6,28 @@ metrics.jsonl       one line for each evaluation
 metrics.csv         the same as a table
 diagnostics.jsonl   measurements inside the networks at each evaluation, if the setting diagnostics is on
 checkpoints/        one directory for each checkpoint, named by env steps; by gradient steps if nothing is collected
+set-aside/          checkpoints and metrics after the checkpoint that the run was resumed from, if it was not the latest
 figures/            pictures, and report.html beside it
 
 Seeds that were trained together are run directories seed-0, seed-1, ... in a directory that also holds seeds.json.
 """
 
-import fcntl
 import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from kilolayer.checkpoint_files import CHECKPOINTS
 from kilolayer.errors import ConfigurationError, RunError
+from kilolayer.files import locked, read_rows, refuse_links, remove_partial, unused_directory, write_json
 from kilolayer.machine import cpu_cores
 from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.old_format import upgrade_settings
@@ -53,7 +56,7 @@ class RunDirectory:
         self.metrics_file = self.path / "metrics.jsonl"
         self.csv_file = self.path / "metrics.csv"
         self.diagnostics_file = self.path / "diagnostics.jsonl"
-        self.checkpoints = self.path / "checkpoints"
+        self.checkpoints = self.path / CHECKPOINTS
         self.figures = self.path / "figures"
         self.report_file = self.path / "report.html"
 
@@ -62,11 +65,12 @@ class RunDirectory:
         """Make the directory and write its configuration.
 
         Raises:
-            RunError: if the directory holds a run already, or cannot be written.
+            RunError: if the directory holds a run already, holds links, or cannot be written.
         """
         run = cls(path)
         if run.config_file.exists():
             raise RunError(f"{run.path} holds a run already; resume it, or choose another run_dir")
+        refuse_links(run.path)
         with write_errors(run.path):
             run.path.mkdir(parents=True, exist_ok=True)
         run.write_config(config)
@@ -77,7 +81,7 @@ class RunDirectory:
         """Find the run in an existing directory.
 
         Raises:
-            RunError: if there is no run.
+            RunError: if there is no run, or the directory holds links.
         """
         run = cls(path)
         if not run.path.is_dir():
@@ -86,7 +90,17 @@ class RunDirectory:
             inside = sorted(str(file.parent) for file in run.path.glob("seed-*/config.json"))
             hint = f"; it holds {len(inside)} of them, as {inside[0]}" if inside else ""
             raise RunError(f"{run.path} is not a run directory: it has no config.json{hint}")
+        refuse_links(run.path)
         return run
+
+    def check_present(self) -> None:
+        """Check that nobody deleted or moved the directory while the run is training.
+
+        Raises:
+            RunError: if its configuration is gone. Writers would make a directory that cannot be resumed.
+        """
+        if not self.config_file.is_file():
+            raise RunError(f"{self.path} was deleted or moved while the run was training: config.json is gone")
 
     def config(self) -> TrainConfig:
         """Read the configuration.
@@ -95,7 +109,14 @@ class RunDirectory:
             RunError: if the file cannot be read, or was written in another format.
             ConfigurationError: if a setting in it is invalid.
         """
-        return read_config(self.config_file)
+        config = read_config(self.config_file)
+        for name, env in (("env", config.env), ("eval_env", config.eval_env or "")):
+            if env.endswith(".txt"):
+                raise RunError(
+                    f"{self.config_file}: {name}={env!r} is a path, and a run keeps its maze as text; write "
+                    "the rows of the maze there"
+                )
+        return config
 
     def check_resumable(self) -> None:
         """Check that this version can resume the run.
@@ -123,7 +144,9 @@ class RunDirectory:
         """Add versions and hardware to system.json, when the run is started or resumed."""
         try:
             entries = json.loads(self.system_file.read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
+            entries = []
+        if not isinstance(entries, list):
             entries = []
         with write_errors(self.path):
             write_json(self.system_file, [*entries, describe_system()])
@@ -134,16 +157,33 @@ class RunDirectory:
             return {
                 name: str(version) for name, version in json.loads(self.system_file.read_text())[-1]["versions"].items()
             }
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return {}
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the rows of metrics.jsonl, without a last line that a crash cut short."""
-        return _read_rows(self.metrics_file)
+        """Return the rows of metrics.jsonl, without a last line that a crash cut short.
+
+        Raises:
+            RunError: if a line is not a row of metrics.
+        """
+        return read_rows(self.metrics_file)
 
     def diagnostics(self) -> list[dict[str, Any]]:
-        """Return the rows of diagnostics.jsonl; none if diagnostics is off."""
-        return _read_rows(self.diagnostics_file)
+        """Return the rows of diagnostics.jsonl; none if diagnostics is off. See `metrics`."""
+        return read_rows(self.diagnostics_file)
+
+    def set_aside(self, step: int) -> Path:
+        """Make a directory for the checkpoints after `step`, and copy the metrics into it.
+
+        Raises:
+            RunError: if it cannot be written.
+        """
+        with write_errors(self.path):
+            place = unused_directory(self.path / "set-aside" / f"after-{step}")
+            for file in (self.metrics_file, self.diagnostics_file):
+                if file.exists():
+                    shutil.copyfile(file, place / file.name)
+        return place
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -152,25 +192,13 @@ class RunDirectory:
         Raises:
             RunError: if another process trains in it, or it cannot be written.
         """
-        with write_errors(self.path):
-            file = open(self.path / ".lock", "w")  # noqa: SIM115 (held open for as long as the lock)
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(f"{self.path} is in use: another process is training in it") from None
+        with ExitStack() as stack:
+            with write_errors(self.path):
+                is_free = stack.enter_context(locked(self.path / ".lock"))
+            if not is_free:
+                raise RunError(f"{self.path} is in use: another process is training in it")
+            remove_partial(self.path)
             yield
-
-
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
-    return rows
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -196,7 +224,7 @@ def _read_settings(path: Path) -> tuple[int, dict[str, Any]]:
             raise TypeError(f"format {found!r}")
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is not a configuration of kilolayer: {type(error).__name__}: {error}") from error
     if type(found) is not int or found < 1:
         raise RunError(f"{path} is not a configuration of kilolayer: format={found!r}")
@@ -207,15 +235,20 @@ def _read_settings(path: Path) -> tuple[int, dict[str, Any]]:
     return found, settings
 
 
-def default_path(config: TrainConfig, seeds: str | None = None) -> Path:
-    """Return a new path under `runs/` in the working directory.
+def new_directory(config: TrainConfig, seeds: str | None = None) -> Path:
+    """Make a new directory under `runs/` in the working directory, which no other process is given.
 
     Args:
         config: its environment, depth and seed are part of the name.
         seeds: replaces the seed in the name.
+
+    Raises:
+        RunError: if it cannot be made.
     """
     env = "maze" if "\n" in config.env else config.env
-    return Path("runs") / f"{env}-d{config.depth}-{seeds or f's{config.seed}'}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = f"{env}-d{config.depth}-{seeds or f's{config.seed}'}-{time.strftime('%Y%m%d-%H%M%S')}"
+    with write_errors(Path("runs") / name):
+        return unused_directory(Path("runs") / name)
 
 
 def describe_system() -> dict[str, Any]:
@@ -234,17 +267,6 @@ def _versions() -> Iterator[tuple[str, str]]:
     for name in _RECORDED_PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
             yield name, importlib.metadata.version(name)
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write a JSON file; it is whole or absent, even if the power fails."""
-    partial = path.with_suffix(".partial")
-    with open(partial, "w") as file:
-        json.dump(data, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 @contextmanager

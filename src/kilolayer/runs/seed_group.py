@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from kilolayer.errors import ConfigurationError, RunError
+from kilolayer.files import refuse_links, write_json
 from kilolayer.runs.config import TrainConfig
-from kilolayer.runs.run_directory import RunDirectory, write_errors, write_json
+from kilolayer.runs.run_directory import RunDirectory, write_errors
+from kilolayer.settings import check_seed
 
 GROUP_FILE = "seeds.json"
 """Beside the run directories of several seeds."""
@@ -65,11 +67,13 @@ class SeedGroup:
             return cls(Path(path), check_seeds(seeds), mode)
         except OSError as error:
             raise RunError(f"{path} holds no runs of several seeds: {file.name}: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunError(f"{file} is not a list of seeds: {type(error).__name__}: {error}") from error
 
     def create(self, config: TrainConfig) -> list[RunDirectory]:
         """Make the directory and a run in it for each seed; nothing is written if one of them exists.
+
+        The list of seeds is written first, so that `open_runs` can make up for an end in between.
 
         Raises:
             RunError: if a run exists, or the directory cannot be written.
@@ -77,12 +81,40 @@ class SeedGroup:
         for run in (RunDirectory(self.path), *self.runs):
             if run.config_file.exists():
                 raise RunError(f"{run.path} holds a run already; choose another run_dir")
-        for run, seed in zip(self.runs, self.seeds, strict=True):
-            RunDirectory.create(run.path, dataclasses.replace(config, seed=seed))
+        refuse_links(self.path)
         with write_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
             settings = {"format": GROUP_FORMAT, "seeds": list(self.seeds), "mode": self.mode}
             write_json(self.path / GROUP_FILE, settings)
-        return self.runs
+        return [
+            RunDirectory.create(run.path, dataclasses.replace(config, seed=seed))
+            for run, seed in zip(self.runs, self.seeds, strict=True)
+        ]
+
+    def first_run(self) -> RunDirectory:
+        """Return the run of the first seed that has one.
+
+        Raises:
+            RunError: if no seed has a run yet: `create` was killed.
+        """
+        for run in self.runs:
+            if run.config_file.is_file():
+                return RunDirectory.open(run.path)
+        raise RunError(f"{self.path} was stopped before the run of its first seed was made; start it again")
+
+    def open_runs(self) -> list[RunDirectory]:
+        """Open the run of each seed, and create those that are missing because `create` was killed.
+
+        Raises:
+            RunError: if no seed has a run yet, or a run cannot be read or created.
+        """
+        config = self.first_run().config()
+        return [
+            RunDirectory.open(run.path)
+            if run.config_file.is_file()
+            else RunDirectory.create(run.path, dataclasses.replace(config, seed=seed))
+            for run, seed in zip(self.runs, self.seeds, strict=True)
+        ]
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -109,14 +141,13 @@ def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
     """Validate seeds and return them.
 
     Raises:
-        ConfigurationError: if there are none, one is negative, or one appears twice.
+        ConfigurationError: if there are none, one is negative or too large, or one appears twice.
     """
     seeds = tuple(int(seed) for seed in seeds)
     if not 1 <= len(seeds) <= MOST_SEEDS:
         raise ConfigurationError(f"seeds holds {len(seeds)} seeds; it must be 1 to {MOST_SEEDS}")
     for place, seed in enumerate(seeds):
-        if seed < 0:
-            raise ConfigurationError(f"seeds: {seed} must be at least 0")
+        check_seed(seed)
         if seed in seeds[:place]:
             raise ConfigurationError(f"seeds: {seed} appears twice")
     return seeds

@@ -2,8 +2,8 @@
 
 import csv
 import importlib
-import json
-import os
+import io
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from kilolayer.errors import ConfigurationError, TrainingError
+from kilolayer.files import append_line, json_text, unfinished_line, write_whole
 from kilolayer.runs.clock import Clocks
 from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.run_directory import RunDirectory
@@ -48,7 +49,7 @@ class FileSink:
         self._run = run
         self._rows = _rows_until(step, run.metrics())
         with _file_errors(run):
-            _rewrite(run.metrics_file, "".join(json.dumps(row) + "\n" for row in self._rows))
+            _keep_until(run.metrics_file, self._rows)
             self._write_table()
 
     @property
@@ -65,23 +66,18 @@ class FileSink:
         new_columns = not self._rows or set(row) - set(self._columns)
         self._rows.append(dict(row))
         with _file_errors(self._run):
-            _append(self._run.metrics_file, row)
+            append_line(self._run.metrics_file, json_text(row, indent=None) + "\n")
             if new_columns:
                 self._write_table()
             else:
-                with open(self._run.csv_file, "a", newline="") as file:
-                    csv.DictWriter(file, self._columns).writerow(row)
+                append_line(self._run.csv_file, _table(self._columns, [row]))
 
     def close(self) -> None:
         """Do nothing: no file is open."""
 
     def _write_table(self) -> None:
         self._columns = list(dict.fromkeys(name for row in self._rows for name in row))
-        with open(self._run.csv_file.with_suffix(".partial"), "w", newline="") as file:
-            writer = csv.DictWriter(file, self._columns)
-            writer.writeheader()
-            writer.writerows(self._rows)
-        self._run.csv_file.with_suffix(".partial").replace(self._run.csv_file)
+        write_whole(self._run.csv_file, _table(self._columns, self._rows, header=True))
 
 
 class DiagnosticsFile:
@@ -93,7 +89,7 @@ class DiagnosticsFile:
         rows = _rows_until(step, run.diagnostics())
         with _file_errors(run):
             if rows or run.diagnostics_file.exists():
-                _rewrite(run.diagnostics_file, "".join(json.dumps(row) + "\n" for row in rows))
+                _keep_until(run.diagnostics_file, rows)
 
     def write(self, row: Row) -> None:
         """Append one row; it is on the disk when this returns.
@@ -102,7 +98,7 @@ class DiagnosticsFile:
             TrainingError: if the row cannot be written.
         """
         with _file_errors(self._run):
-            _append(self._run.diagnostics_file, row)
+            append_line(self._run.diagnostics_file, json_text(row, indent=None) + "\n")
 
 
 class TensorBoardSink:
@@ -145,7 +141,7 @@ class WandbSink:
         name = f"{path.parent.name}-{path.name}" if several else path.name
         identity = run.path / "wandb-id"
         if not identity.exists():
-            identity.write_text(f"{name}-{secrets.token_hex(4)}")
+            write_whole(identity, f"{re.sub(r'[^A-Za-z0-9_.-]', '-', name)[:80]}-{secrets.token_hex(4)}")
         self._run = module.init(
             project=project,
             name=name,
@@ -178,6 +174,16 @@ def require_extras(config: TrainConfig) -> None:
         _optional("wandb", "wandb")
 
 
+def _table(columns: Sequence[str], rows: Sequence[Row], *, header: bool = False) -> str:
+    """Return rows as lines of a table, after its header if asked for."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
 def _rows_until(step: int, rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if Clocks.of_row(row).step <= step]
 
@@ -191,16 +197,11 @@ def _optional(module: str, extra: str) -> ModuleType:
         ) from None
 
 
-def _rewrite(path: Path, text: str) -> None:
-    path.with_suffix(".partial").write_text(text)
-    path.with_suffix(".partial").replace(path)
-
-
-def _append(path: Path, row: Row) -> None:
-    with open(path, "a") as file:
-        file.write(json.dumps(row) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+def _keep_until(path: Path, rows: Sequence[Row]) -> None:
+    """Write the rows that stay; a line that a crash cut short goes to a file of its own."""
+    if cut := unfinished_line(path):
+        append_line(path.with_name(f"{path.name}.cut"), cut.decode("utf-8", errors="backslashreplace") + "\n")
+    write_whole(path, "".join(json_text(row, indent=None) + "\n" for row in rows))
 
 
 @contextmanager

@@ -17,10 +17,10 @@ from kilolayer.report.style import DARK, GREY, PALETTE, new_figure, tidy
 from kilolayer.runs import TrainConfig
 from kilolayer.runs.config import deep_merge
 from kilolayer.studies.core.budgets import METRICS, SETTINGS, TASKS, by_depth
-from kilolayer.studies.core.figures import draw_bars, having, metric_name, values_of, with_caption
+from kilolayer.studies.core.figures import draw_bars, having, interval_of, metric_name, values_of, with_caption
 from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.results import by_case
-from kilolayer.studies.core.statistics import bootstrap_interval, interquartile_mean
+from kilolayer.studies.core.statistics import interquartile_mean, interval_or_range
 from kilolayer.studies.core.study import Case, Label, Outcome, Scope, Size, Study
 
 BASE_DEPTH: Mapping[Size, int] = {"cpu": 16, "gpu": 16, "paper": 32}
@@ -116,7 +116,9 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
             axes.tick_params(labelleft=axes is line[0])
             tidy(axes, str(task), metric_name(metric))
     return with_caption(
-        figure, outcomes, "Bars: interquartile mean, 95 % interval, and seeds; dashed line and band: the base"
+        figure,
+        outcomes,
+        f"Bars: interquartile mean, {interval_of(outcomes)}, and seeds; dashed line and band: the base",
     )
 
 
@@ -141,7 +143,7 @@ def _draw_task(axes: Axes, outcomes: Sequence[Outcome], metric: str) -> None:
             axes.axhline(place + 0.5, color=GREY, linewidth=0.4, alpha=0.6)
     if base := having(outcomes, changed=BASE):
         scores = np.array([one.score(metric) for one in base])
-        low, high = bootstrap_interval(scores)
+        low, high = interval_or_range(scores)
         axes.axvspan(low, high, color=GREY, alpha=0.18, linewidth=0, zorder=0)
         axes.axvline(float(interquartile_mean(scores[:, None])), color=DARK, linewidth=1.1, linestyle="--", zorder=1)
 

@@ -14,11 +14,20 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.report.style import DARK, GREY, new_figure, tidy
 from kilolayer.runs import TrainConfig
 from kilolayer.studies.core.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, by_depth
-from kilolayer.studies.core.figures import having, metric_name, shades_of, values_of, with_caption, with_legend
+from kilolayer.studies.core.figures import (
+    having,
+    interval_of,
+    metric_name,
+    shades_of,
+    values_of,
+    with_caption,
+    with_legend,
+)
 from kilolayer.studies.core.registry import register_study
-from kilolayer.studies.core.statistics import bootstrap_interval, interquartile_mean
+from kilolayer.studies.core.statistics import interquartile_mean, interval_or_range
 from kilolayer.studies.core.study import Case, Label, Measured, Outcome, Row, Scope, Size, Study
 from kilolayer.training import Episodes, load_policy, run_episodes
+from kilolayer.training.keys import stream
 
 TASKS: Mapping[Size, tuple[str, ...]] = {
     "cpu": ("point_u_maze_gen_1f2f3f", "point_u4_maze_gen_1f2f3f"),
@@ -71,7 +80,7 @@ def measure(outcome: Outcome) -> Measured:
     policy = load_policy(outcome.run.path)
     trained = _corridor(outcome.case.config.env)
     environment = _all_distances(outcome.case.config)
-    key = jax.random.fold_in(jax.random.key(outcome.seed), policy.env_steps)
+    key = stream(jax.random.key(outcome.seed), "stitching", policy.env_steps)
     number = EPISODES * trained.length
     episodes = run_episodes(policy.agent, policy.agent_state, environment, key, num_episodes=number)
     rows = by_distance(trained, episodes)
@@ -149,7 +158,8 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
         axes.set_ylim(0.0, 1.08)
         tidy(axes, str(task), "cells from start to goal", metric_name(METRIC) if axes is grid[0, 0] else "")
     with_legend(figure, grid[0, 0])
-    return with_caption(figure, outcomes, "Trained on short ways, tested on longer ones; IQM, 95 % interval, seeds")
+    what = f"Trained on short ways, tested on longer ones; IQM, {interval_of(outcomes)}, seeds"
+    return with_caption(figure, outcomes, what)
 
 
 def _shade(axes: Axes, outcomes: Sequence[Outcome]) -> None:
@@ -175,7 +185,7 @@ def _draw_bars(axes: Axes, outcomes: Sequence[Outcome], number: int, count: int,
         places, [interquartile_mean(column[:, None]) for column in scores.T], 0.92 * width, color=color, label=label
     )
     for place, column in zip(places, scores.T, strict=True):
-        axes.plot([place, place], bootstrap_interval(column), color=DARK, linewidth=1.4)
+        axes.plot([place, place], interval_or_range(column), color=DARK, linewidth=1.4)
         axes.plot(
             np.full(column.size, place),
             column,

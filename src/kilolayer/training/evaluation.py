@@ -1,6 +1,8 @@
 """Evaluation: whole episodes, from reset to their end, and their metrics."""
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -55,6 +57,9 @@ class Episodes(eqx.Module):
             "episode_length": length,
         }
         return {name: values[name].astype(np.float64) for name in METRICS}
+
+
+ENDS_AT_ONCE = "every episode ends in its first step: check `failed` of the task"
 
 
 @functools.partial(jax.jit, static_argnames=("agent", "environment", "num_episodes", "mode", "keep_steps"))
@@ -114,3 +119,8 @@ def summarize(episodes: Episodes) -> dict[str, float]:
             float(values.std(ddof=1) / values.size**0.5) if values.size > 1 else float("nan")
         )
     return summary
+
+
+def ends_at_once(row: Mapping[str, Any]) -> bool:
+    """Return whether every episode of an evaluation ended in its first step, so that there was nothing to learn."""
+    return bool(row["eval/episode_length"] == 1.0)

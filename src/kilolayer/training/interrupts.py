@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop after the current training step."""
+"""Ctrl-C, SIGTERM and a lost terminal (SIGHUP) as a request to stop after the current training step."""
 
 import signal
 import threading
@@ -7,9 +7,10 @@ from typing import Any
 
 
 class StopRequest:
-    """A context that records Ctrl-C and SIGTERM in `signal`; a second one has its usual effect at once."""
+    """A context that records the signals that end a program in `signal`; a second one has its usual effect at once."""
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+    """Windows has no SIGHUP."""
 
     def __init__(self) -> None:
         """Start without a request."""
@@ -17,9 +18,13 @@ class StopRequest:
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopRequest":
-        """Replace the handlers of the signals. Outside the main thread, where Python allows none, do nothing."""
+        """Replace the handlers of the signals; those that are ignored, as `nohup` ignores SIGHUP, stay ignored.
+
+        Outside the main thread, where Python allows no handlers, do nothing.
+        """
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
+            caught = [number for number in self.SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            self._previous = {number: signal.signal(number, self._handle) for number in caught}
         return self
 
     def __exit__(

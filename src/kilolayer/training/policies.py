@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import jax
 
 from kilolayer.agents import AgentState, Tandem
-from kilolayer.checkpoint_files import find_step
+from kilolayer.checkpoint_files import find_step, read_again_if_rotated
 from kilolayer.envs.names import PARTS, entry_names
 from kilolayer.errors import RunError
 from kilolayer.named_arrays import fill
@@ -100,11 +100,15 @@ def load_policy(run: str | os.PathLike, *, checkpoint: int | str | None = None) 
         ConfigurationError: if a setting of the run is not valid.
     """
     directory = RunDirectory.open(run)
-    artifact = find_artifact(run, checkpoint)
-    if artifact is not None:
-        return Policy.read(artifact)
-    step = find_step(directory.checkpoints, checkpoint)
-    return _read_training_state(directory.config(), directory, step)
+
+    def read() -> Policy:
+        artifact = find_artifact(run, checkpoint)
+        if artifact is not None:
+            return Policy.read(artifact)
+        step = find_step(directory.checkpoints, checkpoint)
+        return _read_training_state(directory.config(), directory, step)
+
+    return read_again_if_rotated(directory.checkpoints, read)
 
 
 def load_with_setup(run: str | os.PathLike, *, checkpoint: int | str | None = None) -> tuple[Policy, Setup]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -28,6 +29,7 @@ class SeedRun:
         diagnostics: takes rows after `begin`.
         train_metrics: of the last training step, by their names in metrics.jsonl.
         seconds_before: training time of the run before it was resumed.
+        set_aside: where checkpoints and metrics after the point of resuming are; None if there were none.
     """
 
     def __init__(self, directory: RunDirectory, config: TrainConfig, *, least_kept: int = 1):
@@ -41,6 +43,7 @@ class SeedRun:
         self.directory, self.config = directory, config
         self.train_metrics: dict[str, float] = {}
         self.seconds_before = 0.0
+        self.set_aside: Path | None = None
         self._open = ExitStack()
         self.checkpoints = Checkpoints(directory.checkpoints, keep=max(config.checkpoints_to_keep, least_kept))
         self._open.enter_context(closing(self.checkpoints))
@@ -55,9 +58,17 @@ class SeedRun:
         """Read the state of a checkpoint; see `Checkpoints.restore`."""
         return self.checkpoints.restore(state_shape(setup.at(self.checkpoints.clocks(step))), step)
 
-    def begin(self, clocks: Clocks) -> None:
-        """Delete rows and checkpoints after the point where the run starts or resumes, and open the sinks."""
-        self.checkpoints.drop_after(clocks.step)
+    def begin(self, clocks: Clocks, *, keep_later: bool = True) -> None:
+        """Remove rows and checkpoints after the point where the run starts or resumes, and open the sinks.
+
+        Args:
+            clocks: of that point.
+            keep_later: keep them in `RUN/set-aside/` if there are checkpoints; rows alone are computed again.
+        """
+        if any(step > clocks.step for step in self.checkpoints.steps()):
+            if keep_later:
+                self.set_aside = self.directory.set_aside(clocks.step)
+            self.checkpoints.drop_after(clocks.step, into=self.set_aside)
         self._files = FileSink(self.directory, clocks.step)
         self._add(self._files)
         self.diagnostics = DiagnosticsFile(self.directory, clocks.step)
@@ -83,7 +94,13 @@ class SeedRun:
         return bool(self.rows) and Clocks.of_row(self.last_row) == clocks
 
     def write(self, row: Row) -> None:
-        """Write a row of metrics to every sink."""
+        """Write a row of metrics to every sink.
+
+        Raises:
+            RunError: if the run directory is gone.
+            TrainingError: if the row cannot be written.
+        """
+        self.directory.check_present()
         for sink in self._sinks:
             sink.write(row)
 

@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 from kilolayer.agents import Agent, NetworkSettings, Problem, Tandem, make_agent
 from kilolayer.envs import Environment, make
+from kilolayer.envs.task_check import check_methods
 from kilolayer.errors import ConfigurationError
+from kilolayer.machine import check_float32
 from kilolayer.nn import Architecture
 from kilolayer.runs.clock import Clocks
 from kilolayer.runs.config import TrainConfig
@@ -38,12 +40,16 @@ class Setup:
         """Build environments, agent and collector, as they are at the beginning of a run. The seed is not used.
 
         Raises:
-            ConfigurationError: if an environment is unknown, both do not fit each other, or the agent cannot be built.
+            ConfigurationError: if an environment is unknown, both do not fit each other, the agent cannot be built, JAX
+                computes in float64, or a method of the task returns what it must not.
         """
+        check_float32()
         environment, eval_environment = (
             make(name, episode_length=config.episode_length, engine=config.engine, variant=config.variant)
             for name in (config.env, config.eval_env or config.env)
         )
+        for each in {id(one.task): one for one in (environment, eval_environment)}.values():
+            check_methods(each)
         for size in ("observation_size", "goal_size", "action_size", "discrete_actions"):
             if getattr(environment, size) != getattr(eval_environment, size):
                 raise ConfigurationError(

@@ -10,10 +10,11 @@ from typing import Any
 from kilolayer.data import ReplayBuffer
 from kilolayer.errors import ConfigurationError
 from kilolayer.runs.config import TrainConfig, default_config
-from kilolayer.runs.run_directory import RunDirectory, default_path
+from kilolayer.runs.run_directory import RunDirectory, new_directory
 from kilolayer.runs.seed_group import SeedGroup, SeedsMode, check_same_settings, check_seeds, parse_seeds
 from kilolayer.runs.sinks import require_extras
 from kilolayer.training.given_data import check_data, settings_for
+from kilolayer.training.memory import check_run_fits
 from kilolayer.training.population import SeedsModeChoice, choose_mode
 from kilolayer.training.seed_run import SeedRun
 from kilolayer.training.setup import Setup
@@ -43,6 +44,7 @@ def train(
     resume: str | os.PathLike | None = None,
     config: TrainConfig | None = None,
     checkpoint: int | None = None,
+    keep_later: bool = True,
     data: ReplayBuffer | None = None,
     progress: bool = True,
     **settings: Any,
@@ -55,6 +57,7 @@ def train(
         resume: the directory of a run to resume; then `env`, `run_dir` and `config` stay None.
         config: all settings at once, in place of `env` and `settings`.
         checkpoint: the checkpoint to resume from, by its step; None takes the latest.
+        keep_later: move checkpoints and metrics after `checkpoint` to `RUN/set-aside/`; False deletes them.
         data: a replay buffer to learn from. Nothing is collected: `env` evaluates the agent, `total_gradient_steps`
             ends the run, and checkpoints are named by gradient steps. Checkpoints hold the data, so a resumed run does
             not need them again.
@@ -63,7 +66,7 @@ def train(
             run, fields in `RESUMABLE_SETTINGS`.
 
     Returns:
-        Where the run is and how it ended. Ctrl-C and SIGTERM end it early and save it.
+        Where the run is and how it ended. Ctrl-C, SIGTERM and SIGHUP end it early and save it.
 
     Raises:
         ConfigurationError: for invalid settings, or data that do not fit them.
@@ -79,13 +82,14 @@ def train(
         config = _new_config(env, config, settings, checkpoint, data)
     setup = _build(config, data)
     if resume is None:
-        directory = RunDirectory.create(run_dir or default_path(config), config)
+        directory = RunDirectory.create(run_dir or new_directory(config), config)
     (result,) = _train(
         setup,
         config,
         {config.seed: directory},
         resumed=resume is not None,
         checkpoint=checkpoint,
+        keep_later=keep_later,
         data=data,
         show=progress,
     )
@@ -100,6 +104,7 @@ def train_seeds(
     resume: str | os.PathLike | None = None,
     config: TrainConfig | None = None,
     checkpoint: int | None = None,
+    keep_later: bool = True,
     data: ReplayBuffer | None = None,
     mode: SeedsModeChoice = "auto",
     progress: bool = True,
@@ -117,6 +122,7 @@ def train_seeds(
         resume: such a directory to resume, from the latest checkpoint that all seeds have.
         config: as for `train`; its seed is not used.
         checkpoint: as for `train`; all seeds must have it.
+        keep_later: as for `train`.
         data: as for `train`; all seeds learn from it.
         mode: `threads`, `vmap` (see `SeedsMode`), or `auto`: see `choose_mode`. Resumed runs keep their mode.
         progress: show one line of progress for all seeds on standard error.
@@ -135,7 +141,7 @@ def train_seeds(
         if env or seeds or config or run_dir or mode != "auto":
             raise ConfigurationError("resume takes env, seeds, mode, config and run_dir from the runs; leave them out")
         group = SeedGroup.open(resume)
-        directories = [RunDirectory.open(run.path) for run in group.runs]
+        directories = group.open_runs()
         configs = [_resumed_config(directory, settings) for directory in directories]
         check_same_settings(directories, configs)
         config = configs[0]
@@ -146,8 +152,8 @@ def train_seeds(
             raise ConfigurationError("seeds is missing; give such as range(8) or '0..7'")
         chosen = parse_seeds(seeds) if isinstance(seeds, str) else check_seeds(seeds)
         config = _new_config(env, config, settings, checkpoint, data)
-        group = SeedGroup(Path(run_dir or default_path(config, "seeds")), chosen, choose_mode(mode))
-    setup = _build(config, data)
+        group = SeedGroup(Path(run_dir or new_directory(config, "seeds")), chosen, choose_mode(mode))
+    setup = _build(config, data, seeds=len(group.seeds))
     if resume is None:
         directories = group.create(config)
     return _train(
@@ -157,6 +163,7 @@ def train_seeds(
         group.mode,
         resumed=resume is not None,
         checkpoint=checkpoint,
+        keep_later=keep_later,
         data=data,
         show=progress,
     )
@@ -176,9 +183,10 @@ def _train(
         return Trainer(setup, runs, mode, **how).train()
 
 
-def _build(config: TrainConfig, data: ReplayBuffer | None) -> Setup:
+def _build(config: TrainConfig, data: ReplayBuffer | None, *, seeds: int = 1) -> Setup:
     """Build what the settings amount to, and validate everything that can be validated before a file is written."""
     setup = Setup.build(config)
+    check_run_fits(setup, config, seeds=seeds)
     if data is not None:
         check_data(data, config, setup.collector)
     require_extras(config)

@@ -19,10 +19,8 @@ from kilolayer.data import ReplayBuffer, empty_buffer, insert
 from kilolayer.runs.clock import Clocks
 from kilolayer.training.collector import CollectorState
 from kilolayer.training.faults import CollectFaults, LearnFaults, first_false
+from kilolayer.training.keys import stream
 from kilolayer.training.setup import Setup
-
-GROWTH = 2**32 - 1
-"""Folded into the seed's key for growth: evaluations fold in their steps, which do not come that far."""
 
 
 class TrainState(eqx.Module):
@@ -139,7 +137,7 @@ def grow_state(setup: Setup, state: TrainState, seed: int) -> TrainState:
         seed: of the run. The new blocks depend on it and on the clocks only, so that a run that is resumed from any
             checkpoint grows the same.
     """
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), GROWTH), state.clocks.step)
+    key = stream(jax.random.key(seed), "growth", state.clocks.step)
     agent = jax.jit(lambda agent, key: grow_agent(setup.agent, agent, key))(state.agent, key)
     return dataclasses.replace(state, agent=agent)
 

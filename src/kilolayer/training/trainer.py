@@ -16,8 +16,9 @@ from kilolayer.progress import Display, Silent, progress_display
 from kilolayer.runs.clock import Clocks, Count
 from kilolayer.runs.run_directory import RunDirectory
 from kilolayer.runs.seed_group import SeedsMode
-from kilolayer.training.evaluation import summarize
+from kilolayer.training.evaluation import ENDS_AT_ONCE, ends_at_once, summarize
 from kilolayer.training.interrupts import StopRequest
+from kilolayer.training.keys import stream
 from kilolayer.training.policies import policy_of
 from kilolayer.training.population import populate
 from kilolayer.training.seed_run import SeedRun, first_states
@@ -54,6 +55,7 @@ class Trainer:
         *,
         resumed: bool = False,
         checkpoint: int | None = None,
+        keep_later: bool = True,
         data: ReplayBuffer | None = None,
         show: bool = True,
     ):
@@ -65,6 +67,7 @@ class Trainer:
             mode: how several seeds are trained.
             resumed: the runs may have begun before.
             checkpoint: the checkpoint to resume from, by its step; None takes the latest that all seeds have.
+            keep_later: keep the checkpoints and metrics after it in `RUN/set-aside/`.
             data: a replay buffer to learn from, if the run collects nothing.
             show: show progress on standard error.
 
@@ -85,7 +88,7 @@ class Trainer:
         for run in runs:
             if resumed:
                 run.directory.write_config(run.config)
-            run.begin(self.clocks)
+            run.begin(self.clocks, keep_later=keep_later)
 
     @property
     def rounds(self) -> int:
@@ -105,6 +108,9 @@ class Trainer:
             stop = stack.enter_context(StopRequest())
             if len(self.runs) > 1:
                 display.note(f"{len(self.runs)} seeds by {self.mode}; steps of each, mean success")
+            for run in self.runs:
+                if run.set_aside is not None:
+                    display.note(f"what the run had after {self.clocks} is in {run.set_aside}")
             began = saved = time.monotonic()
             start = self.clocks
             if not all(run.rows for run in self.runs):
@@ -121,9 +127,10 @@ class Trainer:
                     self._save()
                     saved = time.monotonic()
             if stop.signal is not None:
-                display.note(f"{stop.signal.name}: saving after {self.clocks}")
                 self._save()
             self._wait()
+            if stop.signal is not None:  # speaking comes last: a reader that waits must not delay the save
+                display.note(f"{stop.signal.name}: saved after {self.clocks}")
         stopped_by = None if self.rounds >= self.timetable.rounds else stop.signal
         return [
             TrainResult(run.directory, self.clocks.env_steps, self.clocks.gradient_steps, run.last_row, stopped_by)
@@ -197,7 +204,7 @@ class Trainer:
         """
         began = time.monotonic()
         clocks = self.clocks
-        keys = [jax.random.fold_in(jax.random.key(run.seed), 1 + clocks.step) for run in self.runs]
+        keys = [stream(jax.random.key(run.seed), "evaluation", clocks.step) for run in self.runs]
         results = self.population.evaluate(keys, self.config.num_eval_envs)
         for run, episodes in zip(self.runs, results, strict=True):
             if not bool(episodes.finite):
@@ -219,7 +226,7 @@ class Trainer:
             run.write(row)
             if self.config.diagnostics and self._has_data():
                 state = self.population.state(place)
-                found = jax.device_get(self.diagnose(state.agent, state.buffer, jax.random.fold_in(keys[place], 1)))
+                found = jax.device_get(self.diagnose(state.agent, state.buffer, stream(keys[place], "diagnostics")))
                 run.diagnostics.write(
                     {"env_steps": clocks.env_steps, "gradient_steps": clocks.gradient_steps}
                     | {name: value.tolist() for name, value in found.items()}
@@ -233,6 +240,7 @@ class Trainer:
         """Begin to save all seeds, once their previous saves are complete: no seed is two checkpoints ahead."""
         self._wait()
         for place, run in enumerate(self.runs):
+            run.directory.check_present()
             state = self.population.state(place)
             policy = policy_of(run.config, self.setup, state.agent, clocks=self.population.clocks)
             run.checkpoints.save(state, run.last_row if evaluated else None, policy=policy.writer())
@@ -244,8 +252,11 @@ class Trainer:
 
     def _status(self) -> str:
         """Return success_any of the last evaluation, the mean over seeds, as text."""
-        known = [run.last_row["eval/success_any"] for run in self.runs if run.rows]
-        return f"success {statistics.fmean(known):.2f}" if known else "success --"
+        known = [run.last_row for run in self.runs if run.rows]
+        if not known:
+            return "success --"
+        success = f"success {statistics.fmean(row['eval/success_any'] for row in known):.2f}"
+        return f"{success}; {ENDS_AT_ONCE}" if all(map(ends_at_once, known)) else success
 
 
 def _speed(steps: int, seconds: float) -> float:

@@ -63,13 +63,23 @@ class ImitationAgent(DeepAgent):
         key: PRNGKeyArray,
         mode: ActionMode = "deterministic",
     ) -> Float[Array, "*batch action"]:
-        """Return actions in [-1, 1]: tanh(mean), or, as `stochastic`, what data are collected with.
+        """Return actions in [-1, 1]: tanh(mean), or a draw from the policy.
 
         Raises:
             ConfigurationError: for an unknown mode, and for `best_of`.
         """
         mean, log_std = policy(state.actor, observation, desired_goal)
-        return self.explore(mean, log_std, key) if mode == "stochastic" else choose(mean, log_std, key, mode)
+        return choose(mean, log_std, key, mode)
+
+    def collect(
+        self,
+        state: ImitationState,
+        observation: Float[Array, "*batch observation"],
+        desired_goal: Float[Array, "*batch goal"],
+        key: PRNGKeyArray,
+    ) -> Float[Array, "*batch action"]:
+        """Return the actions that data are collected with; see `explore`."""
+        return self.explore(*policy(state.actor, observation, desired_goal), key)
 
     # ---- Learning ------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from kilolayer.agents.core.optimizers import OptimizerSettings
 from kilolayer.errors import ConfigurationError, nearest_names
 from kilolayer.nn import Architecture, ResidualArchitecture
 from kilolayer.objectives import Success
+from kilolayer.user_code import is_rerun
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +108,7 @@ def register_agent(spec: AgentSpec) -> None:
     """
     if not spec.name.isidentifier():
         raise ConfigurationError(f"agent name {spec.name!r} must be made of letters, digits and underscores")
-    if spec.name in _AGENTS:
+    if not is_rerun("agent", spec.name) and spec.name in _AGENTS:
         raise ConfigurationError(f"an agent named {spec.name!r} is registered already")
     if not dataclasses.is_dataclass(spec.settings):
         raise ConfigurationError(f"the settings of agent {spec.name!r} must be a dataclass")

@@ -4,6 +4,7 @@ from kilolayer.envs.engines import builtin
 from kilolayer.envs.engines.point import PointEngine, PointPhysics
 from kilolayer.envs.engines.registry import (
     EngineSpec,
+    auto_engine,
     check_engine_name,
     default_engine,
     engine_names,
@@ -18,6 +19,7 @@ __all__ = [
     "EngineSpec",
     "PointEngine",
     "PointPhysics",
+    "auto_engine",
     "builtin",
     "check_engine_name",
     "default_engine",

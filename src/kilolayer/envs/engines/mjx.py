@@ -1,12 +1,15 @@
 """MuJoCo XLA (MJX): MuJoCo's physics compiled by JAX, or on NVIDIA GPUs by MuJoCo Warp."""
 
 import contextlib
+import copy
+import functools
 import io
 from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -40,23 +43,43 @@ class MjxEngine(JaxEngine):
         """
         mjx = import_mjx(impl)
         self.model = task.model
+        if impl == "warp":
+            # Warp never resets a robot by itself, and refuses the flag that says so.
+            self.model = copy.copy(self.model)
+            self.model.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         self.substeps = task.substeps
         self.impl = impl
         self.body_ids = np.array([self.model.body(name).id for name in task.tracked_bodies], np.int32)
+        first = task.first_data
+        self._first_act = first.act.astype(np.float32)
+        self._mocap = {
+            "mocap_pos": first.mocap_pos.astype(np.float32),
+            "mocap_quat": first.mocap_quat.astype(np.float32),
+        }
+        self._moved_by = dofs_that_move(self.model)[self.body_ids]
+        self._contacts, self._rows = contact_limits(self.model)
         try:
             self._model = mjx.put_model(self.model, impl=impl)
         except (NotImplementedError, ValueError) as error:
             raise ConfigurationError(f"engine 'mjx' cannot run task {type(task).__name__}: {error}") from None
         self._mjx = mjx
 
-    def init_one(self, start: Start) -> RobotState:
-        """Return the state of one robot at the start of an episode."""
-        data = self._make_data().replace(qpos=start.qpos, qvel=start.qvel)
+    def init(self, start: Start) -> RobotState:
+        """Return the state of all robots at the start of an episode."""
+        return jax.vmap(functools.partial(self.init_one, num_envs=len(start.qpos)))(start)
+
+    def step(self, state: RobotState, control: Float[Array, "num_envs nu"]) -> RobotState:
+        """Advance every robot by one control step."""
+        return jax.vmap(functools.partial(self.step_one, num_envs=len(control)))(state, control)
+
+    def init_one(self, start: Start, num_envs: int = 1) -> RobotState:
+        """Return the state of one of `num_envs` robots at the start of an episode."""
+        data = self._make_data(num_envs).replace(qpos=start.qpos, qvel=start.qvel, act=jnp.asarray(self._first_act))
         return self._state(data, jnp.zeros(self.model.nu))
 
-    def step_one(self, state: RobotState, control: Float[Array, " nu"]) -> RobotState:
-        """Advance one robot by one control step."""
-        data = self._make_data().replace(
+    def step_one(self, state: RobotState, control: Float[Array, " nu"], num_envs: int = 1) -> RobotState:
+        """Advance one of `num_envs` robots by one control step."""
+        data = self._make_data(num_envs).replace(
             qpos=state.qpos,
             qvel=state.qvel,
             ctrl=control,
@@ -69,20 +92,23 @@ class MjxEngine(JaxEngine):
         )
         return self._state(data, control)
 
-    def _make_data(self) -> Any:
-        return self._mjx.make_data(self.model, impl=self.impl)
+    def _make_data(self, num_envs: int) -> Any:
+        # In Warp all robots share the room for contacts; each has its own for the rows of constraints.
+        sizes = {} if self.impl == "jax" else {"naconmax": num_envs * self._contacts, "njmax": self._rows}
+        data = self._mjx.make_data(self.model, impl=self.impl, **sizes)
+        return data.replace(**jax.tree.map(jnp.asarray, self._mocap)) if self.model.nmocap else data
 
     def _state(self, data: Any, control: Array) -> RobotState:
         position, quaternion, velocity, angular = (jnp.zeros((0, size)) for size in (3, 4, 3, 3))
         if len(self.body_ids):
             # After a step MJX still has the poses of the bodies from before the last substep.
-            data = self._mjx.com_vel(
-                self._model, self._mjx.com_pos(self._model, self._mjx.kinematics(self._model, data))
-            )
+            data = self._mjx.com_pos(self._model, self._mjx.kinematics(self._model, data))
             position, quaternion = data.xpos[self.body_ids], data.xquat[self.body_ids]
-            angular = data.cvel[self.body_ids, :3]
+            # A body's velocity is the sum over the degrees of freedom that move it; `mjx.com_vel` is not in Warp.
+            spatial = jnp.einsum("bv,vk->bk", self._moved_by, data.cdof * data.qvel[:, None], precision="highest")
+            angular = spatial[:, :3]
             root = data.subtree_com[self.model.body_rootid[self.body_ids]]
-            velocity = data.cvel[self.body_ids, 3:] + jnp.cross(angular, position - root)
+            velocity = spatial[:, 3:] + jnp.cross(angular, position - root)
         return RobotState(
             qpos=data.qpos,
             qvel=data.qvel,
@@ -95,6 +121,32 @@ class MjxEngine(JaxEngine):
         )
 
 
+def dofs_that_move(model: mujoco.MjModel) -> np.ndarray:
+    """Return 1 where a degree of freedom moves a body, as an array of shape (bodies, degrees of freedom)."""
+    moves = np.zeros((model.nbody, model.nv), np.float32)
+    for body in range(1, model.nbody):
+        moves[body] = moves[model.body_parentid[body]]
+        moves[body, model.dof_bodyid == body] = 1.0
+    return moves
+
+
+def contact_limits(model: mujoco.MjModel) -> tuple[int, int]:
+    """Return for how many contacts and rows of constraints of a robot MuJoCo Warp allocates room.
+
+    Four contacts for each geom that moves and can collide, at least 16. Contacts have no bound that is of use; robots
+    share the room for them, so that the mean counts.
+    """
+    moves = dofs_that_move(model)[model.geom_bodyid].max(axis=1, initial=0.0) > 0.0
+    collides = (model.geom_contype | model.geom_conaffinity) != 0
+    contacts = max(16, 4 * int(np.sum(moves & collides)))
+    pyramidal = model.opt.cone == mujoco.mjtCone.mjCONE_PYRAMIDAL
+    condim = int(model.geom_condim.max(initial=1))
+    rows = contacts * (max(1, 2 * (condim - 1)) if pyramidal else condim)
+    limits = int(model.jnt_limited.sum()) + int(model.tendon_limited.sum())
+    friction = int(np.sum(model.dof_frictionloss > 0)) + int(np.sum(model.tendon_frictionloss > 0))
+    return contacts, rows + 6 * model.neq + limits + friction
+
+
 def import_mjx(impl: Implementation) -> Any:
     """Return the module `mujoco.mjx`.
 
@@ -105,16 +157,19 @@ def import_mjx(impl: Implementation) -> Any:
         ConfigurationError: if a package is not installed.
     """
     try:
+        import warp
+    except ImportError:
+        if impl == "warp":
+            raise ConfigurationError(
+                "engine 'mjx-warp' needs MuJoCo Warp; install it: pip install 'kilolayer[warp]'"
+            ) from None
+    else:
+        # Else Warp prints its devices and every kernel that it compiles, between the lines of `--json`.
+        warp.config.log_level = warp.LOG_WARNING
+    try:
         # On import MJX prints that Warp is missing, even if it is not used.
         with contextlib.redirect_stdout(io.StringIO()):
             from mujoco import mjx
     except ImportError:
         raise ConfigurationError("engine 'mjx' needs MuJoCo XLA; install it: pip install 'kilolayer[mjx]'") from None
-    if impl == "warp":
-        try:
-            import warp  # noqa: F401
-        except ImportError:
-            raise ConfigurationError(
-                "engine 'mjx-warp' needs MuJoCo Warp; install it: pip install 'kilolayer[warp]'"
-            ) from None
     return mjx

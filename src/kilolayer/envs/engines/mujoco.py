@@ -51,10 +51,9 @@ class MujocoEngine:
         self._num_threads = num_threads
         self._batches: dict[int, mujoco.batch.Batch] = {}
         self._lock = threading.Lock()
-        data = mujoco.MjData(self.model)
         state = int(mujoco.mjtState.mjSTATE_INTEGRATION)
         self._first_row = np.zeros(mujoco.mj_stateSize(self.model, state))
-        mujoco.mj_getState(self.model, data, self._first_row, state)
+        mujoco.mj_getState(self.model, task.first_data, self._first_row, state)
 
     def init(self, start: Start) -> RobotState:
         """Return the state of all robots at the start of an episode."""
@@ -151,7 +150,8 @@ class MujocoEngine:
             root = self.model.body_rootid[self.body_ids]
             values |= {"position": batch.xpos[:, self.body_ids], "quaternion": batch.xquat[:, self.body_ids]}
             values |= {"spatial": batch.cvel[:, self.body_ids], "root": batch.subtree_com[:, root]}
-        results = {name: value.astype(np.float32) for name, value in values.items()}
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold shows as infinite in the state
+            results = {name: value.astype(np.float32) for name, value in values.items()}
         results["bits"] = batch.state.view(np.uint32).copy()
         return {name: value.reshape(*leading, *value.shape[1:]) for name, value in results.items()}
 

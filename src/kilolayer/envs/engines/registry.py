@@ -1,6 +1,7 @@
 """The registry of physics engines: one entry for each name that the setting `engine` accepts."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax
 
 from kilolayer.envs.interface import Engine, Task
 from kilolayer.errors import ConfigurationError, nearest_names
+from kilolayer.user_code import is_rerun
 
 AUTO = "auto"
 """The value of the setting `engine` that selects the engine which suits task and machine."""
@@ -45,7 +47,7 @@ def register_engine(spec: EngineSpec) -> None:
     Raises:
         ConfigurationError: if the name is taken.
     """
-    if spec.name in _ENGINES or spec.name == AUTO:
+    if spec.name == AUTO or (not is_rerun("engine", spec.name) and spec.name in _ENGINES):
         raise ConfigurationError(f"an engine named {spec.name!r} is already registered")
     _ENGINES[spec.name] = spec
 
@@ -98,6 +100,25 @@ def default_engine(task_engines: Sequence[str]) -> str:
     return task_engines[0]
 
 
+def auto_engine(task: Task) -> str:
+    """Return the engine that `auto` selects for a task on this machine.
+
+    On a GPU this is not the default engine there if that one refuses the task's model, or needs a package that is not
+    installed: then a warning says why, and the next engine of the task is taken.
+    """
+    name = default_engine(task.engines)
+    others = [other for other in task.engines if other != name]
+    if name not in _ENGINES or not _ENGINES[name].default_on_gpu or jax.default_backend() == "cpu" or not others:
+        return name
+    try:
+        _ENGINES[name].build(task)
+    except ConfigurationError as error:
+        instead = default_engine(others)
+        warnings.warn(f"{str(error).rstrip('.')}; engine={instead!r} runs the task instead", stacklevel=2)
+        return instead
+    return name
+
+
 def engines_of(task: Task) -> list[EngineSpec]:
     """Return the registered engines that can run a task: in the task's order, then others that run the same tasks."""
     listed = [_ENGINES[name] for name in task.engines if name in _ENGINES]
@@ -114,8 +135,16 @@ def make_engine(name: str, task: Task) -> Engine:
     Raises:
         ConfigurationError: if the engine is unknown, does not run the task, or needs a package that is not installed.
     """
-    spec = engine_spec(default_engine(task.engines) if name == AUTO else name)
+    spec = engine_spec(auto_engine(task) if name == AUTO else name)
     if spec not in (fitting := engines_of(task)):
         names = ", ".join(each.name for each in fitting) or "no registered engine"
         raise ConfigurationError(f"engine={spec.name!r} cannot run task {type(task).__name__}; it runs on {names}")
-    return spec.build(task)
+    try:
+        return spec.build(task)
+    except ConfigurationError as error:
+        others = [each.name for each in fitting if each != spec]
+        if not others:
+            raise
+        raise ConfigurationError(
+            f"{str(error).rstrip('.')}; the task also names engine={' or '.join(others)}"
+        ) from error

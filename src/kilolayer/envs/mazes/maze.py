@@ -8,6 +8,8 @@ import dataclasses
 from functools import cached_property
 
 import numpy as np
+import scipy.sparse
+import scipy.sparse.csgraph
 from jaxtyping import Bool, Float, Int
 
 from kilolayer.errors import ConfigurationError
@@ -107,22 +109,18 @@ class Maze:
         Returns:
             Steps between neighbouring cells; -1 for cells that cannot be reached, walls included.
         """
-        lengths = np.full(self.walls.shape, -1)
-        frontier = [(int(row), int(column)) for row, column in sources]
-        for cell in frontier:
-            lengths[cell] = 0
-        while frontier:
-            row, column = frontier.pop(0)
-            for step_row, step_column in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-                cell = (row + step_row, column + step_column)
-                if self._inside(cell) and not self.walls[cell] and lengths[cell] < 0:
-                    lengths[cell] = lengths[row, column] + 1
-                    frontier.append(cell)
-        return lengths
-
-    def _inside(self, cell: tuple[int, int]) -> bool:
         rows, columns = self.walls.shape
-        return 0 <= cell[0] < rows and 0 <= cell[1] < columns
+        if not len(sources):
+            return np.full((rows, columns), -1)
+        cells = np.arange(rows * columns).reshape(rows, columns)
+        right = ~(self.walls[:, :-1] | self.walls[:, 1:])
+        down = ~(self.walls[:-1] | self.walls[1:])
+        starts = np.concatenate([cells[:, :-1][right], cells[:-1][down]])
+        ends = np.concatenate([cells[:, 1:][right], cells[1:][down]])
+        edges = scipy.sparse.csr_array((np.ones(len(starts)), (starts, ends)), shape=(cells.size, cells.size))
+        numbers = [columns * int(row) + int(column) for row, column in sources]
+        lengths = scipy.sparse.csgraph.dijkstra(edges, directed=False, indices=numbers, unweighted=True, min_only=True)
+        return np.where(np.isfinite(lengths), lengths, -1).astype(int).reshape(rows, columns)
 
     def _cells(self, kind: str) -> Int[np.ndarray, "cells 2"]:
         return np.argwhere(np.array([[cell == kind for cell in row] for row in self.rows])).reshape(-1, 2)

@@ -185,6 +185,11 @@ def _geoms(
     return geoms, meshes, floor
 
 
+def not_on_page(model: mujoco.MjModel) -> list[str]:
+    """Return what a model has that the 3-D page does not draw; films and stills do."""
+    return [name for name, count in (("tendons", model.ntendon), ("flex bodies", model.nflex)) if count]
+
+
 def _mesh(model: mujoco.MjModel, mesh: int) -> dict[str, str]:
     vertex, face = model.mesh_vertadr[mesh], model.mesh_faceadr[mesh]
     vertices = model.mesh_vert[vertex : vertex + model.mesh_vertnum[mesh]]

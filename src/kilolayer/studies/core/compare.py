@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from kilolayer.errors import ConfigurationError, RunError, nearest_names
 from kilolayer.report.style import PALETTE, new_figure
-from kilolayer.runs import RunDirectory, TrainConfig, default_config
+from kilolayer.runs import Clocks, RunDirectory, TrainConfig, default_config
 from kilolayer.studies.core.budgets import METRICS
 from kilolayer.studies.core.figures import draw_mean_curve, finish_curves
 from kilolayer.studies.core.results import by_case
@@ -47,6 +47,11 @@ def compare(
     """
     outcomes = group(find_runs(paths))
     names = tuple(_known_metric(metric, outcomes) for metric in metrics)
+    if unfinished := [one for one in outcomes if not one.finished]:
+        first = unfinished[0]
+        at, end = Clocks.of_row(first.rows[-1]), first.case.config.timetable.end
+        more = f" (and {len(unfinished) - 1} more)" if len(unfinished) > 1 else ""
+        log(f"{first.run.path} is not at its end: {at} of {end}{more}")
     cases = [own[0].case for own in by_case(outcomes)]
     if len(cases) > len(PALETTE):
         log(f"{len(cases)} cases are more than the {len(PALETTE)} colours that are easy to distinguish")
@@ -144,6 +149,8 @@ def draw(outcomes: Sequence[Outcome], metrics: Sequence[str] = METRICS) -> Figur
 
 
 def _runs_below(path: Path) -> Iterator[RunDirectory]:
+    if "\0" in str(path):  # no file can have such a name
+        return
     for directory, names, files in os.walk(path):
         if "config.json" in files:
             names.clear()

@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from kilolayer.report.style import BLUE, DARK, GREY, tidy
 from kilolayer.studies.core.results import by_case, short_name
-from kilolayer.studies.core.statistics import bootstrap_interval, interquartile_mean, mean_and_error
+from kilolayer.studies.core.statistics import interquartile_mean, interval_name, interval_or_range, mean_and_error
 from kilolayer.studies.core.study import Label, Outcome
 
 NAMES = {
@@ -129,11 +129,11 @@ def draw_scores_over(
 def draw_bars(
     axes: Axes, groups: Mapping[str, Sequence[Outcome]], metric: str, *, colors: Mapping[str, str] | None = None
 ) -> None:
-    """Draw a bar for each group with its interquartile mean, the 95 % interval of that, and every seed."""
+    """Draw a bar for each group with its interquartile mean, the interval or range of that, and every seed."""
     for place, (name, own) in enumerate(groups.items()):
         scores = np.array([one.score(metric) for one in own])
         middle = float(interquartile_mean(scores[:, None]))
-        low, high = bootstrap_interval(scores)
+        low, high = interval_or_range(scores)
         color = (colors or {}).get(name, BLUE)
         axes.barh(place, middle, color=color, alpha=0.55, height=0.66)
         axes.plot([low, high], [place, place], color=DARK, linewidth=1.6)
@@ -141,6 +141,11 @@ def draw_bars(
     axes.set_yticks(range(len(groups)), list(groups), fontsize=8)
     axes.invert_yaxis()
     axes.axvline(0.0, color=GREY, linewidth=0.6)
+
+
+def interval_of(outcomes: Sequence[Outcome]) -> str:
+    """Return what the lines on bars are, for a caption: an interval, or the range of few seeds."""
+    return interval_name(len(own) for own in by_case(outcomes))
 
 
 def with_caption(figure: Figure, outcomes: Sequence[Outcome], what: str) -> Figure:

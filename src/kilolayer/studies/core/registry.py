@@ -4,6 +4,7 @@ import re
 
 from kilolayer.errors import ConfigurationError, nearest_names
 from kilolayer.studies.core.study import Study
+from kilolayer.user_code import is_rerun
 
 STUDIES: dict[str, Study] = {}
 """All registered studies by name."""
@@ -19,7 +20,7 @@ def register_study(study: Study) -> Study:
     """
     if not _NAME.fullmatch(study.name):
         raise ConfigurationError(f"study {study.name!r}: the name must consist of letters, digits, _ and -")
-    if study.name in STUDIES:
+    if not is_rerun("study", study.name) and study.name in STUDIES:
         raise ConfigurationError(f"a study named {study.name!r} is registered already; choose another name")
     STUDIES[study.name] = study
     return study

@@ -9,10 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from kilolayer.files import json_text
 from kilolayer.report import page
 from kilolayer.report.style import save
 from kilolayer.runs.run_directory import write_errors
-from kilolayer.studies.core.statistics import bootstrap_interval, interquartile_mean, mean_and_error
+from kilolayer.studies.core.statistics import (
+    LEAST_SEEDS,
+    interquartile_mean,
+    interval_name,
+    interval_or_range,
+    mean_and_error,
+)
 from kilolayer.studies.core.study import Outcome, Study
 
 CURVES, SCORES, MEASURED, DESCRIPTION, PAGE = "curves.csv", "scores.csv", "measured.csv", "study.json", "index.html"
@@ -45,7 +52,7 @@ def write_results(
         directory.mkdir(parents=True, exist_ok=True)
         for name, rows in data_tables(study, outcomes).items():
             _write_csv(directory / name, rows)
-        (directory / DESCRIPTION).write_text(as_json(description) + "\n")
+        (directory / DESCRIPTION).write_text(json_text(description) + "\n")
         figure = save(study.draw(outcomes), directory / f"{study.name}.png")
         (directory / PAGE).write_text(_page(study, outcomes, description, figure, command), encoding="utf-8")
     return figure
@@ -69,8 +76,9 @@ def table(study: Study, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """Return a row for each case: its labels, the statistics of each metric over seeds, seconds, and number of seeds.
 
     METRIC is the mean, METRIC_stderr its standard error, METRIC_iqm the interquartile mean, METRIC_low and METRIC_high
-    its 95 % interval by the bootstrap. Where the score of some seeds is NaN, mean and error are those of the other
-    seeds, METRIC_seeds is their number, and there is no interval.
+    what METRIC_interval names: its 95 % interval by the bootstrap, or below six seeds their range. Where the score of
+    some seeds is NaN, mean and error are those of the other seeds, METRIC_seeds is their number, and there is no
+    interval. Where some runs are not at their end, `unfinished` is their number.
     """
     rows = []
     for own in by_case(outcomes):
@@ -83,8 +91,11 @@ def table(study: Study, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
                 row[f"{metric}_seeds"] = known.size
             else:
                 row[f"{metric}_iqm"] = float(interquartile_mean(scores[:, None]))
-                row[f"{metric}_low"], row[f"{metric}_high"] = bootstrap_interval(scores)
-        rows.append(row | {"seconds": round(max(outcome.seconds for outcome in own), 1), "seeds": len(own)})
+                row[f"{metric}_low"], row[f"{metric}_high"] = interval_or_range(scores)
+                row[f"{metric}_interval"] = interval_name([scores.size])
+        row |= {"seconds": round(max(outcome.seconds for outcome in own), 1), "seeds": len(own)}
+        unfinished = sum(not outcome.finished for outcome in own)
+        rows.append(row | ({"unfinished": unfinished} if unfinished else {}))
     return rows
 
 
@@ -113,11 +124,6 @@ def describe(study: Study, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def as_json(data: Any) -> str:
-    """Return plain data as JSON, with null for NaN and infinity."""
-    return json.dumps(_without_nan(data), indent=1, allow_nan=False)
-
-
 def label_names(outcomes: Sequence[Outcome]) -> list[str]:
     """Return the names of all labels; some cases may lack some labels."""
     return list(dict.fromkeys(label for outcome in outcomes for label in outcome.case.labels))
@@ -128,6 +134,11 @@ def score_text(row: Mapping[str, Any], metric: str) -> str:
     value, error = row[metric], row[f"{metric}_stderr"]
     missing = f" ({row[f'{metric}_seeds']} of {row['seeds']} seeds)" if row.get(f"{metric}_seeds") else ""
     return number_text(value) + ("" if np.isnan(error) else f" ± {number_text(error, like=value)}") + missing
+
+
+def seeds_text(row: Mapping[str, Any]) -> str:
+    """Return the number of seeds of a row of the table as text, and how many of them are not at their end."""
+    return str(row["seeds"]) + (f" ({row['unfinished']} unfinished)" if "unfinished" in row else "")
 
 
 def number_text(value: float, *, like: float | None = None) -> str:
@@ -148,10 +159,11 @@ def _page(study: Study, outcomes: Sequence[Outcome], description: Mapping[str, A
     rows = [
         [" ".join(str(row[label]) for label in labels if label in row)]
         + [text for metric in study.metrics for text in (score_text(row, metric), _interval_text(row, metric))]
-        + [f"{row['seconds']:.0f}"]
+        + [f"{row['seconds']:.0f}", seeds_text(row)]
         for row in description["table"]
     ]
-    header = [", ".join(labels), *(text for metric in metrics for text in (metric, "IQM, 95 % interval")), "seconds"]
+    interval = f"IQM, {interval_name(row['seeds'] for row in description['table'])}"
+    header = [", ".join(labels), *(text for metric in metrics for text in (metric, interval)), "seconds", "seeds"]
     seeds = [
         [own[0].case.name, *("; ".join(number_text(one.score(metric)) for one in own) for metric in study.metrics)]
         for own in by_case(outcomes)
@@ -167,9 +179,9 @@ def _page(study: Study, outcomes: Sequence[Outcome], description: Mapping[str, A
             page.section(
                 "Scores",
                 page.paragraph(
-                    "Mean and standard error over seeds; interquartile mean and its interval by the stratified "
-                    "bootstrap. The score of a run is the mean of its last five evaluations, or what the study "
-                    "measured in the trained run."
+                    "Mean and standard error over seeds; interquartile mean and its 95 % interval by the stratified "
+                    f"bootstrap, or below {LEAST_SEEDS} seeds their range. The score of a run is the mean of its last "
+                    "five evaluations, or what the study measured in the trained run."
                 ),
                 page.table(header, rows),
             ),
@@ -198,14 +210,6 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _without_nan(data: Any) -> Any:
-    if isinstance(data, Mapping):
-        return {name: _without_nan(value) for name, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_without_nan(value) for value in data]
-    return None if isinstance(data, float) and not np.isfinite(data) else data
 
 
 def _common(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:

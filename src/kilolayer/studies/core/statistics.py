@@ -4,7 +4,7 @@ Definitions: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Sta
 its library rliable, which the tests compare with.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +20,13 @@ Aggregate = Callable[[Scores], Float[np.ndarray, "*batch"]]
 RESAMPLES = 10_000
 """Resamples of an interval. With another seed its ends move by about a hundredth of its width."""
 
+LEAST_SEEDS = 6
+"""Fewer seeds have no 95 % interval: that of two or three seeds would be their range, and that of four or five hardly
+less."""
+
 
 class Interval(NamedTuple):
-    """A confidence interval."""
+    """A confidence interval, or a range."""
 
     low: float
     high: float
@@ -74,3 +78,25 @@ def bootstrap_interval(
     figures = aggregate(array[drawn, np.arange(tasks)])
     low, high = np.quantile(figures, [0.5 - confidence / 2.0, 0.5 + confidence / 2.0])
     return Interval(float(low), float(high))
+
+
+def interval_or_range(scores: ArrayLike) -> Interval:
+    """Return the 95 % interval of the interquartile mean of one task's seeds; of few seeds their range.
+
+    Args:
+        scores: (seeds,); fewer than `LEAST_SEEDS` are few.
+
+    Raises:
+        ConfigurationError: if there is no score, or one is NaN.
+    """
+    array = np.asarray(scores, float)
+    interval = bootstrap_interval(array)
+    return interval if array.size >= LEAST_SEEDS else Interval(float(array.min()), float(array.max()))
+
+
+def interval_name(counts: Iterable[int]) -> str:
+    """Return what `interval_or_range` gives for cases with so many seeds, in words."""
+    few = {count < LEAST_SEEDS for count in counts}
+    if len(few) > 1:
+        return f"95 % interval (range below {LEAST_SEEDS} seeds)"
+    return "range" if True in few else "95 % interval"

@@ -138,7 +138,8 @@ class Scope:
         """
         own = by_full_name(settings)
         for name, value in by_full_name(self.changes).items():
-            if any(fnmatch(name, pattern) for pattern in names) or own.get(name, value) != value:
+            differs = own.get(name, value) != value or isinstance(own.get(name, value), bool) != isinstance(value, bool)
+            if differs or any(fnmatch(name, pattern) for pattern in names):
                 raise ConfigurationError(
                     f"{name}={value}: this study sets {name} itself; leave it out (`only` selects a part of the cases)"
                 )
@@ -173,7 +174,7 @@ class Outcome:
         """Hardware and versions at each start of the run; empty if the file cannot be read."""
         try:
             return json.loads(self.run.system_file.read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return []
 
     def curve(self, metric: str) -> tuple[Float[np.ndarray, " evaluations"], Float[np.ndarray, " evaluations"]]:
@@ -189,6 +190,11 @@ class Outcome:
             return self.measured.scores[metric]
         values = self.curve(metric)[1]
         return float(values[-LAST:].mean()) if values.size else np.nan
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last evaluation is that of the end of the run, by the settings of its case."""
+        return Clocks.of_row(self.rows[-1]).step >= self.case.config.timetable.end.step
 
     @property
     def seconds(self) -> float:

@@ -1,0 +1,173 @@
+"""What a task returns, checked once by its shapes before anything is compiled: every method, one clear line each."""
+
+import math
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kilolayer.envs.environment import Environment
+from kilolayer.envs.interface import Task
+from kilolayer.envs.robot_task import RobotTask, Start
+from kilolayer.errors import ConfigurationError, KilolayerError
+
+CURES = {
+    jax.errors.TracerBoolConversionError: "`if`, `and` or `while` on a number that JAX traces; use jnp.where or &",
+    jax.errors.TracerArrayConversionError: "numpy on an array that JAX traces; use jax.numpy",
+    jax.errors.TracerIntegerConversionError: "an index that JAX traces; use jnp.take or jax.lax.dynamic_slice",
+    jax.errors.ConcretizationTypeError: "float() or int() on a number that JAX traces; use jnp functions",
+}
+"""What JAX refuses in a function that it traces, and what to write there."""
+
+
+def check_attributes(task: Task) -> None:
+    """Check the attributes of a task that its model and engine are built from.
+
+    Raises:
+        ConfigurationError: naming the attribute, its value and what would be right.
+    """
+    name = type(task).__name__
+    engines = getattr(task, "engines", None)
+    if isinstance(engines, str) or not _items(engines) or not all(isinstance(one, str) for one in _items(engines)):
+        raise ConfigurationError(f'task {name}: engines={engines!r} must be names of engines, such as ("mujoco",)')
+    if not isinstance(task, RobotTask):
+        return
+    step, distance = task.control_step, task.success_distance
+    if not _is_number(step) or not 0.0 < step < math.inf:
+        raise ConfigurationError(f"task {name}: control_step={step!r} must be a number of seconds above 0")
+    if distance is not None and (not _is_number(distance) or not distance > 0.0):
+        raise ConfigurationError(f"task {name}: success_distance={distance!r} must be a number above 0, or None")
+    if task.goal_body is not None and not isinstance(task.goal_body, str):
+        raise ConfigurationError(f"task {name}: goal_body={task.goal_body!r} must be the name of a body")
+    if isinstance(task.bodies, str) or not all(isinstance(body, str) for body in _items(task.bodies)):
+        raise ConfigurationError(f"task {name}: bodies={task.bodies!r} must be names of bodies, in a tuple")
+    if task.mjcf is not None and not isinstance(task.mjcf, str | Path):
+        raise ConfigurationError(f"task {name}: mjcf={task.mjcf!r} must be the path of an MJCF file")
+
+
+def check_methods(environment: Environment) -> None:
+    """Check shapes and types of everything that the task of an environment returns.
+
+    Raises:
+        ConfigurationError: naming the task, the method, what it returns and what would be right.
+    """
+    task, name = environment.task, type(environment.task).__name__
+    if isinstance(task, RobotTask) and not task.action_size:
+        raise ConfigurationError(f"task {name}: the model has no actuators, so there is nothing to act with; add some")
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    goal_size = _call(name, "achieved_goal", lambda: environment.goal_size)
+    observation_size = _call(name, "observe", lambda: environment.observation_size)
+    if isinstance(task, RobotTask) and type(task).reset is RobotTask.reset:
+        start = _shape(name, "draw_start", task.draw_start, key)
+        goal = _shape(name, "draw_goal", task.draw_goal, key)
+        source = "draw_start"
+    else:
+        drawn = _shape(name, "reset", task.reset, key)
+        if not isinstance(drawn, tuple) or len(drawn) != 2:
+            raise ConfigurationError(f"task {name}: reset returns {_described(drawn)}; it must return start and goal")
+        (start, goal), source = drawn, "reset"
+    if isinstance(task, RobotTask):
+        if not isinstance(start, Start):
+            raise ConfigurationError(f"task {name}: {source} returns {_described(start)}; it must return a Start")
+        _array(name, f"{source} (qpos)", start.qpos, (task.model.nq,))
+        _array(name, f"{source} (qvel)", start.qvel, (task.model.nv,))
+    _array(name, "draw_goal" if source == "draw_start" else "reset (goal)", goal, (goal_size,))
+
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), start)
+    physics = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), jax.eval_shape(environment.engine.init, one)
+    )
+    goal = jax.ShapeDtypeStruct((goal_size,), jnp.float32)
+    action = jax.ShapeDtypeStruct((environment.action_size,), jnp.float32)
+    control = (task.model.nu,) if isinstance(task, RobotTask) else None
+    _array(name, "control", _shape(name, "control", task.control, action), control)
+    _array(name, "observe", _shape(name, "observe", task.observe, physics), (observation_size,))
+    _array(name, "achieved_goal", _shape(name, "achieved_goal", task.achieved_goal, physics), (goal_size,))
+    _array(name, "current_goal", _shape(name, "current_goal", task.current_goal, physics, goal), (goal_size,))
+    _array(name, "success", _shape(name, "success", task.success, goal, goal), (), bool)
+    _array(name, "reward", _shape(name, "reward", task.reward, goal, goal), ())
+    _array(name, "failed", _shape(name, "failed", task.failed, physics), (), bool)
+    if hasattr(task, "marker"):
+        _check_marker(task, name, goal_size)
+
+
+def _check_marker(task: Any, name: str, goal_size: int) -> None:
+    found = _call(name, "marker", lambda: task.marker(np.zeros(goal_size, np.float32)))
+    try:
+        position, radius = found
+        fits = np.shape(position) == (3,) and np.ndim(radius) == 0 and float(radius) > 0.0
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ConfigurationError(
+            f"task {name}: marker returns {_described(found)}; it must return a position of shape (3,) and a radius"
+        )
+
+
+def _shape(name: str, method: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a method returns, with shapes in place of arrays."""
+    kept: list[Any] = []
+
+    def traced(*values: Any) -> Any:
+        kept[:] = [function(*values)]
+        return jax.tree.map(jnp.asarray, kept[0])
+
+    shapes = _call(name, method, lambda: jax.eval_shape(traced, *arguments))
+    return shapes if kept[0] is not None else None
+
+
+def _call(name: str, method: str, function: Callable[[], Any]) -> Any:
+    """Call a function of a task; raise what it raises as one line with the place in the user's file."""
+    try:
+        return function()
+    except KilolayerError:
+        raise
+    except Exception as error:
+        cure = next((text for kind, text in CURES.items() if isinstance(error, kind)), None)
+        text = f"has {cure}" if cure else f"raises {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise ConfigurationError(f"task {name}: {method} {text} ({_place(error)})") from error
+
+
+def _place(error: Exception) -> str:
+    """Return file and line of the innermost frame that belongs neither to JAX nor to this library."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame
+        for frame in frames
+        if not any(f"/{package}/" in Path(frame.filename).as_posix() for package in ("jax", "kilolayer", "equinox"))
+    ]
+    frame = (own or frames)[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}"
+
+
+def _array(name: str, method: str, found: Any, shape: tuple[int, ...] | None, kind: type = float) -> None:
+    """Check that a method returns one array of this shape; None for any vector."""
+    right = f"shape {shape}" if shape is not None else "one axis"
+    if not isinstance(found, jax.ShapeDtypeStruct):
+        raise ConfigurationError(
+            f"task {name}: {method} returns {_described(found)}; it must return one JAX array of {right}"
+        )
+    if len(found.shape) != 1 if shape is None else found.shape != shape:
+        raise ConfigurationError(f"task {name}: {method} returns shape {found.shape}; it must be {right}")
+    wanted, text = (jnp.bool_, "bool") if kind is bool else (jnp.float32, "float32")
+    if found.dtype != wanted:
+        raise ConfigurationError(f"task {name}: {method} returns {found.dtype}; it must return {text}")
+
+
+def _described(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _items(value: Any) -> tuple[Any, ...]:
+    try:
+        return tuple(value)
+    except TypeError:
+        return (None,)

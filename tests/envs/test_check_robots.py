@@ -1,0 +1,79 @@
+"""What `envs check` finds in models of robots: servos, joints that blow up."""
+
+import jax
+import mujoco
+import pytest
+
+from kilolayer.envs import EnvironmentSpec, RobotTask, registry
+from kilolayer.envs.check import check
+from kilolayer.envs.tasks import Reacher
+
+MODEL = """
+<mujoco>
+  <option timestep="0.01"/>
+  <worldbody>
+    <body name="hand"><joint name="lift" type="slide" axis="0 0 1" range="-2 2"/><geom size="0.1"/></body>
+  </worldbody>
+  <actuator>{actuator}</actuator>
+  <keyframe><key qpos="0" ctrl="0.9"/></keyframe>
+</mujoco>
+"""
+
+
+def findings(actuator: str) -> list[tuple[str, str, str]]:
+    class Lift(RobotTask):
+        goal_body = "hand"
+        control_step = 0.02
+
+        def build(self):
+            return mujoco.MjSpec.from_string(MODEL.format(actuator=actuator))
+
+        def draw_goal(self, key):
+            return jax.random.uniform(key, (3,))
+
+    registry.register(EnvironmentSpec("lift", "a lift", task=Lift, episode_length=20))
+    try:
+        found = list(check(registry.make("lift", engine="mujoco"), num_envs=2, num_steps=30))
+    finally:
+        registry.unregister("lift")
+    return [(one.name, one.verdict, one.text) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("actuator", "words"),
+    [
+        ('<position name="servo" joint="lift" kp="10"/>', "position servos without a ctrlrange: servo"),
+        ('<position name="servo" joint="lift" kp="10" ctrlrange="-1 1"/>', "far from the keyframe's controls: servo"),
+    ],
+)
+def test_servos_that_cannot_be_told_where_to_go_are_warned_of(actuator, words):
+    (text,) = [text for name, _, text in findings(actuator) if name == "actuators"]
+    assert words in text
+
+
+@pytest.mark.parametrize(
+    "actuator",
+    ['<motor joint="lift" ctrlrange="-1 1"/>', '<position joint="lift" kp="10" ctrlrange="-0.2 1.8"/>'],
+)
+def test_others_are_not(actuator):
+    assert not [one for one in findings(actuator) if one[0] == "actuators"]
+
+
+def test_a_task_without_success_is_not_asked_for_it():
+    class NeverReached(Reacher):
+        success_distance = None
+
+    registry.register(EnvironmentSpec("never", "a reacher", task=NeverReached, episode_length=20))
+    try:
+        found = list(check(registry.make("never", engine="mujoco"), num_envs=2, num_steps=30))
+    finally:
+        registry.unregister("never")
+    assert {one.verdict for one in found} == {"ok"}
+    assert not [one for one in found if "success" in one.name]
+
+
+def test_after_numbers_that_are_not_finite_nothing_else_is_found():
+    found = findings('<general joint="lift" gainprm="1e8" biastype="affine" biasprm="0 1e9 1e9" ctrlrange="-1 1"/>')
+    name, verdict, text = found[-1]
+    assert (name in ("zero actions", "random actions"), verdict) == (True, "failed")
+    assert "(lift" in text

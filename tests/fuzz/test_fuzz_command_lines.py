@@ -1,0 +1,92 @@
+"""Command lines of all subcommands: what is asked for, or one line with exit code 2, and nothing left behind."""
+
+import os
+
+import pytest
+from invariants import HOSTILE, check_command, contents, generators, nothing_ran
+
+from kilolayer.cli.main import COMMANDS, main
+from kilolayer.runs import default_config
+from kilolayer.studies import STUDIES
+from small_runs import flags
+
+ENVS = [
+    "point_u_maze",
+    "reacher",
+    "point_u_maze_gen_3f",
+    "ant",
+    "nowhere",
+    "maze.txt",
+    "point_u_maze_gen_" + "9" * 4000 + "f",
+]
+
+
+@pytest.fixture
+def directory(tmp_path, monkeypatch):
+    """A working directory with a maze, and commands that stop before they train, draw or measure."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "maze.txt").write_text("#####\n#R.G#\n#####\n")
+    monkeypatch.setenv("COLUMNS", "100")
+    return tmp_path
+
+
+def train_line(number) -> list[str]:
+    fields = list(default_config("point_u_maze").to_dict())
+    line = [number.choice(ENVS), *flags()]
+    for _ in range(number.randint(1, 3)):
+        name = number.choice(
+            [*fields, "crl.energy", "crl.critic_depth", "seeds", "checkpoint", "config", "optimizer.name"]
+        )
+        flag = f"--{name.replace('_', '-')}"
+        value = number.choice(HOSTILE)
+        line += number.choice([[f"{flag}={value}"], [flag, value], [flag]])
+    if number.random() < 0.3:
+        number.shuffle(line)
+    return [*line, "--dry-run"]
+
+
+def other_line(number, command: str) -> list[str]:
+    words = {
+        "eval": ["run", "--episodes", "--checkpoint", "--env", "--engine", "--mode", "--seed", "--json"],
+        "report": ["run", "--checkpoint"],
+        "render": ["run", "--episodes", "--size", "--speed", "--camera", "--checkpoint", "--json"],
+        "envs": ["show", "check", *ENVS, "--variant", "--json", "--num-envs", "--steps"],
+        "study": [*STUDIES, "zzz", "--dry-run", "--size", "--seeds", "--set", "--dir", "--results"],
+        "compare": ["run", "other", "--metrics", "--json", "--out"],
+        "bench": ["zzz", "--json", "--zzz"],
+    }[command]
+    line = [number.choice([number.choice(words), number.choice(HOSTILE)]) for _ in range(number.randint(0, 5))]
+    if command == "study":
+        line.append("--dry-run")
+    if command == "bench":  # a valid line would measure
+        line.append("--no-such-flag")
+    if command == "envs":  # a check simulates
+        line = [word for word in line if word != "check"]
+    return line
+
+
+def test_every_training_command_is_planned_or_one_line(directory, capsys):
+    before = contents(directory)
+    planned = 0
+    for case, number in generators("train"):
+        planned += check_command(main, ["train", *train_line(number)], capsys, case=case) == 0
+        assert contents(directory) == before, case
+    assert nothing_ran(directory)
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"train"}))
+def test_every_other_command_answers_or_is_one_line(directory, capsys, command):
+    before = contents(directory)
+    for case, number in generators(command):
+        check_command(main, [command, *other_line(number, command)], capsys, case=case)
+        assert contents(directory) == before, case
+    assert nothing_ran(directory)
+
+
+def test_no_command_is_taken_for_another(directory, capsys):
+    for case, number in generators("commands"):
+        word = number.choice([*HOSTILE, "trian", "--import", "--import=x.py", "--version ", "TRAIN"])
+        if word not in COMMANDS:
+            check_command(main, [word, *number.choices(HOSTILE, k=number.randint(0, 3))], capsys, case=case)
+    assert contents(directory) == contents(directory)
+    assert os.listdir(directory) == ["maze.txt"]
