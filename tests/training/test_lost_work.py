@@ -56,7 +56,7 @@ def test_a_run_directory_that_is_deleted_ends_training_with_an_error(tmp_path, m
 
     def delete_then_advance(self):
         if self.clocks.env_steps == 200:
-            shutil.rmtree(path)
+            path.rename(tmp_path / "gone")  # at once: a save that is being written would disturb a deletion
         advance(self)
 
     monkeypatch.setattr(trainer.Trainer, "_advance", delete_then_advance)
