@@ -65,12 +65,10 @@ def train(agent, buffer, key):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("slip", "tolerance"),
-    [pytest.param(0.0, 0.05, id="certain"), pytest.param(0.1, 0.1, id="slippery", marks=pytest.mark.slow)],
+    [pytest.param(0.0, 0.05, id="certain"), pytest.param(0.1, 0.1, id="slippery")],
 )
-@pytest.mark.parametrize(
-    "relabeled", [pytest.param(0.0, id="commanded", marks=pytest.mark.slow), pytest.param(0.8, id="hindsight")]
-)
-@pytest.mark.parametrize("kind", [SAC, pytest.param(TD3, marks=pytest.mark.slow)], ids=["sac", "td3"])
+@pytest.mark.parametrize("relabeled", [pytest.param(0.0, id="commanded"), pytest.param(0.8, id="hindsight")])
+@pytest.mark.parametrize("kind", [SAC, TD3], ids=["sac", "td3"])
 def test_q_and_actions_become_the_optimal_ones(kind, relabeled, slip, tolerance):
     """Up to a share of the largest Q; with slips, batches are noisy, and so is what is learnt from them."""
     line = Line(slip=slip)

@@ -75,5 +75,6 @@ def test_a_task_without_success_is_not_asked_for_it():
 def test_after_numbers_that_are_not_finite_nothing_else_is_found():
     found = findings('<general joint="lift" gainprm="1e8" biastype="affine" biasprm="0 1e9 1e9" ctrlrange="-1 1"/>')
     name, verdict, text = found[-1]
-    assert (name in ("zero actions", "random actions"), verdict) == (True, "failed")
+    assert name in ("zero actions", "random actions")
+    assert verdict == "failed"
     assert "(lift" in text

@@ -93,7 +93,7 @@ FREE = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n == "reacher" else [pytest.mark.slow]) for n in FREE])
+@pytest.mark.parametrize("name", FREE)
 def test_robots_that_touch_nothing_move_alike(name: str) -> None:
     case = FREE[name]
     task = case.task()

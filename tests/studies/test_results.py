@@ -9,7 +9,6 @@ import math
 import numpy as np
 import pytest
 
-from kilolayer.files import json_text
 from kilolayer.report.style import new_figure
 from kilolayer.studies import Case, Measured, table, write_results
 from kilolayer.studies.core.figures import draw_mean_curve
@@ -125,14 +124,6 @@ def test_a_single_seed_has_a_mean_and_no_error(finished_study, tmp_path):
     text = figure.with_name("study.json").read_text()
     assert "NaN" not in text
     assert json.loads(text)["table"][0][f"{TIME}_stderr"] is None
-
-
-def test_what_is_no_number_is_null_in_json():
-    assert json.loads(json_text({"a": [1.5, math.nan], "b": (math.inf, {"c": None}), "d": 2})) == {
-        "a": [1.5, None],
-        "b": [None, {"c": None}],
-        "d": 2,
-    }
 
 
 def test_cases_need_not_have_the_same_labels(finished_study, tmp_path):
