@@ -13,6 +13,7 @@ SOURCE = Path(kilolayer.__file__).parent
 FILES = {
     "checkpoint_files": 0,
     "compilation_cache": 0,
+    "device_errors": 0,
     "errors": 0,
     "files": 0,
     "machine": 0,

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from kilolayer.errors import ConfigurationError, KilolayerError, RunError, TrainingError
     from kilolayer.loading import load
     from kilolayer.policies.policy import Policy
-    from kilolayer.runs.config import TrainConfig, default_config
+    from kilolayer.runs.config import TrainConfig
+    from kilolayer.runs.defaults import default_config
     from kilolayer.runs.run_directory import RunDirectory
     from kilolayer.training.start import train, train_seeds
     from kilolayer.training.trainer import TrainResult

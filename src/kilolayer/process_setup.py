@@ -15,8 +15,9 @@ from kilolayer.errors import short_line
 def set_up_process() -> None:
     """Keep compiled programs on disk, and print a failed save as one error line; further calls change nothing."""
     enable_compilation_cache()
-    # The library raises what Orbax logs.
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    # The library raises what Orbax and JAX's callbacks log.
+    for name in ("absl", "jax._src.callback"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").addFilter(_is_not_an_abandoned_write)
     warnings.formatwarning = _one_line_warning
     _ignore_closed_event_loops()

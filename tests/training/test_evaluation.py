@@ -11,7 +11,7 @@ from kilolayer.training import Episodes, Setup, init_state, run_episodes, summar
 from small_runs import small_config
 
 
-def episodes(success, alive, reward=None):
+def episodes(success, alive, reward=None, begins_at_goal=None):
     success, alive = jnp.array(success, bool).T, jnp.array(alive, bool).T
     length, count = success.shape
     return Episodes(
@@ -20,6 +20,8 @@ def episodes(success, alive, reward=None):
         success=success,
         reward=jnp.ones((length, count)) if reward is None else jnp.array(reward, jnp.float32).T,
         alive=alive,
+        begins_at_goal=jnp.zeros(count, bool) if begins_at_goal is None else jnp.array(begins_at_goal, bool),
+        diverged=jnp.zeros(count, bool),
         finite=jnp.ones((), bool),
     )
 
@@ -48,6 +50,18 @@ def test_summary_is_mean_and_standard_error():
     assert summary["eval/time_at_goal"] == times.mean()
     assert summary["eval/time_at_goal_stderr"] == pytest.approx(times.std(ddof=1) / 2)
     assert summary["eval/success_any"] == 0.5
+    assert (summary["eval/begins_at_goal"], summary["eval/diverged"]) == (0.0, 0.0)
+    assert summary["eval/success_any_elsewhere"] == 0.5
+
+
+def test_episodes_that_begin_at_their_goal_are_counted_apart():
+    run = episodes(success=[[1, 1], [1, 0], [0, 0]], alive=np.ones((3, 2)), begins_at_goal=[1, 0, 0])
+    summary = summarize(run)
+    assert summary["eval/begins_at_goal"] == pytest.approx(1 / 3)
+    assert summary["eval/success_any"] == pytest.approx(2 / 3)
+    assert summary["eval/success_any_elsewhere"] == 0.5
+    everywhere = episodes(success=[[1, 1]], alive=np.ones((1, 2)), begins_at_goal=[1])
+    assert np.isnan(summarize(everywhere)["eval/success_any_elsewhere"])
 
 
 @pytest.fixture(scope="module")

@@ -205,7 +205,7 @@ def test_a_fault_names_its_seed_and_leaves_whole_checkpoints(tmp_path, monkeypat
         outcomes = advance(self, learn=learn)
         if self.clocks.env_steps > 200:
             collected = outcomes[1].collected
-            broken = dataclasses.replace(collected, physics_step=np.int32(2), physics_env=np.int32(1))
+            broken = dataclasses.replace(collected, observation_step=np.int32(2), observation_env=np.int32(1))
             outcomes[1] = outcomes[1]._replace(collected=broken)
         return outcomes
 
@@ -214,7 +214,7 @@ def test_a_fault_names_its_seed_and_leaves_whole_checkpoints(tmp_path, monkeypat
     with pytest.raises(kl.TrainingError) as error:
         train_seeds(config=small_config(**KEEP_ALL), seeds=SEEDS, mode="threads", run_dir=path, progress=False)
     assert str(error.value) == (
-        "seed 3: the physics of point_u_maze in environment 1 is not finite at env step 208; the last good checkpoint "
+        "seed 3: the observation of point_u_maze in environment 1 is not finite at env step 208; the last good checkpoint "
         f"is {path / 'seed-3' / 'checkpoints' / '200'}"
     )
     for seed in SEEDS:

@@ -72,7 +72,7 @@ def test_each_half_is_a_pure_function_of_one_state(trained, half):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Breaking(envs.tasks.PointMaze):
-    """A point maze whose physics breaks in environment 2 once it has been stepped often enough."""
+    """A point maze whose observation breaks in environment 2 once it has been stepped often enough."""
 
     after: float = 24.5
 
@@ -107,13 +107,13 @@ def breaking_env():
     envs.registry.unregister("breaking")
 
 
-def test_physics_that_is_not_finite_stops_the_run_and_says_where(breaking_env, tmp_path):
+def test_an_observation_that_is_not_finite_stops_the_run_and_says_where(breaking_env, tmp_path):
     settings = SMALL | {"episode_length": 100, "num_evals": 10}
     with pytest.raises(kl.TrainingError) as error:
         kl.train("breaking", run_dir=tmp_path / "run", progress=False, **settings)
     message = str(error.value)
     # The count passes 24.5 in the fifth step of the third unroll: after 4 x 24 steps.
-    assert message.startswith("the physics of breaking in environment 2 is not finite at env step 96;")
+    assert message.startswith("the observation of breaking in environment 2 is not finite at env step 96;")
     assert f"last good checkpoint is {tmp_path / 'run' / 'checkpoints' / '80'}" in message
     assert "\n" not in message
     assert kl.load(tmp_path / "run").env_steps == 80

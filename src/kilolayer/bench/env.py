@@ -18,7 +18,7 @@ from kilolayer.envs.engines import check_engine_name
 from kilolayer.envs.engines.mujoco import MujocoEngine
 from kilolayer.envs.registry import Variant
 from kilolayer.errors import ConfigurationError
-from kilolayer.runs.config import default_config
+from kilolayer.runs.defaults import default_config
 from kilolayer.training.setup import Setup
 
 TASKS = ("ant", "humanoid", "arm_push_easy")

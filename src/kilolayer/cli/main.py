@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from kilolayer.cli.output import complain, finish_output, output_failed, set_up_output
 from kilolayer.cli.user_code import import_user_code
+from kilolayer.device_errors import device_error
 from kilolayer.errors import KilolayerError, nearest_names, short_line
 
 COMMANDS = {
@@ -62,10 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(short_line(f"kilolayer: error: {error.filename}: {error.strerror}"))
         code = 2
     except BaseException as error:
-        if not _was_interrupted(error):
+        if _was_interrupted(error):
+            complain("kilolayer: interrupted")
+            code = INTERRUPTED
+        elif (cause := device_error(error)) is not None:
+            complain(short_line(f"kilolayer: error: a program failed: {cause}"))
+            code = 2
+        else:
             raise
-        complain("kilolayer: interrupted")
-        code = INTERRUPTED
     return finish_output(code, listing=listing)
 
 

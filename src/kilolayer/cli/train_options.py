@@ -9,6 +9,7 @@ import tyro
 
 from kilolayer.agents import OptimizerSettings, agent_specs
 from kilolayer.cli.options import HELP_FLAGS, parse, scan
+from kilolayer.data import ReplaySettings
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import torso_names, torso_spec
 from kilolayer.runs import RunDirectory, TrainConfig, default_config, read_config
@@ -123,7 +124,8 @@ def _base(given: Mapping[str, str], *, wants_help: bool) -> TrainConfig:
     if "torso" in base and choices.get("torso", base["torso"]) != base["torso"]:
         base.pop("architecture", None)
     if base and choices.get("variant", base.get("variant", TrainConfig.variant)) != base.get("variant"):
-        base.pop("engine", None)  # it is that of another variant
+        for name in ("engine", "fixed_goals", "replay"):
+            base.pop(name, None)  # they are those of another variant
     return default_config(env, **(base | choices))
 
 
@@ -140,7 +142,10 @@ def _choices(given: Mapping[str, str]) -> dict[str, Any]:
 
 def _switches() -> set[str]:
     """Return the names of all flags that take no value."""
-    blocks = {spec.name: spec.settings for spec in agent_specs()} | {"optimizer": OptimizerSettings}
+    blocks = {spec.name: spec.settings for spec in agent_specs()} | {
+        "optimizer": OptimizerSettings,
+        "replay": ReplaySettings,
+    }
     torsos = [torso_spec(name).settings for name in torso_names()]
     classes = [("", TrainConfig), ("", TrainOptions), *((f"{name}.", cls) for name, cls in blocks.items())]
     classes += [("architecture.", cls) for cls in torsos]

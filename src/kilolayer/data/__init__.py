@@ -3,12 +3,15 @@
 from kilolayer.data.hindsight import Batch, sample_hindsight, sample_times, truncated_geometric
 from kilolayer.data.ring_buffer import ReplayBuffer, Trajectory, empty_buffer, insert
 from kilolayer.data.transitions import Transitions, sample_transitions
+from kilolayer.data.windows import ReplaySettings, draw_windows
 
 __all__ = [
     "Batch",
     "ReplayBuffer",
+    "ReplaySettings",
     "Trajectory",
     "Transitions",
+    "draw_windows",
     "empty_buffer",
     "insert",
     "sample_hindsight",

@@ -1,9 +1,9 @@
 """Checks of an environment before training: sizes, names, starts, goals, stability, speed."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Literal
 
 import jax
@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from kilolayer.envs.divergence import Divergence, suspects
 from kilolayer.envs.environment import Environment, EnvironmentState
 from kilolayer.envs.names import PARTS, actuator_names, entry_names
 from kilolayer.envs.robot_task import RobotTask
@@ -22,6 +23,9 @@ Verdict = Literal["ok", "warning", "failed"]
 
 LARGE = 100.0
 """Larger observations give a warning: they are hard to learn from, because the networks' inputs are not normalised."""
+
+MOST_DIVERGED = 0.1
+"""Share of episodes in which a robot may diverge: training with default settings ends above it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +48,9 @@ class Roll:
     success: np.ndarray
     terminated: np.ndarray
     truncated: np.ndarray
+    diverged: np.ndarray
+    speed: np.ndarray
+    """Of each degree of freedom, before a robot diverged; see `Divergence`."""
 
 
 def check(
@@ -78,16 +85,17 @@ def check(
     yield from _actuators(environment)
     yield from _starts(environment, begun, reset(key, num_envs), reset(jax.random.key(seed + 1), num_envs))
 
+    run = jax.jit(functools.partial(_steps, environment, num_envs, num_steps, key))
     idle = "the first action" if environment.discrete_actions else "zero actions"
     on_progress(f"{num_steps:,} steps of {idle}")
-    still = _roll(environment, num_envs, num_steps, key, moving=False)
+    still = _roll(run, moving=False)
     yield (finite := _finite(environment, idle, still))
     if finite.verdict == "failed":
         return  # what else would be found follows from it
 
     on_progress(f"{num_steps:,} random steps")
     began = time.perf_counter()
-    roll = _roll(environment, num_envs, num_steps, key, moving=True)
+    roll = _roll(run, moving=True)
     first = time.perf_counter() - began
     yield (finite := _finite(environment, "random actions", roll))
     if finite.verdict == "failed":
@@ -99,7 +107,7 @@ def check(
         yield _goals(environment, roll)
 
     on_progress("speed")
-    again = _roll(environment, num_envs, num_steps, key, moving=True)
+    again = _roll(run, moving=True)
     same = np.array_equal(roll.observation, again.observation, equal_nan=True)
     yield Finding(
         "same seed",
@@ -109,7 +117,7 @@ def check(
         else "the same seed gives different numbers; runs are not reproducible",
     )
     began = time.perf_counter()
-    _roll(environment, num_envs, num_steps, key, moving=True)
+    _roll(run, moving=True)
     seconds = time.perf_counter() - began
     yield Finding(
         "speed",
@@ -222,16 +230,26 @@ def _success(environment: Environment, begun: EnvironmentState) -> Iterator[Find
 
 
 def _finite(environment: Environment, name: str, roll: Roll) -> Finding:
+    """Check that no robot diverges and that observations are finite. What else would be found follows from it."""
     bad = ~np.isfinite(roll.observation).all(axis=-1)
-    if not bad.any():
+    if bad.any():
+        step, number = np.argwhere(bad)[0]
+        entries = np.flatnonzero(~np.isfinite(roll.observation[step, number]))
+        text = f"not finite at step {step} of environment {number}, observation entries {_list(entries)}"
+        names = entry_names(environment.task, "observation")
+        if names is not None:
+            text += f" ({', '.join(names[entry] for entry in entries[:3])}{', ...' if len(entries) > 3 else ''})"
+        return Finding(name, "failed", f"{text}, though the robot's state is finite; check `observe`")
+    if not roll.diverged.any():
         return Finding(name, "ok", f"{roll.success.size:,} env steps, all numbers finite")
-    step, number = np.argwhere(bad)[0]
-    entries = np.flatnonzero(~np.isfinite(roll.observation[step, number]))
-    text = f"not finite at step {step} of environment {number}, observation entries {_list(entries)}"
-    names = entry_names(environment.task, "observation")
-    if names is not None:
-        text += f" ({', '.join(names[entry] for entry in entries[:3])}{', ...' if len(entries) > 3 else ''})"
-    return Finding(name, "failed", f"{text}; try a smaller time step of the model, or weaker actuators")
+    step, number = np.argwhere(roll.diverged)[0]
+    diverged = int(roll.diverged.sum())
+    episodes = int((roll.terminated | roll.truncated).sum())
+    text = (
+        f"the robot diverged in {diverged} of {episodes} episodes, first at step {step} of environment {number}"
+        f"{suspects(environment.task, roll.speed)}; try a smaller time step of the model, or weaker actuators"
+    )
+    return Finding(name, "failed" if diverged > MOST_DIVERGED * episodes else "warning", text)
 
 
 def _bounded(roll: Roll) -> Finding:
@@ -294,17 +312,18 @@ def _goals(environment: Environment, roll: Roll) -> Finding:
     return Finding("reach", "ok", text)
 
 
-@partial(jax.jit, static_argnames=("environment", "num_envs", "num_steps"))
-def _compiled(environment: Environment, num_envs: int, num_steps: int, key: PRNGKeyArray, moving: Array) -> tuple:
+def _steps(environment: Environment, num_envs: int, num_steps: int, key: PRNGKeyArray, moving: Array) -> tuple:
     reset_key, act_key = jax.random.split(key)
 
     def step(state: EnvironmentState, key: PRNGKeyArray) -> tuple[EnvironmentState, tuple]:
         action = _random_action(environment, num_envs, key, moving)
         after, result = environment.step(state, action)
-        ends = (result.success, result.terminated, result.truncated)
-        return after, (result.observation, result.achieved_goal, state.desired_goal, *ends)
+        ends = (result.success, result.terminated, result.truncated, result.diverged)
+        speed = Divergence.of_step(result.diverged, state.physics).speed
+        return after, (result.observation, result.achieved_goal, state.desired_goal, *ends, speed)
 
-    return jax.lax.scan(step, environment.reset(reset_key, num_envs), jax.random.split(act_key, num_steps))[1]
+    *steps, speed = jax.lax.scan(step, environment.reset(reset_key, num_envs), jax.random.split(act_key, num_steps))[1]
+    return *steps, jnp.max(speed, axis=0)
 
 
 def _random_action(environment: Environment, num_envs: int, key: PRNGKeyArray, moving: Array) -> Array:
@@ -316,9 +335,8 @@ def _random_action(environment: Environment, num_envs: int, key: PRNGKeyArray, m
     return jnp.where(moving, uniform, 0.0)
 
 
-def _roll(environment: Environment, num_envs: int, num_steps: int, key: PRNGKeyArray, *, moving: bool) -> Roll:
-    out = _compiled(environment, num_envs, num_steps, key, jnp.asarray(moving))
-    return Roll(*(np.asarray(array) for array in out))
+def _roll(run: Callable[[Array], tuple], *, moving: bool) -> Roll:
+    return Roll(*(np.asarray(array) for array in run(jnp.asarray(moving))))
 
 
 def _list(entries: np.ndarray) -> str:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from kilolayer.envs.divergence import has_diverged
 from kilolayer.envs.interface import Engine, Physics, Task
 from kilolayer.envs.names import entry_names
 from kilolayer.errors import ConfigurationError
@@ -28,19 +29,26 @@ class EnvironmentState(eqx.Module):
     episode_step: Int[Array, " num_envs"]
     """Steps taken in the current episode."""
     key: PRNGKeyArray
+    first: tuple[Any, Float[Array, "num_envs goal"]] | None = None
+    """Start and goal of the first episode, if all episodes have the same (`Environment.fixed_goals`)."""
 
 
 class StepResult(eqx.Module):
-    """Result of one step, before any reset: it includes the true last state of an episode."""
+    """Result of one step, before any reset: it includes the true last state of an episode.
+
+    The state of a robot that diverged means nothing: its observation and goals are those before the step.
+    """
 
     observation: Float[Array, "num_envs observation"]
     achieved_goal: Float[Array, "num_envs goal"]
     reward: Float[Array, " num_envs"]
     success: Bool[Array, " num_envs"]
     terminated: Bool[Array, " num_envs"]
-    """The task failed."""
+    """The task failed, or the robot diverged."""
     truncated: Bool[Array, " num_envs"]
-    """The episode reached its last step, and the task had not failed."""
+    """The episode reached its last step, and had not terminated."""
+    diverged: Bool[Array, " num_envs"]
+    """The robot's state is not finite any more; see `kilolayer.envs.divergence`."""
 
     @property
     def done(self) -> Bool[Array, " num_envs"]:
@@ -53,7 +61,9 @@ class Environment:
     """A vectorised goal-reaching environment.
 
     `reset` and `step` are pure functions. They can be jitted and scanned, and differentiated if the engine can. When an
-    episode ends, the same `step` draws a new start and a new goal for that environment.
+    episode ends, the same `step` draws a new start and a new goal for that environment, unless they are fixed.
+
+    A robot whose simulation diverges fails its episode, and starts again like any other.
     """
 
     name: str
@@ -61,6 +71,8 @@ class Environment:
     engine: Engine
     episode_length: int
     """Steps after which an episode is truncated."""
+    fixed_goals: bool = False
+    """Every environment keeps the start and the goal of its first episode, instead of drawing new ones."""
 
     def __post_init__(self) -> None:
         """Validate the episode length.
@@ -131,7 +143,7 @@ class Environment:
             num_envs: number of environments.
         """
         key, fresh_key = jax.random.split(key)
-        start, desired_goal = self._draw(fresh_key, num_envs)
+        start, desired_goal = drawn = self._draw(fresh_key, num_envs)
         physics = self.engine.init(start)
         return EnvironmentState(
             physics=physics,
@@ -140,6 +152,7 @@ class Environment:
             desired_goal=desired_goal,
             episode_step=jnp.zeros(num_envs, jnp.int32),
             key=key,
+            first=drawn if self.fixed_goals else None,
         )
 
     def step(
@@ -160,17 +173,23 @@ class Environment:
         """
         self._check(state, action)
         physics = self.engine.step(state.physics, jax.vmap(self.task.control)(jnp.clip(action, -1.0, 1.0)))
-        achieved_goal = jax.vmap(self.task.achieved_goal)(physics)
-        desired_goal = jax.vmap(self.task.current_goal)(physics, state.desired_goal)
+        diverged = has_diverged(physics)
+
+        def unless_diverged(new: Array, before: Array) -> Array:
+            return jnp.where(diverged[:, None], before, new)
+
+        achieved_goal = unless_diverged(jax.vmap(self.task.achieved_goal)(physics), state.achieved_goal)
+        desired_goal = unless_diverged(jax.vmap(self.task.current_goal)(physics, state.desired_goal), state.desired_goal)
         episode_step = state.episode_step + 1
-        terminated = jax.vmap(self.task.failed)(physics)
+        terminated = jax.vmap(self.task.failed)(physics) | diverged
         result = StepResult(
-            observation=jax.vmap(self.task.observe)(physics),
+            observation=unless_diverged(jax.vmap(self.task.observe)(physics), state.observation),
             achieved_goal=achieved_goal,
             reward=jax.vmap(self.task.reward)(achieved_goal, desired_goal),
-            success=jax.vmap(self.task.success)(achieved_goal, desired_goal),
+            success=jax.vmap(self.task.success)(achieved_goal, desired_goal) & ~diverged,
             terminated=terminated,
             truncated=~terminated & (episode_step >= self.episode_length),
+            diverged=diverged,
         )
 
         key, fresh_key = jax.random.split(state.key)
@@ -181,6 +200,7 @@ class Environment:
             desired_goal=desired_goal,
             episode_step=episode_step,
             key=key,
+            first=state.first,
         )
         # In most steps no episode ends; then nothing is drawn and nothing is reset.
         next_state = jax.lax.cond(
@@ -192,7 +212,7 @@ class Environment:
         self, state: EnvironmentState, done: Bool[Array, " num_envs"], key: PRNGKeyArray
     ) -> EnvironmentState:
         """Begin a new episode wherever the last one is done."""
-        start, fresh_goal = self._draw(key, done.shape[0])
+        start, fresh_goal = self._draw(key, done.shape[0]) if state.first is None else state.first
         physics = self.engine.restart(state.physics, start, done)
         observation = jax.vmap(self.task.observe)(physics)
         achieved_goal = jax.vmap(self.task.achieved_goal)(physics)
@@ -203,6 +223,7 @@ class Environment:
             desired_goal=jnp.where(done[:, None], fresh_goal, state.desired_goal),
             episode_step=jnp.where(done, 0, state.episode_step),
             key=state.key,
+            first=state.first,
         )
 
     def _check(self, state: EnvironmentState, action: Float[Array, "num_envs action"]) -> None:

@@ -110,6 +110,22 @@ def actuator_names(model: mujoco.MjModel, ctrlrange: Float[np.ndarray, "actuator
     return tuple(_actuator(model, number, *ctrlrange[number]) for number in range(model.nu))
 
 
+def actuators_of_dofs(model: mujoco.MjModel, dofs: Sequence[int]) -> tuple[str, ...]:
+    """Return the names of the actuators that drive the joints of some degrees of freedom.
+
+    Args:
+        model: the model.
+        dofs: indices into `qvel`.
+    """
+    joints = {int(model.dof_jntid[dof]) for dof in dofs}
+    at_joint = model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT
+    return tuple(
+        model.actuator(number).name or f"actuator {number}"
+        for number in range(model.nu)
+        if at_joint[number] and int(model.actuator_trnid[number, 0]) in joints
+    )
+
+
 def _actuator(model: mujoco.MjModel, number: int, low: float, high: float) -> str:
     target = int(model.actuator_trnid[number, 0])
     at_joint = model.actuator_trntype[number] == mujoco.mjtTrn.mjTRN_JOINT

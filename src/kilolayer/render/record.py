@@ -15,6 +15,9 @@ from kilolayer.errors import ConfigurationError, TrainingError
 from kilolayer.policies import Policy
 from kilolayer.render.scene import Motion, Scene, scene_model
 
+PROGRAMS = 4
+"""Compiled recordings that a process keeps, with their agents and environments."""
+
 CHUNK = 50
 """Steps between two progress reports."""
 
@@ -52,10 +55,11 @@ def record(
     model = scene_model(environment.task)
     reset_key, act_key = jax.random.split(key)
     carry = (environment.reset(reset_key, num_episodes), jnp.ones(num_episodes, bool))
+    run = _program(policy.agent, environment, mode)
     chunks: list[Any] = []
     for step in range(0, environment.episode_length, CHUNK):
         keys = jax.random.split(jax.random.fold_in(act_key, step), CHUNK)
-        carry, frames = _run(policy.agent, policy.agent_state, environment, carry, keys, mode)
+        carry, frames = run(policy.agent_state, carry, keys)
         chunks.append(jax.device_get(frames))
         advance(min(CHUNK, environment.episode_length - step))
         if not carry[1].any():
@@ -101,19 +105,26 @@ def _scene(environment: Environment, model: Any, motions: list[Motion]) -> Scene
     )
 
 
-@functools.partial(jax.jit, static_argnames=("agent", "environment", "mode"))
-def _run(
-    agent: Agent, agent_state: AgentState, environment: Environment, carry: Any, keys: PRNGKeyArray, mode: ActionMode
-) -> tuple[Any, Any]:
-    def step(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, tuple]:
-        state, alive = carry
-        action = agent.act(agent_state, state.observation, state.desired_goal, key, mode)
-        success = jax.vmap(environment.task.success)(state.achieved_goal, state.desired_goal)
-        next_state, result = environment.step(state, action)
-        frame = (_qpos(environment, state), state.desired_goal, success, alive, result.success)
-        return (next_state, alive & ~result.done), frame
+@functools.lru_cache(maxsize=PROGRAMS)
+def _program(agent: Agent, environment: Environment, mode: ActionMode) -> Callable[[AgentState, Any, Any], Any]:
+    """Return the compiled function that takes a few steps, kept for the next call."""
 
-    return jax.lax.scan(step, carry, keys)
+    def run(agent_state: AgentState, carry: Any, keys: PRNGKeyArray) -> tuple[Any, Any]:
+        return jax.lax.scan(functools.partial(_step, agent, agent_state, environment, mode), carry, keys)
+
+    return jax.jit(run)
+
+
+def _step(
+    agent: Agent, agent_state: AgentState, environment: Environment, mode: ActionMode, carry: tuple, key: PRNGKeyArray
+) -> tuple[tuple, tuple]:
+    """Take one step of all episodes, and return what is drawn of the state before it."""
+    state, alive = carry
+    action = agent.act(agent_state, state.observation, state.desired_goal, key, mode)
+    success = jax.vmap(environment.task.success)(state.achieved_goal, state.desired_goal)
+    next_state, result = environment.step(state, action)
+    frame = (_qpos(environment, state), state.desired_goal, success, alive, result.success)
+    return (next_state, alive & ~result.done), frame
 
 
 def _qpos(environment: Environment, state: EnvironmentState) -> jax.Array:

@@ -2,7 +2,8 @@
 
 from kilolayer.runs.checkpoints import Checkpoints
 from kilolayer.runs.clock import Clocks, Count
-from kilolayer.runs.config import TrainConfig, default_config
+from kilolayer.runs.config import TrainConfig
+from kilolayer.runs.defaults import default_config
 from kilolayer.runs.presets import preset, register_preset, unregister_preset
 from kilolayer.runs.run_directory import RunDirectory, read_config
 from kilolayer.runs.seed_group import SeedGroup, parse_seeds

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import tyro
 
 from kilolayer.agents import OptimizerSettings, agent_names, agent_spec, agent_specs
-from kilolayer.envs import Variant, registry
+from kilolayer.data import ReplaySettings
+from kilolayer.envs import Variant
 from kilolayer.envs.engines import check_engine_name
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Architecture, ResidualArchitecture, torso_names, torso_spec
 from kilolayer.runs.clock import Clocks, Count
 from kilolayer.runs.growth_schedule import GrowthSchedule
 from kilolayer.runs.option_types import EngineOption
-from kilolayer.runs.presets import preset
 from kilolayer.runs.timetable import Timetable
 from kilolayer.settings import MOST_STEPS, check_count, check_seed, settings_from, validate
 
@@ -67,6 +67,12 @@ class TrainConfig:
     """Steps of each environment that the replay buffer holds."""
     min_replay: int = 1_000
     """Steps of each environment to collect before the first round that learns; with 0, the first round learns."""
+    fixed_goals: bool = False
+    """Every environment keeps the start and the goal of its first episode, as in the published runs; else each episode
+    draws new ones. Evaluations always draw new ones."""
+    max_diverged: float = 0.1
+    """Share of the episodes so far in which the robot's simulation may diverge, above which the run ends; fewer than
+    100 episodes count as 100. An episode that diverges has failed."""
     num_evals: int = 100
     """Evaluations during training, evenly spaced. One more precedes training."""
     num_eval_envs: int = 128
@@ -93,6 +99,7 @@ class TrainConfig:
     """Steps between checkpoints, written like eval_every. None: only evaluations and checkpoint_minutes save them."""
     architecture: Architecture = dataclasses.field(default_factory=ResidualArchitecture)
     optimizer: OptimizerSettings = dataclasses.field(default_factory=OptimizerSettings)
+    replay: ReplaySettings = dataclasses.field(default_factory=ReplaySettings)
     agent_settings: Annotated[Any, tyro.conf.Suppress] = None
     """Settings of the agent, an instance of its spec's class; None takes the defaults. In plain data, such as
     config.json, this block has the name of the agent."""
@@ -113,8 +120,11 @@ class TrainConfig:
         check_seed(self.seed)
         if not 0.0 < self.checkpoint_minutes < math.inf:
             raise ConfigurationError(f"checkpoint_minutes={self.checkpoint_minutes} must be above 0, and finite")
+        if not 0.0 <= self.max_diverged <= 1.0:
+            raise ConfigurationError(f"max_diverged={self.max_diverged} must be from 0 to 1")
         check_engine_name(self.engine)
         self._check_clocks()
+        self._check_windows()
         if self.grow is not None:
             self._check_growth(GrowthSchedule.parse(self.grow))
         self.architecture.num_blocks(self.depth)
@@ -175,6 +185,21 @@ class TrainConfig:
                     self.timetable.check_every(Count.parse(every))
                 except ConfigurationError as error:
                     raise ConfigurationError(f"{name}={every!r}: {error}") from None
+
+    def _check_windows(self) -> None:
+        windows = self.replay.windows
+        if windows is None:
+            return
+        if agent_spec(self.agent).on_policy:
+            raise ConfigurationError(
+                f"replay.windows={windows} has no effect with agent={self.agent!r}, which learns from its newest "
+                "steps alone; leave it out"
+            )
+        if windows > self.steps_before_learning:
+            raise ConfigurationError(
+                f"replay.windows={windows} is longer than what an environment has collected when learning begins: "
+                f"{self.steps_before_learning} steps; lower it, or raise min_replay={self.min_replay}"
+            )
 
     def _check_blocks(self) -> None:
         """Check that the blocks of settings are those of the agent and the torso; fill in an agent's defaults."""
@@ -256,6 +281,14 @@ class TrainConfig:
         return -(-self.min_replay // self.unroll_length) * self.env_steps_per_unroll
 
     @property
+    def steps_before_learning(self) -> int:
+        """Steps of each environment that the replay buffer holds at least in every round that learns."""
+        if not self.collects:
+            return self.replay_capacity
+        rounds = -(-self.min_replay // self.unroll_length) + 1  # a round that learns collects first
+        return min(self.replay_capacity, rounds * self.unroll_length)
+
+    @property
     def timetable(self) -> Timetable:
         """Both clocks after every round of the run."""
         return Timetable(
@@ -289,8 +322,8 @@ class TrainConfig:
             ConfigurationError: for an unknown setting, a value of the wrong type, or one that is not valid.
         """
         found = dict(settings)
-        agent = agent_spec(_text(found, "agent", cls.agent))
-        architecture = torso_spec(_text(found, "torso", cls.torso)).settings
+        agent = agent_spec(text_setting(found, "agent", cls.agent))
+        architecture = torso_spec(text_setting(found, "torso", cls.torso)).settings
         fields = {field.name for field in dataclasses.fields(cls)} - {"agent_settings"}
         for name in found:
             if name in agent_names() and name != agent.name:
@@ -302,6 +335,7 @@ class TrainConfig:
         found["agent_settings"] = settings_from(agent.settings, found.pop(agent.name, {}), agent.name)
         found["architecture"] = settings_from(architecture, found.pop("architecture", {}), "architecture")
         found["optimizer"] = settings_from(OptimizerSettings, found.pop("optimizer", {}), "optimizer")
+        found["replay"] = settings_from(ReplaySettings, found.pop("replay", {}), "replay")
         return validate(cls, found)
 
 
@@ -313,55 +347,12 @@ def _no_effect(block: str, settings: Any, agent: str) -> str:
     return f"the settings of agent {block!r} have no effect with agent={agent!r}; leave {block!r} out"
 
 
-def default_config(env: str, **settings: Any) -> TrainConfig:
-    """Return the default settings of an environment, with `settings` changed.
-
-    Args:
-        env: a registered name, the path of a maze file (`*.txt`), or a maze as text.
-        settings: fields of `TrainConfig`. The blocks `architecture`, `optimizer` and that of the agent, under the
-            agent's name, are dictionaries of the fields to change, or whole objects.
-
-    Raises:
-        ConfigurationError: for an unknown environment or setting, or a value that is not valid.
-    """
-    env = registry.resolve(_text({"env": env}, "env", ""))
-    spec = registry.spec(env)
-    variant = _text(settings, "variant", TrainConfig.variant)
-    suited = preset(env, variant)
-    agent = agent_spec(_text(settings, "agent", suited.get("agent", TrainConfig.agent)))
-    others = set(agent_names()) - {agent.name}
-    merged: dict[str, Any] = {"env": env, "episode_length": spec.episode_length}
-    deep_merge({name: value for name, value in suited.items() if name not in others}, into=merged)
-    merged["agent"] = agent.name
-    defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig) if f.default is not dataclasses.MISSING}
-    deep_merge(agent.preset(defaults | merged | settings), into=merged)
-    deep_merge(settings, into=merged)
-    if isinstance(merged.get("grow"), str) and "depth" not in settings:
-        merged["depth"] = GrowthSchedule.parse(merged["grow"]).final_depth
-    eval_env = _text(merged, "eval_env", "")
-    merged["eval_env"] = registry.resolve(eval_env) if eval_env else spec.eval_env or env
-    # A run keeps the engine that it began with: `auto` may choose another one on the next machine.
-    merged["engine"] = spec.engine_name(_text(merged, "engine", TrainConfig.engine), variant)
-    return TrainConfig.from_dict(merged)
-
-
-def deep_merge(settings: Mapping[str, Any], *, into: dict[str, Any]) -> None:
-    """Write settings into others, in place; of a block, only the fields that are given."""
-    for name, value in settings.items():
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            value = dataclasses.asdict(value)
-        before = into.get(name)
-        if isinstance(value, Mapping):
-            value = {**before, **value} if isinstance(before, Mapping) else dict(value)
-        into[name] = value
-
-
 def _choices(default: str, names: list[str]) -> str:
     """Return the hint behind a help text: the default and all choices."""
     return f"(default: {default}; one of {', '.join(names)})"
 
 
-def _text(settings: Mapping[str, Any], name: str, default: str) -> str:
+def text_setting(settings: Mapping[str, Any], name: str, default: str) -> str:
     """Return a setting that names a member of a registry."""
     value = settings.get(name)
     value = default if value is None else value

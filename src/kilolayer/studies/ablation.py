@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from kilolayer.nn import ResidualArchitecture
 from kilolayer.report.style import DARK, GREY, PALETTE, new_figure, tidy
 from kilolayer.runs import TrainConfig
-from kilolayer.runs.config import deep_merge
+from kilolayer.runs.defaults import deep_merge
 from kilolayer.studies.core.budgets import METRICS, SETTINGS, TASKS, by_depth
 from kilolayer.studies.core.figures import draw_bars, having, interval_of, metric_name, values_of, with_caption
 from kilolayer.studies.core.registry import register_study

@@ -10,6 +10,7 @@ from jaxtyping import Array, PRNGKeyArray
 from kilolayer.agents import Agent, AgentState
 from kilolayer.data import Trajectory
 from kilolayer.envs import Environment, EnvironmentState
+from kilolayer.envs.divergence import Divergence
 from kilolayer.training.faults import CollectFaults, finite_rows, first_false
 
 CollectorState = Any
@@ -71,7 +72,7 @@ class Collector(Protocol):
             key: randomness.
 
         Returns:
-            The next state, what was collected, and where a number was not finite.
+            The next state, what was collected, and where a number was not finite or a robot diverged.
         """
         ...
 
@@ -128,7 +129,7 @@ class EnvironmentCollector:
 
         def act_and_step(
             environment: EnvironmentState, key: PRNGKeyArray
-        ) -> tuple[EnvironmentState, tuple[Trajectory, Array, Array]]:
+        ) -> tuple[EnvironmentState, tuple[Trajectory, Array, Array, Divergence]]:
             action = self.agent.collect(agent_state, environment.observation, environment.desired_goal, key)
             next_environment, result = self.environment.step(environment, action)
             step = Trajectory(
@@ -136,18 +137,21 @@ class EnvironmentCollector:
                 achieved_goal=environment.achieved_goal,
                 desired_goal=environment.desired_goal,
                 action=action,
-                terminated=result.terminated,
+                # What follows a step in which the robot diverged is unknown: agents learn from no such transition.
+                terminated=result.terminated & ~result.diverged,
                 done=result.done,
             )
-            return next_environment, (step, finite_rows(action), finite_rows(result.observation))
+            divergence = Divergence.of_step(result.diverged, environment.physics)
+            return next_environment, (step, finite_rows(action), finite_rows(result.observation), divergence)
 
-        state, (trajectory, action_finite, physics_finite) = jax.lax.scan(
+        state, (trajectory, action_finite, observation_finite, divergence) = jax.lax.scan(
             act_and_step, state, jax.random.split(key, self.unroll_length)
         )
         faults = CollectFaults(
             action_step=first_false(jnp.all(action_finite, axis=1)),
-            physics_step=first_false(jnp.all(physics_finite, axis=1)),
-            physics_env=first_false(jnp.all(physics_finite, axis=0)),
+            observation_step=first_false(jnp.all(observation_finite, axis=1)),
+            observation_env=first_false(jnp.all(observation_finite, axis=0)),
+            divergence=Divergence.of_steps(divergence),
         )
         return state, trajectory, faults
 

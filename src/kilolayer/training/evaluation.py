@@ -1,7 +1,7 @@
 """Evaluation: whole episodes, from reset to their end, and their metrics."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -14,6 +14,12 @@ from kilolayer.agents import ActionMode, Agent, AgentState
 from kilolayer.envs import Environment
 
 METRICS = ("time_at_goal", "success_any", "success_final", "return", "episode_length")
+
+SHARES = ("begins_at_goal", "diverged")
+"""Fields of `Episodes` whose share of the episodes is reported, too."""
+
+PROGRAMS = 8
+"""Compiled evaluations that a process keeps."""
 
 
 class Steps(eqx.Module):
@@ -35,6 +41,10 @@ class Episodes(eqx.Module):
     reward: Float[Array, "length episodes"]
     alive: Bool[Array, "length episodes"]
     """The step belongs to the episode."""
+    begins_at_goal: Bool[Array, " episodes"]
+    """The start is at the goal already, so that a success may be the start's."""
+    diverged: Bool[Array, " episodes"]
+    """The episode ended because the robot's simulation diverged."""
     finite: Bool[Array, ""]
     """All observations and actions of the episodes are finite numbers."""
     steps: Steps | None = None
@@ -62,7 +72,6 @@ class Episodes(eqx.Module):
 ENDS_AT_ONCE = "every episode ends in its first step: check `failed` of the task"
 
 
-@functools.partial(jax.jit, static_argnames=("agent", "environment", "num_episodes", "mode", "keep_steps"))
 def run_episodes(
     agent: Agent,
     agent_state: AgentState,
@@ -84,20 +93,49 @@ def run_episodes(
         mode: how actions are chosen.
         keep_steps: keep observations, actions and goals of every step.
     """
+    return _program(agent, environment, num_episodes, mode, keep_steps)(agent_state, key)
+
+
+@functools.lru_cache(maxsize=PROGRAMS)
+def _program(
+    agent: Agent, environment: Environment, num_episodes: int, mode: ActionMode, keep_steps: bool
+) -> Callable[[AgentState, PRNGKeyArray], Episodes]:
+    """Return the compiled function that runs episodes, kept for the next call.
+
+    Only the last few are kept, with their agents and environments: a process may load many runs.
+    """
+    return jax.jit(
+        lambda agent_state, key: _run(
+            agent, agent_state, environment, key, num_episodes=num_episodes, mode=mode, keep_steps=keep_steps
+        )
+    )
+
+
+def _run(
+    agent: Agent,
+    agent_state: AgentState,
+    environment: Environment,
+    key: PRNGKeyArray,
+    *,
+    num_episodes: int,
+    mode: ActionMode,
+    keep_steps: bool,
+) -> Episodes:
     reset_key, act_key = jax.random.split(key)
     start = environment.reset(reset_key, num_episodes)
 
     def step(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, tuple]:
-        state, alive = carry
+        state, alive, diverged = carry
         action = agent.act(agent_state, state.observation, state.desired_goal, key, mode)
         seen = Steps(state.observation, action, state.desired_goal) if keep_steps else None
         state, result = environment.step(state, action)
         finite = jnp.isfinite(result.observation).all(axis=-1) & jnp.isfinite(action).all(axis=-1)
         record = (result.achieved_goal, result.success, result.reward, alive, jnp.all(finite | ~alive), seen)
-        return (state, alive & ~result.done), record
+        return (state, alive & ~result.done, diverged | (alive & result.diverged)), record
 
-    _, (achieved_goal, success, reward, alive, finite, steps) = jax.lax.scan(
-        step, (start, jnp.ones(num_episodes, bool)), jax.random.split(act_key, environment.episode_length)
+    everywhere = jnp.ones(num_episodes, bool)
+    (_, _, diverged), (achieved_goal, success, reward, alive, finite, steps) = jax.lax.scan(
+        step, (start, everywhere, ~everywhere), jax.random.split(act_key, environment.episode_length)
     )
     return Episodes(
         desired_goal=start.desired_goal,
@@ -105,20 +143,33 @@ def run_episodes(
         success=success,
         reward=reward,
         alive=alive,
+        begins_at_goal=jax.vmap(environment.task.success)(start.achieved_goal, start.desired_goal),
+        diverged=diverged,
         finite=jnp.all(finite),
         steps=steps,
     )
 
 
 def summarize(episodes: Episodes) -> dict[str, float]:
-    """Return `eval/NAME`, the mean over episodes, and `eval/NAME_stderr`, its standard error, for each metric."""
+    """Return the means of episodes by their names in metrics.jsonl.
+
+    Returns:
+        `eval/NAME`, the mean over episodes, and `eval/NAME_stderr`, its standard error, for each metric; `eval/NAME`
+        for each name in `SHARES`; and `eval/success_any_elsewhere`, success_any of the episodes that do not begin at
+        their goal. NaN where there are too few episodes.
+    """
     summary = {}
-    for name, values in episodes.metrics().items():
+    found = episodes.metrics()
+    for name, values in found.items():
         summary[f"eval/{name}"] = float(values.mean())
         summary[f"eval/{name}_stderr"] = (
             float(values.std(ddof=1) / values.size**0.5) if values.size > 1 else float("nan")
         )
-    return summary
+    elsewhere = ~np.asarray(episodes.begins_at_goal)
+    return summary | {
+        **{f"eval/{name}": float(np.mean(getattr(episodes, name))) for name in SHARES},
+        "eval/success_any_elsewhere": float(found["success_any"][elsewhere].mean()) if elsewhere.any() else float("nan"),
+    }
 
 
 def ends_at_once(row: Mapping[str, Any]) -> bool:

@@ -4,16 +4,20 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from kilolayer.envs.divergence import Divergence
+
 
 class CollectFaults(eqx.Module):
-    """Where in an unroll the first number appeared that is not finite; -1 where all are finite."""
+    """Where in an unroll the first number appeared that is not finite, -1 where all are; and robots that diverged."""
 
     action_step: Int[Array, ""]
     """Step of the unroll in which the policy returned such an action."""
-    physics_step: Int[Array, ""]
-    """Step of the unroll in which the environment returned such an observation."""
-    physics_env: Int[Array, ""]
+    observation_step: Int[Array, ""]
+    """Step of the unroll in which the task returned such an observation, though the robot had not diverged."""
+    observation_env: Int[Array, ""]
     """The first environment that returned one."""
+    divergence: Divergence
+    """Robots that diverged in the unroll. They fail their episodes, which is no fault of the run."""
 
     def describe(self, environment: str, env_steps: int, num_envs: int) -> str | None:
         """Return in words which number was the first that is not finite; None if all are finite.
@@ -23,9 +27,9 @@ class CollectFaults(eqx.Module):
             env_steps: env steps before the unroll.
             num_envs: environments that step in parallel.
         """
-        # The first one is the cause, and within a step the policy acts before the physics moves.
-        physics = f"the physics of {environment} in environment {int(self.physics_env)}"
-        causes = [(int(self.action_step), 0, "the policy's action"), (int(self.physics_step), 1, physics)]
+        # The first one is the cause, and within a step the policy acts before the task observes.
+        observation = f"the observation of {environment} in environment {int(self.observation_env)}"
+        causes = [(int(self.action_step), 0, "the policy's action"), (int(self.observation_step), 1, observation)]
         step, _, cause = min((cause for cause in causes if cause[0] >= 0), default=(-1, 0, ""))
         return f"{cause} is not finite at env step {env_steps + num_envs * step:,}" if cause else None
 

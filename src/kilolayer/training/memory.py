@@ -22,9 +22,10 @@ def check_run_fits(setup: Setup, config: TrainConfig, *, seeds: int = 1) -> None
         ConfigurationError: saying what would fit.
     """
     state = state_shape(setup.at(config.timetable.end))
+    windows = (setup.windows or 0) / setup.replay_capacity
     needed = {
         "networks and optimisers": seeds * tree_bytes(state.agent),
-        "the replay buffer": seeds * tree_bytes(state.buffer),
+        "the replay buffer": int(seeds * tree_bytes(state.buffer) * (1.0 + windows)),
         "environments": seeds * tree_bytes(state.collector),
         "episodes of an evaluation": seeds * _episodes_bytes(setup.eval_environment, config.num_eval_envs),
     }

@@ -30,6 +30,8 @@ class Setup:
     replay_capacity: int
     """Steps of each environment that the replay buffer holds."""
     gradient_steps_per_round: int
+    windows: int | None
+    """Steps of each environment that a round of gradient steps draws from; None draws from the whole buffer."""
     depth_at: Callable[[Clocks], int] = dataclasses.field(compare=False, repr=False)
     """Returns the depth of the networks at a point of the run."""
     parts_of_depth: Callable[[int], tuple[Agent, Collector]] = dataclasses.field(compare=False, repr=False)
@@ -48,6 +50,7 @@ class Setup:
             make(name, episode_length=config.episode_length, engine=config.engine, variant=config.variant)
             for name in (config.env, config.eval_env or config.env)
         )
+        environment = dataclasses.replace(environment, fixed_goals=config.fixed_goals)
         for each in {id(one.task): one for one in (environment, eval_environment)}.values():
             check_methods(each)
         for size in ("observation_size", "goal_size", "action_size", "discrete_actions"):
@@ -71,6 +74,7 @@ class Setup:
             depth=depth,
             replay_capacity=config.replay_capacity,
             gradient_steps_per_round=config.gradient_steps_per_unroll,
+            windows=config.replay.windows,
             depth_at=config.depth_at,
             parts_of_depth=parts_of_depth,
         )

@@ -9,7 +9,8 @@ from typing import Any
 
 from kilolayer.data import ReplayBuffer
 from kilolayer.errors import ConfigurationError
-from kilolayer.runs.config import TrainConfig, default_config
+from kilolayer.runs.config import TrainConfig
+from kilolayer.runs.defaults import default_config
 from kilolayer.runs.run_directory import RunDirectory, new_directory
 from kilolayer.runs.seed_group import SeedGroup, SeedsMode, check_same_settings, check_seeds, parse_seeds
 from kilolayer.runs.sinks import require_extras
@@ -27,6 +28,7 @@ RESUMABLE_SETTINGS = (
     "checkpoint_every",
     "checkpoints_to_keep",
     "diagnostics",
+    "max_diverged",
     "tensorboard",
     "wandb",
 )

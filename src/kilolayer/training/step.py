@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from kilolayer.agents import AgentState, grow_agent
-from kilolayer.data import ReplayBuffer, empty_buffer, insert
+from kilolayer.data import ReplayBuffer, draw_windows, empty_buffer, insert
 from kilolayer.runs.clock import Clocks
 from kilolayer.training.collector import CollectorState
 from kilolayer.training.faults import CollectFaults, LearnFaults, first_false
@@ -33,6 +33,8 @@ class TrainState(eqx.Module):
     gradient_steps: Int[Array, ""]
     collected_steps: Int[Array, ""]
     """Steps that every environment has taken in this run."""
+    diverged: Int[Array, ""]
+    """Episodes of this run that ended because the robot diverged."""
 
     @property
     def clocks(self) -> Clocks:
@@ -43,6 +45,11 @@ class TrainState(eqx.Module):
     def env_steps(self) -> int:
         """Steps taken in all environments together (reads the device)."""
         return int(self.collected_steps) * self.buffer.num_envs
+
+    @property
+    def episodes(self) -> int:
+        """Episodes that have ended in all environments together (reads the device)."""
+        return int(self.buffer.open_episode.sum())
 
 
 def init_state(setup: Setup, seed: int, data: ReplayBuffer | None = None) -> TrainState:
@@ -89,6 +96,7 @@ def _init_state(setup: Setup, seed: PRNGKeyArray) -> TrainState:
         key=key,
         gradient_steps=jnp.zeros((), jnp.int32),
         collected_steps=jnp.zeros((), jnp.int32),
+        diverged=jnp.zeros((), jnp.int32),
     )
 
 
@@ -102,6 +110,7 @@ def collect_step(setup: Setup, state: TrainState) -> tuple[TrainState, CollectFa
         collector=collector,
         key=key,
         collected_steps=state.collected_steps + trajectory.done.shape[0],
+        diverged=state.diverged + faults.divergence.robots,
     )
     return state, faults
 
@@ -114,7 +123,10 @@ def learn_step(setup: Setup, state: TrainState) -> tuple[TrainState, tuple[dict[
     """
     key, learn_key = jax.random.split(state.key)
     gradient_steps = setup.gradient_steps_per_round
-    data = setup.agent.prepare(state.agent, state.buffer)
+    buffer = state.buffer
+    if setup.windows is not None:
+        buffer = draw_windows(buffer, setup.windows, stream(learn_key, "windows"))
+    data = setup.agent.prepare(state.agent, buffer)
 
     def learn(agent: AgentState, key: PRNGKeyArray) -> tuple[AgentState, dict[str, Array]]:
         return setup.agent.update(agent, data, key)

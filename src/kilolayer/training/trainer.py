@@ -4,13 +4,15 @@ import dataclasses
 import signal
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any, NoReturn
 
 import jax
 
 from kilolayer.data import ReplayBuffer
+from kilolayer.device_errors import device_error
+from kilolayer.envs.divergence import Divergence, suspects
 from kilolayer.errors import TrainingError
 from kilolayer.progress import Display, Silent, progress_display
 from kilolayer.runs.clock import Clocks, Count
@@ -24,6 +26,9 @@ from kilolayer.training.population import populate
 from kilolayer.training.seed_run import SeedRun, first_states
 from kilolayer.training.setup import Setup
 from kilolayer.training.step import TrainState, grow_state
+
+LEAST_EPISODES = 100
+"""Fewer episodes than these count as so many, when a share of them is held against `max_diverged`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +121,7 @@ class Trainer:
             if not all(run.rows for run in self.runs):
                 self._evaluate(0.0, start)
             while self.rounds < self.timetable.rounds and stop.signal is None:
-                self._advance()
+                self._advance(display)
                 self._grow_if_due(display)
                 display.update(self.clocks.step, self._status())
                 if self._evaluation_due():
@@ -147,14 +152,17 @@ class Trainer:
         self.population = populate(self.mode, setup, states)
         self.diagnose = jax.jit(setup.agent.diagnose)
 
-    def _advance(self) -> None:
+    def _advance(self, display: Display) -> None:
         """Collect, learn once there are enough data, and raise if a number is not finite."""
         before = self.clocks
-        outcomes = self.population.advance(learn=self.rounds >= self.timetable.prefill_rounds)
-        for run, (collected, learnt) in zip(self.runs, outcomes, strict=True):
+        with self._one_line_errors():
+            outcomes = self.population.advance(learn=self.rounds >= self.timetable.prefill_rounds)
+        for place, (run, (collected, learnt)) in enumerate(zip(self.runs, outcomes, strict=True)):
             fault = None
             if collected is not None:
                 fault = collected.describe(self.setup.environment.name, before.env_steps, self.config.num_envs)
+                if collected.divergence.robots:
+                    fault = fault or self._too_many_diverged(place, collected.divergence, display)
             if learnt is not None:
                 metrics, faults = learnt
                 fault = fault or faults.describe(before.env_steps, before.gradient_steps)
@@ -162,6 +170,20 @@ class Trainer:
             if fault is not None:
                 self._stop_because(run, fault)
         self.clocks = self.population.clocks
+
+    def _too_many_diverged(self, place: int, divergence: Divergence, display: Display) -> str | None:
+        """Return in words that more episodes diverged than the run allows; None if it goes on."""
+        state = self.population.state(place)
+        diverged, episodes = int(state.diverged), max(state.episodes, LEAST_EPISODES)
+        where = suspects(self.setup.environment.task, divergence.speed)
+        if diverged > self.config.max_diverged * episodes:
+            return (
+                f"robots of {self.setup.environment.name} diverged in {diverged} of {state.episodes:,} episodes by "
+                f"{state.clocks}, more than max_diverged={self.config.max_diverged:g}{where}"
+            )
+        if diverged == divergence.robots:
+            display.note(f"a robot diverged, and failed its episode; train/diverged counts them{where}")
+        return None
 
     def _grow_if_due(self, display: Display) -> None:
         """Grow the networks after a training step that reached a stage of `grow`, before the state is used."""
@@ -172,8 +194,8 @@ class Trainer:
             self.population.close()
             self._populate(setup, states)
 
-    def _stop_because(self, run: SeedRun, fault: str) -> None:
-        """Raise because a number of one seed is not finite."""
+    def _stop_because(self, run: SeedRun, fault: str) -> NoReturn:
+        """Raise because of a fault of one seed, such as a number that is not finite."""
         self._wait()
         kept = run.checkpoints.steps()
         last = (
@@ -181,6 +203,14 @@ class Trainer:
         )
         which = f"seed {run.seed}: " if len(self.runs) > 1 else ""
         raise TrainingError(f"{which}{fault}; {last}")
+
+    @contextmanager
+    def _one_line_errors(self) -> Iterator[None]:
+        """Raise what a compiled program raises, such as an engine's error or a lack of memory, as one line."""
+        try:
+            yield
+        except (jax.errors.JaxRuntimeError, MemoryError) as error:
+            self._stop_because(self.runs[0], f"a program failed after {self.clocks.moment}: {device_error(error)}")
 
     def _evaluation_due(self) -> bool:
         """Return whether the last training step is followed by an evaluation; the last one of all always is."""
@@ -205,7 +235,8 @@ class Trainer:
         began = time.monotonic()
         clocks = self.clocks
         keys = [stream(jax.random.key(run.seed), "evaluation", clocks.step) for run in self.runs]
-        results = self.population.evaluate(keys, self.config.num_eval_envs)
+        with self._one_line_errors():
+            results = self.population.evaluate(keys, self.config.num_eval_envs)
         for run, episodes in zip(self.runs, results, strict=True):
             if not bool(episodes.finite):
                 self._stop_because(run, f"an evaluation episode is not finite after {clocks.moment}")
@@ -217,6 +248,7 @@ class Trainer:
                 "gradient_steps": clocks.gradient_steps,
                 **summarize(episodes),
                 **run.train_metrics,
+                **({"train/diverged": int(self.population.state(place).diverged)} if self.config.collects else {}),
                 **({"train/depth": self.setup.depth} if self.config.grow is not None else {}),
                 "perf/seconds": run.seconds_before + seconds,
                 "perf/env_steps_per_second": _speed(clocks.env_steps - start.env_steps, seconds),

@@ -9,8 +9,16 @@ from kilolayer.envs.mazes.maze import Maze
 RGBA = (0.60, 0.62, 0.66, 1.0)
 
 
-def add_walls(spec: mujoco.MjSpec, maze: Maze, *, height: float, contype: int = 1, conaffinity: int = 1) -> None:
-    """Add the walls of a maze to a model, as few boxes named `wall_0`, `wall_1`, ...
+def add_walls(
+    spec: mujoco.MjSpec,
+    maze: Maze,
+    *,
+    height: float,
+    contype: int = 1,
+    conaffinity: int = 1,
+    box_per_cell: bool = False,
+) -> None:
+    """Add the walls of a maze to a model, as boxes named `wall_0`, `wall_1`, ...
 
     A box that covers several cells has no seams on which a robot gets caught, and is as cheap as a box of one cell.
 
@@ -20,8 +28,10 @@ def add_walls(spec: mujoco.MjSpec, maze: Maze, *, height: float, contype: int = 
         height: height of the walls above z = 0, in metres.
         contype: contact type bits of the boxes.
         conaffinity: contact affinity bits of the boxes.
+        box_per_cell: add a box for each cell, as the paper's code does, instead of as few as possible.
     """
-    for number, (row, column, rows, columns) in enumerate(rectangles(maze.walls)):
+    cells = [(*cell, 1, 1) for cell in np.argwhere(maze.walls).tolist()]
+    for number, (row, column, rows, columns) in enumerate(cells if box_per_cell else rectangles(maze.walls)):
         spec.worldbody.add_geom(
             name=f"wall_{number}",
             type=mujoco.mjtGeom.mjGEOM_BOX,

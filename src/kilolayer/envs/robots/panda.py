@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from xml.etree import ElementTree
 
 import mujoco
 import numpy as np
@@ -37,7 +38,7 @@ START_ZONE_RGBA = (0.62, 0.72, 0.86, 1.0)
 GOAL_ZONE_RGBA = (0.64, 0.82, 0.66, 1.0)
 
 
-def panda(variant: str, *, gripper: bool = True) -> mujoco.MjSpec:
+def panda(variant: str, *, gripper: bool = True, cube: bool = False) -> mujoco.MjSpec:
     """Return the arm on its table.
 
     Args:
@@ -45,8 +46,10 @@ def panda(variant: str, *, gripper: bool = True) -> mujoco.MjSpec:
             armature and damping, and without limits except for joints 2, 4 and 6; gains of joints 3 to 7 below their
             stiffness; integrator implicitfast.
         gripper: whether the arm has fingers; the hand remains without them.
+        cube: whether there is a free cube of 6 cm and 216 g, which collides with table, hand and fingers. It is the
+            last body by default. In "paper" it is the first, so that contacts have the sides that they have there.
     """
-    spec = load_mjcf(MODEL)
+    spec = _with_first_body("cube") if cube and variant == "paper" else load_mjcf(MODEL)
     if variant == "paper":
         spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
         for joint in spec.joints:
@@ -61,7 +64,26 @@ def panda(variant: str, *, gripper: bool = True) -> mujoco.MjSpec:
     if not gripper:  # MuJoCo deletes the fingers' actuators, contact pairs and equality with them.
         spec.delete(spec.body("left_finger"))
         spec.delete(spec.body("right_finger"))
+    if cube:
+        _fill_cube(spec, spec.body("cube") or spec.worldbody.add_body(name="cube"))
     return spec
+
+
+def _with_first_body(name: str) -> mujoco.MjSpec:
+    """Return the model with an empty body before all others, where MuJoCo's edits cannot add one."""
+    tree = ElementTree.fromstring(MODEL.read_text(encoding="utf-8"))
+    world = tree.find("worldbody")
+    assert world is not None
+    world.insert(0, ElementTree.Element("body", name=name))
+    return mujoco.MjSpec.from_string(ElementTree.tostring(tree, encoding="unicode"))
+
+
+def _fill_cube(spec: mujoco.MjSpec, cube: mujoco.MjsBody) -> None:
+    cube.add_freejoint(name="cube")
+    half = CUBE_HALF_EDGE
+    cube.add_geom(name="cube", type=mujoco.mjtGeom.mjGEOM_BOX, size=[half, half, half], mass=0.216, material="cube")
+    for other in ("table", "hand", "left_finger", "right_finger"):
+        spec.add_pair(geomname1="cube", geomname2=other)
 
 
 def add_fingertips(spec: mujoco.MjSpec, variant: str) -> None:
@@ -90,16 +112,6 @@ def add_fingertips(spec: mujoco.MjSpec, variant: str) -> None:
                 axis=[0.0, 0.0, 1.0],
                 range=[-1e-4, 1e-4],
             )
-
-
-def add_cube(spec: mujoco.MjSpec) -> None:
-    """Add a free cube of 6 cm and 216 g, which collides with table, hand and fingers."""
-    cube = spec.worldbody.add_body(name="cube")
-    cube.add_freejoint(name="cube")
-    half = CUBE_HALF_EDGE
-    cube.add_geom(name="cube", type=mujoco.mjtGeom.mjGEOM_BOX, size=[half, half, half], mass=0.216, material="cube")
-    for other in ("table", "hand", "left_finger", "right_finger"):
-        spec.add_pair(geomname1="cube", geomname2=other)
 
 
 def add_bin(spec: mujoco.MjSpec, name: str, centre: tuple[float, float], half_width: float) -> None:

@@ -124,6 +124,7 @@ class AntMaze(Ant):
     |---|---|---|
     | walls collide with | torso and whole legs | torso, feet and leg stubs; the rest of the legs passes through |
     | self-collision | none | feet with feet, torso and leg stubs |
+    | walls | as few boxes as possible | a box for each cell |
 
     Joint limits keep the ant's parts apart anyway, so the second row hardly matters.
 
@@ -154,7 +155,9 @@ class AntMaze(Ant):
         """Return the model: the ant in its maze, with its home pose in the first start cell."""
         spec = super().build()
         if self.paper:
-            add_walls(spec, self.maze, height=self.wall_height, contype=FLOOR, conaffinity=FLOOR)
+            add_walls(
+                spec, self.maze, height=self.wall_height, contype=FLOOR, conaffinity=FLOOR, box_per_cell=True
+            )
             for name in ("torso", *(f"{part}_{leg}" for part in ("aux", "foot") for leg in LEGS)):
                 spec.geom(name).conaffinity = FLOOR
         else:

@@ -48,6 +48,7 @@ class ArmTask(RobotTask):
     | integrator | Euler, with step * kv as additional armature | implicitfast |
     | target of joint 7 | 0.785: the hand is square to the arm | 1.449, but the joint rests at 0.724 |
     | pose at the start | constant under an action of 0 | joints 4, 6 and 7 leave it at once |
+    | order of the bodies | arm, then cube | cube, then arm |
 
     Since version 3.5 MuJoCo simulates saturated actuators with the integrator implicitfast differently than before: the
     paper's arm is several times faster there. So "paper" has the paper's dynamics only on the engine `mjx` with
@@ -95,9 +96,15 @@ class ArmTask(RobotTask):
         fingers = jnp.where(action[len(STEERED) :] > 0.0, 0.0, FINGERS_OPEN)
         return jnp.concatenate([arm, fingers, fingers])
 
+    @property
+    def arm_qpos(self) -> slice:
+        """Where the angles of the arm's seven joints are in `qpos`."""
+        first = int(self.model.joint("joint1").qposadr[0])
+        return slice(first, first + 7)
+
     def arm_angles(self, state: RobotState) -> Float[Array, "7"]:
         """Return the angles of the arm's seven joints, in radians."""
-        return state.qpos[:7]
+        return state.qpos[self.arm_qpos]
 
     def end_effector(self, state: RobotState) -> Float[Array, "6"]:
         """Return position and velocity of the end effector, in metres and metres per second."""

@@ -106,8 +106,7 @@ class ArmPush(MoveCubeTask):
 
     def build(self) -> mujoco.MjSpec:
         """Return the model: arm and cube, with the two squares marked."""
-        spec = panda.panda(self.variant)
-        panda.add_cube(spec)
+        spec = panda.panda(self.variant, cube=True)
         panda.add_zone(spec, self.cube_centre, self.cube_noise, panda.START_ZONE_RGBA)
         panda.add_zone(spec, self.goal_centre, self.goal_noise, panda.GOAL_ZONE_RGBA)
         panda.add_home(spec, self.variant, cube=self.cube_centre)
@@ -137,9 +136,8 @@ class ArmBinpick(MoveCubeTask):
 
     def build(self) -> mujoco.MjSpec:
         """Return the model: arm, cube and bins."""
-        spec = panda.panda(self.variant)
+        spec = panda.panda(self.variant, cube=True)
         spec.option.impratio = 10.0
-        panda.add_cube(spec)
         x, y = self.goal_centre
         panda.add_bin(spec, "left_bin", (-x, y), self.bin_half_width[self.level])
         panda.add_bin(spec, "right_bin", (x, y), self.bin_half_width[self.level])
@@ -190,9 +188,8 @@ class ArmGrasp(CubeTask):
 
     def build(self) -> mujoco.MjSpec:
         """Return the model: arm with fingertips, and cube."""
-        spec = panda.panda(self.variant)
+        spec = panda.panda(self.variant, cube=True)
         panda.add_fingertips(spec, self.variant)
-        panda.add_cube(spec)
         if self.cube_noise > 0.0:
             panda.add_zone(spec, self.cube_centre, self.cube_noise, panda.START_ZONE_RGBA)
         panda.add_home(spec, self.variant, cube=self.cube_centre)

@@ -66,6 +66,7 @@ class Humanoid(RobotTask):
     | engine | MuJoCo, 5 steps of 0.003 s | Brax's spring, 10 steps of 0.003 s; in mazes 10 of 0.0015 s |
     | control step | 0.015 s | 0.030 s; in mazes 0.015 s |
     | start | noise on joint angles and all velocities | constant |
+    | walls of a maze | as few boxes as possible | a box for each cell |
 
     In the paper's variant the body of the goal adds its x, y (entries 24, 25), velocities, inertia, mass and torques to
     the observation. It also counts for the centre of mass, so the inertia of every link depends on the goal.
@@ -128,7 +129,7 @@ class Humanoid(RobotTask):
                 actuator.gear[0] = gear
             add_target(spec, height=self.goal_height, reach=20.0 if maze is None else 100.0)
         if maze is not None:
-            add_walls(spec, maze, height=self.wall_height)
+            add_walls(spec, maze, height=self.wall_height, box_per_cell=self.paper)
             spec.geom("floor").size[:2] = 100.0
             x, y = maze.centres(maze.start_cells)[0]
             joints = [0.0] * len(spec.joints[1:])

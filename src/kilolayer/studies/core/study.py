@@ -16,7 +16,7 @@ from kilolayer.data import ReplayBuffer
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import torso_spec
 from kilolayer.runs import Clocks, RunDirectory, SeedGroup, TrainConfig, default_config
-from kilolayer.runs.config import deep_merge
+from kilolayer.runs.defaults import deep_merge
 
 Size = Literal["cpu", "gpu", "paper"]
 """Budget of a study: 2 CPU cores, one GPU, or the published budget."""

@@ -1,0 +1,66 @@
+"""The default settings of an environment: those of the paper, with its preset, its agent's and its variant's."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from kilolayer.agents import agent_names, agent_spec
+from kilolayer.envs import registry
+from kilolayer.runs.config import TrainConfig, text_setting
+from kilolayer.runs.growth_schedule import GrowthSchedule
+from kilolayer.runs.presets import preset
+
+
+def default_config(env: str, **settings: Any) -> TrainConfig:
+    """Return the default settings of an environment, with `settings` changed.
+
+    Args:
+        env: a registered name, the path of a maze file (`*.txt`), or a maze as text.
+        settings: fields of `TrainConfig`. The blocks `architecture`, `optimizer` and that of the agent, under the
+            agent's name, are dictionaries of the fields to change, or whole objects.
+
+    Raises:
+        ConfigurationError: for an unknown environment or setting, or a value that is not valid.
+    """
+    env = registry.resolve(text_setting({"env": env}, "env", ""))
+    spec = registry.spec(env)
+    variant = text_setting(settings, "variant", TrainConfig.variant)
+    suited = preset(env, variant)
+    agent = agent_spec(text_setting(settings, "agent", suited.get("agent", TrainConfig.agent)))
+    others = set(agent_names()) - {agent.name}
+    merged: dict[str, Any] = {"env": env, "episode_length": spec.episode_length}
+    deep_merge({name: value for name, value in suited.items() if name not in others}, into=merged)
+    merged["agent"] = agent.name
+    defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig) if f.default is not dataclasses.MISSING}
+    deep_merge(agent.preset(defaults | merged | settings), into=merged)
+    deep_merge(settings, into=merged)
+    if isinstance(merged.get("grow"), str) and "depth" not in settings:
+        merged["depth"] = GrowthSchedule.parse(merged["grow"]).final_depth
+    eval_env = text_setting(merged, "eval_env", "")
+    merged["eval_env"] = registry.resolve(eval_env) if eval_env else spec.eval_env or env
+    # A run keeps the engine that it began with: `auto` may choose another one on the next machine.
+    merged["engine"] = spec.engine_name(text_setting(merged, "engine", TrainConfig.engine), variant)
+    config = TrainConfig.from_dict(merged)
+    return config if variant != "paper" else TrainConfig.from_dict(merged | _published(config, settings))
+
+
+def _published(config: TrainConfig, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings in which the published runs differ from ours, unless they are given: starts and goals are
+    kept, and windows as long as an episode are drawn.
+    """
+    found: dict[str, Any] = {"fixed_goals": True, "replay": {}}
+    if not agent_spec(config.agent).on_policy:
+        found["replay"] = {"windows": min(config.episode_length, config.steps_before_learning)}
+    deep_merge({name: settings[name] for name in found if name in settings}, into=found)
+    return found
+
+
+def deep_merge(settings: Mapping[str, Any], *, into: dict[str, Any]) -> None:
+    """Write settings into others, in place; of a block, only the fields that are given."""
+    for name, value in settings.items():
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value = dataclasses.asdict(value)
+        before = into.get(name)
+        if isinstance(value, Mapping):
+            value = {**before, **value} if isinstance(before, Mapping) else dict(value)
+        into[name] = value
