@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from kilolayer.envs.divergence import has_diverged
 from kilolayer.envs.interface import Engine, Physics, Task
 from kilolayer.envs.names import entry_names
+from kilolayer.envs.robot_task import RobotTask
 from kilolayer.errors import ConfigurationError
 
 
@@ -168,8 +169,8 @@ class Environment:
             The state for the next action, and the result of this one.
 
         Raises:
-            ConfigurationError: if the actions have the wrong shape or, outside `jit`, contain NaN. Inside `jit`, NaN
-                in an action leads to NaN in the state.
+            ConfigurationError: if the actions have the wrong shape or, outside `jit`, contain NaN. Inside `jit`, a
+                robot diverges with an action that contains NaN.
         """
         self._check(state, action)
         physics = self.engine.step(state.physics, jax.vmap(self.task.control)(jnp.clip(action, -1.0, 1.0)))
@@ -239,7 +240,10 @@ class Environment:
 
     def _draw(self, key: PRNGKeyArray, num_envs: int) -> tuple[Any, Float[Array, "num_envs goal"]]:
         """Draw a start and a goal for every environment."""
-        return jax.vmap(self.task.reset)(jax.random.split(key, num_envs))
+        start, goal = jax.vmap(self.task.reset)(jax.random.split(key, num_envs))
+        if isinstance(self.task, RobotTask) and self.task.unit_quaternions:
+            start = self.task.with_unit_quaternions(start)
+        return start, goal
 
 
 @jax.custom_batching.custom_vmap

@@ -97,6 +97,8 @@ class RobotTask:
     """Names of the engines that can run the task; the first is the default on a CPU."""
     variant: str = "default"
     """Form of the task, if it has more than one."""
+    unit_quaternions: bool = True
+    """Normalise the quaternions of starts, as engines differ in what they do with others; False keeps them."""
 
     @property
     def paper(self) -> bool:
@@ -229,6 +231,18 @@ class RobotTask:
         """Draw the start of an episode; by default `home`."""
         del key
         return self.home
+
+    def with_unit_quaternions(self, start: Start) -> Start:
+        """Return a start whose quaternions have unit length; one of zeros becomes the identity, as in MuJoCo."""
+        qpos = start.qpos
+        for joint, kind in enumerate(self.model.jnt_type):
+            if kind in (mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_BALL):
+                first = int(self.model.jnt_qposadr[joint]) + (3 if kind == mujoco.mjtJoint.mjJNT_FREE else 0)
+                quaternion = qpos[..., first : first + 4]
+                length = jnp.linalg.norm(quaternion, axis=-1, keepdims=True)
+                unit = jnp.where(length < mujoco.mjMINVAL, jnp.eye(4)[0], quaternion / length)
+                qpos = qpos.at[..., first : first + 4].set(unit)
+        return Start(qpos=qpos, qvel=start.qvel)
 
     def draw_goal(self, key: PRNGKeyArray) -> Float[Array, " goal"]:
         """Draw the goal of an episode."""

@@ -62,6 +62,7 @@ class Ant(RobotTask):
     def __init__(self, variant: str = "default") -> None:
         check_variant(variant)
         self.variant = variant
+        self.unit_quaternions = not self.paper
         self.engines = self._engines()
 
     def _engines(self) -> tuple[str, ...]:
@@ -83,8 +84,6 @@ class Ant(RobotTask):
         home, noise = self.home, self.start_noise
         qpos = home.qpos + jax.random.uniform(position_key, home.qpos.shape, minval=-noise, maxval=noise)
         qvel = home.qvel + noise * jax.random.normal(velocity_key, home.qvel.shape)
-        if not self.paper:
-            qpos = qpos.at[3:7].divide(jnp.linalg.norm(qpos[3:7]))
         return Start(qpos=qpos, qvel=qvel)
 
     def draw_goal(self, key: PRNGKeyArray) -> Float[Array, "2"]:
