@@ -2,6 +2,9 @@
 
 import sys
 
+HOST_ERROR = "CpuCallback error calling callback"
+"""How JAX calls the error of a function that a compiled program called on the host."""
+
 
 def device_error(error: BaseException) -> str | None:
     """Return the cause of a failure of a compiled program, such as an engine's error or a lack of memory, in one line.
@@ -15,9 +18,11 @@ def device_error(error: BaseException) -> str | None:
     if isinstance(error, MemoryError):
         return f"memory is exhausted ({error})" if str(error) else "memory is exhausted"
     jax = sys.modules.get("jax")
-    if jax is None or not isinstance(error, jax.errors.JaxRuntimeError):
+    text = str(error).strip()
+    # JAX raises what a function on the host failed with as one of several types.
+    if jax is None or not (isinstance(error, jax.errors.JaxRuntimeError) or HOST_ERROR in text):
         return None
-    lines = str(error).strip().splitlines() or ["no reason is given"]
+    lines = text.splitlines() or ["no reason is given"]
     frames = [number for number, line in enumerate(lines) if line.startswith("  ")]
     if not frames:
         return lines[0]

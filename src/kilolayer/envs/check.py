@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from kilolayer.envs.divergence import Divergence, suspects
+from kilolayer.envs.engines.features import dropped
 from kilolayer.envs.environment import Environment, EnvironmentState
 from kilolayer.envs.names import PARTS, actuator_names, entry_names
 from kilolayer.envs.robot_task import RobotTask
@@ -82,6 +83,7 @@ def check(
     reset = jax.jit(environment.reset, static_argnums=1)
     begun = reset(key, num_envs)
     yield _names(environment)
+    yield from _left_out(environment)
     yield from _actuators(environment)
     yield from _starts(environment, begun, reset(key, num_envs), reset(jax.random.key(seed + 1), num_envs))
 
@@ -157,6 +159,14 @@ def _names(environment: Environment) -> Finding:
     parts = [f"{', '.join(named)} named"] if named else []
     parts += [f"{', '.join(unnamed)} without names"] if unnamed else []
     return Finding("names", "ok", "; ".join(parts))
+
+
+def _left_out(environment: Environment) -> Iterator[Finding]:
+    """Say what of the model an engine may leave out because the task allows it."""
+    task = environment.task
+    if isinstance(task, RobotTask) and (found := dropped(task, task.leave_out)):
+        parts = ", ".join(f"{name} ({', '.join(elements[:3])})" for name, elements in found.items())
+        yield Finding("physics", "ok", f"leave_out allows an engine not to move {parts}")
 
 
 def _actuators(environment: Environment) -> Iterator[Finding]:

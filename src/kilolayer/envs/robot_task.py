@@ -97,6 +97,9 @@ class RobotTask:
     """Names of the engines that can run the task; the first is the default on a CPU."""
     variant: str = "default"
     """Form of the task, if it has more than one."""
+    leave_out: Sequence[str] = ()
+    """Kinds of physics that an engine may leave out if it cannot move them, such as `("actuator delay",)`; they are
+    named by the error of an engine. Without, such an engine refuses the task."""
     unit_quaternions: bool = True
     """Normalise the quaternions of starts, as engines differ in what they do with others; False keeps them."""
 

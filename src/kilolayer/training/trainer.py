@@ -209,8 +209,10 @@ class Trainer:
         """Raise what a compiled program raises, such as an engine's error or a lack of memory, as one line."""
         try:
             yield
-        except (jax.errors.JaxRuntimeError, MemoryError) as error:
-            self._stop_because(self.runs[0], f"a program failed after {self.clocks.moment}: {device_error(error)}")
+        except Exception as error:
+            if (cause := device_error(error)) is None:
+                raise
+            self._stop_because(self.runs[0], f"a program failed after {self.clocks.moment}: {cause}")
 
     def _evaluation_due(self) -> bool:
         """Return whether the last training step is followed by an evaluation; the last one of all always is."""

@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Float
 
+from kilolayer.envs.engines.features import DROPPED_BY_MJX, check_features
 from kilolayer.envs.engines.jax_engine import JaxEngine
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start
 from kilolayer.errors import ConfigurationError
@@ -42,6 +43,7 @@ class MjxEngine(JaxEngine):
             ConfigurationError: if MJX or Warp is not installed, or MJX does not support the model.
         """
         mjx = import_mjx(impl)
+        check_features(task, "mjx", DROPPED_BY_MJX)
         self.model = task.model
         if impl == "warp":
             # Warp never resets a robot by itself, and refuses the flag that says so.

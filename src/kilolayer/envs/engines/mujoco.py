@@ -18,6 +18,8 @@ from jaxtyping import Array, Bool, Float, UInt32
 
 from kilolayer.envs.engines.restart import where_envs
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start
+from kilolayer.envs.robots.mjcf import one_line
+from kilolayer.errors import ConfigurationError
 
 BODY_FIELDS = ("xpos", "xquat", "cvel", "subtree_com")
 
@@ -43,8 +45,17 @@ class MujocoEngine:
         Args:
             task: the task.
             num_threads: number of threads; 0 uses all cores.
+
+        Raises:
+            ConfigurationError: if MuJoCo cannot step many robots of this model.
         """
         _disable_log()
+        try:
+            mujoco.batch.Batch(task.model, nsim=1, nthread=1)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"engine 'mujoco' cannot run task {type(task).__name__}: {one_line(error)}"
+            ) from None
         self.model = task.model
         self.substeps = task.substeps
         self.body_ids = np.array([self.model.body(name).id for name in task.tracked_bodies], np.int32)

@@ -11,6 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from kilolayer.envs.engines.features import (
+    CRASHES_SPRING,
+    FEATURES,
+    TUNED_FOR_SPRING,
+    check_features,
+    is_tuned_for_spring,
+)
 from kilolayer.envs.engines.jax_engine import JaxEngine
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start
 from kilolayer.errors import ConfigurationError
@@ -34,6 +41,9 @@ class SpringEngine(JaxEngine):
         """
         mjcf, self._pipeline = import_spring()
         self.model = task.model
+        tuned = TUNED_FOR_SPRING if is_tuned_for_spring(self.model) else ()
+        features = tuple(name for name in FEATURES if name not in tuned)
+        check_features(task, "spring", features, never=CRASHES_SPRING)
         self.substeps = task.substeps
         try:
             # Brax edits the model that it loads: it writes infinities into ranges without limits.
