@@ -144,7 +144,7 @@ class Environment:
             num_envs: number of environments.
         """
         key, fresh_key = jax.random.split(key)
-        start, desired_goal = drawn = self._draw(fresh_key, num_envs)
+        start, desired_goal = drawn = self.draw(fresh_key, num_envs)
         physics = self.engine.init(start)
         return EnvironmentState(
             physics=physics,
@@ -213,7 +213,7 @@ class Environment:
         self, state: EnvironmentState, done: Bool[Array, " num_envs"], key: PRNGKeyArray
     ) -> EnvironmentState:
         """Begin a new episode wherever the last one is done."""
-        start, fresh_goal = self._draw(key, done.shape[0]) if state.first is None else state.first
+        start, fresh_goal = self.draw(key, done.shape[0]) if state.first is None else state.first
         physics = self.engine.restart(state.physics, start, done)
         observation = jax.vmap(self.task.observe)(physics)
         achieved_goal = jax.vmap(self.task.achieved_goal)(physics)
@@ -238,7 +238,7 @@ class Environment:
             environment, number = np.argwhere(np.isnan(action))[0]
             raise ConfigurationError(f"action[{environment}, {number}] is NaN; actions are numbers in [-1, 1]")
 
-    def _draw(self, key: PRNGKeyArray, num_envs: int) -> tuple[Any, Float[Array, "num_envs goal"]]:
+    def draw(self, key: PRNGKeyArray, num_envs: int) -> tuple[Any, Float[Array, "num_envs goal"]]:
         """Draw a start and a goal for every environment."""
         start, goal = jax.vmap(self.task.reset)(jax.random.split(key, num_envs))
         if isinstance(self.task, RobotTask) and self.task.unit_quaternions:

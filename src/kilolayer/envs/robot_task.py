@@ -238,9 +238,10 @@ class RobotTask:
     def with_unit_quaternions(self, start: Start) -> Start:
         """Return a start whose quaternions have unit length; one of zeros becomes the identity, as in MuJoCo."""
         qpos = start.qpos
-        for joint, kind in enumerate(self.model.jnt_type):
-            if kind in (mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_BALL):
-                first = int(self.model.jnt_qposadr[joint]) + (3 if kind == mujoco.mjtJoint.mjJNT_FREE else 0)
+        places = {int(mujoco.mjtJoint.mjJNT_FREE): 3, int(mujoco.mjtJoint.mjJNT_BALL): 0}
+        for kind, address in zip(self.model.jnt_type.tolist(), self.model.jnt_qposadr.tolist(), strict=True):
+            if kind in places:
+                first = address + places[kind]
                 quaternion = qpos[..., first : first + 4]
                 length = jnp.linalg.norm(quaternion, axis=-1, keepdims=True)
                 unit = jnp.where(length < mujoco.mjMINVAL, jnp.eye(4)[0], quaternion / length)

@@ -54,7 +54,7 @@ class StepsMap:
         return float(np.isfinite(self.steps).mean())
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class _StartsAtPlaces(Environment):
     """An environment whose first episodes begin at given places and have given goals."""
 
@@ -69,7 +69,7 @@ class _StartsAtPlaces(Environment):
         """Begin an episode at each place; `num_envs` is their number."""
         state = super().reset(key, num_envs)
         # A start can depend on the goal: take one that the task draws for this goal, and move it.
-        starts, drawn = jax.vmap(self.task.reset)(jax.random.split(key, DRAWS))
+        starts, drawn = self.draw(key, DRAWS)
         goals = jnp.asarray(self.goals, jnp.float32)
         fits = jnp.linalg.norm(drawn[None, :, :2] - goals[:, None], axis=-1) < SAME_PLACE
         chosen = jnp.argmax(fits + jax.random.uniform(key, fits.shape), axis=1)
