@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kilolayer.agents import CRL, SAC, TD3, CRLConfig, grow_agent
+from kilolayer.agents import CRL, SAC, TD3, CRLConfig, OptimizerSettings, grow_agent
+from kilolayer.agents.core.adam import AdamState
 from kilolayer.data import Batch, Transitions
 from kilolayer.nn import ResidualArchitecture, ResidualMLP
 
@@ -106,7 +107,6 @@ def test_optimisers_keep_what_they_remember_and_know_nothing_of_new_blocks(grown
     assert eqx.tree_equal(deep_state.optimizers["alpha"], state.optimizers["alpha"])
     for name in ("actor", "critic"):
         old, new = (each.optimizers[name][0] for each in (state, deep_state))
-        assert old.count == new.count == 1234
         pairs = list(zip(jax.tree.leaves((old.mu, old.nu)), jax.tree.leaves((new.mu, new.nu)), strict=True))
         stacked = 0
         for before, after in pairs:
@@ -116,6 +116,47 @@ def test_optimisers_keep_what_they_remember_and_know_nothing_of_new_blocks(grown
                 assert (len(before), len(after)) == (1, 4)
                 assert not np.any(after[1:])
         assert stacked == (2 if name == "actor" else 4) * 4
+        before, after = jax.tree.leaves(old.age), jax.tree.leaves(new.age)
+        for one, other in zip(before, after, strict=True):
+            assert set(np.unique(one)) == {1234}
+            assert not np.any(other[len(one) :])
+
+
+@pytest.mark.parametrize("steps", [1, 10, 100, 1000])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon"])
+def test_parameters_that_join_later_step_as_those_of_a_new_optimiser(optimizer, steps):
+    """A constant gradient moves every parameter by the learning rate in each step of Adam, however old it is."""
+    settings = OptimizerSettings(name=optimizer)
+    adam = settings.build(1e-2)
+    torso = ResidualArchitecture().build(3, 2, depth=16, width=8, key=jax.random.key(0))
+    gradient = jax.tree.map(lambda leaf: jnp.full_like(leaf, 0.5), torso)
+    state = jax.jit(adam.init)(torso)
+    step = jax.jit(adam.update)
+
+    def grown(node):
+        """Return Adam's state after many steps, in which all blocks but the first are new."""
+        if not isinstance(node, AdamState):
+            return node
+        parts = (
+            jax.tree.map(lambda age: age + steps, node.age),
+            jax.tree.map(lambda m: m + 0.5 * (1 - 0.9**steps), node.mu),
+            jax.tree.map(lambda v: v + 0.25 * (1 - 0.999**steps), node.nu),
+        )
+        return AdamState(*map(_in_old_blocks, parts))
+
+    fresh, state = state, jax.tree.map(grown, state, is_leaf=lambda node: isinstance(node, AdamState))
+    for _ in range(3):
+        expected, fresh = step(gradient, fresh, torso)
+        updates, state = step(gradient, state, torso)
+        np.testing.assert_allclose(updates.blocks.norm.offset[1:], expected.blocks.norm.offset[1:], rtol=1e-5)
+        if optimizer != "muon":
+            np.testing.assert_allclose(updates.blocks.norm.offset, -1e-2, rtol=2e-4)
+            np.testing.assert_allclose(updates.blocks.dense.weight, -1e-2, rtol=2e-4)
+
+
+def _in_old_blocks(tree):
+    """Return a tree of the form of a torso with zeros in all blocks but the first."""
+    return eqx.tree_at(lambda torso: torso.blocks, tree, jax.tree.map(lambda leaf: leaf.at[1:].set(0), tree.blocks))
 
 
 def test_all_new_blocks_learn_from_the_next_steps(grown):

@@ -15,6 +15,7 @@ from crl_cases import (
     random_batch,
     small_buffer,
 )
+from reference_adam import ReferenceAdam
 
 from kilolayer.agents import CRL, CRLState
 from kilolayer.agents.core import gaussian_policy
@@ -205,7 +206,7 @@ def written_out_step(state, batch, key):
     Returns:
         the new state, and the actor as it would be had the critic's step come first.
     """
-    adam = optax.adam(3e-4)
+    adam = ReferenceAdam(3e-4)
     alpha = jnp.exp(state.log_alpha)
 
     def encode(critic, action):

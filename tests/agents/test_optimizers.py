@@ -67,7 +67,7 @@ def test_the_default_is_optax_adam():
     adam = optax.adam(agent.config.actor_learning_rate)
     updates, _ = adam.update(gradient, adam.init(state.actor))
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(optax.apply_updates(state.actor, updates)), strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
 
 
 def test_each_part_has_its_own_rate():

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 import twin_critic_cases as cases
+from reference_adam import ReferenceAdam
 from twin_critic_cases import ACTION, agent_with, in_float64, join, learn, random_batch, random_state
 
 from kilolayer.agents import SAC, SACConfig
@@ -22,7 +23,7 @@ AGENT = agent_with(SAC)
 
 def written_out_step(state, batch, key):
     """Take the steps of critics, actor and alpha, and move the target critics, all written out for the defaults."""
-    adam = optax.adam(3e-4)
+    adam = ReferenceAdam(3e-4)
     alpha = jnp.exp(state.log_alpha)
     target_key, actor_key = jax.random.split(key)
 

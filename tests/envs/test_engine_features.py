@@ -93,7 +93,10 @@ class Zoo(RobotTask):
 
     def __init__(self, name, leave_out=()):
         self.text = MODEL.format(
-            **({"actuator": f"<motor {MOTOR}/>"} | dict.fromkeys(("option", "body", "joint", "inside", "world", "more"), ""))
+            **(
+                {"actuator": f"<motor {MOTOR}/>"}
+                | dict.fromkeys(("option", "body", "joint", "inside", "world", "more"), "")
+            )
             | ZOO[name][1]
         )
         self.leave_out = leave_out

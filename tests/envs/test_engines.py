@@ -191,7 +191,9 @@ def test_a_vmap_over_whole_environments_is_the_same_as_one_after_another() -> No
         jax.tree.map(lambda a, b, n=number: np.testing.assert_array_equal(a[n], b), stepped, alone)
 
 
-def test_a_control_that_is_no_number_ends_the_episode_of_its_robot_and_nothing_else(monkeypatch, tmp_path, capfd) -> None:
+def test_a_control_that_is_no_number_ends_the_episode_of_its_robot_and_nothing_else(
+    monkeypatch, tmp_path, capfd
+) -> None:
     monkeypatch.chdir(tmp_path)
     environment = make("reacher", engine="mujoco")
     state = jax.jit(environment.reset, static_argnums=1)(jax.random.key(0), 3)

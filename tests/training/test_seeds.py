@@ -214,8 +214,8 @@ def test_a_fault_names_its_seed_and_leaves_whole_checkpoints(tmp_path, monkeypat
     with pytest.raises(kl.TrainingError) as error:
         train_seeds(config=small_config(**KEEP_ALL), seeds=SEEDS, mode="threads", run_dir=path, progress=False)
     assert str(error.value) == (
-        "seed 3: the observation of point_u_maze in environment 1 is not finite at env step 208; the last good checkpoint "
-        f"is {path / 'seed-3' / 'checkpoints' / '200'}"
+        "seed 3: the observation of point_u_maze in environment 1 is not finite at env step 208; the last good "
+        f"checkpoint is {path / 'seed-3' / 'checkpoints' / '200'}"
     )
     for seed in SEEDS:
         assert final_state(path / f"seed-{seed}").env_steps == 200

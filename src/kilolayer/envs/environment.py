@@ -180,7 +180,9 @@ class Environment:
             return jnp.where(diverged[:, None], before, new)
 
         achieved_goal = unless_diverged(jax.vmap(self.task.achieved_goal)(physics), state.achieved_goal)
-        desired_goal = unless_diverged(jax.vmap(self.task.current_goal)(physics, state.desired_goal), state.desired_goal)
+        desired_goal = unless_diverged(
+            jax.vmap(self.task.current_goal)(physics, state.desired_goal), state.desired_goal
+        )
         episode_step = state.episode_step + 1
         terminated = jax.vmap(self.task.failed)(physics) | diverged
         result = StepResult(

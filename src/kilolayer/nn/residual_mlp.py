@@ -248,7 +248,7 @@ class ResidualMLP(StackedTorso):
 
 def _zero_last(blocks: HiddenLayer, where: Callable[[HiddenLayer], Any]) -> HiddenLayer:
     """Return stacked blocks, `(blocks, layers, ...)`, with zeros in a part of the last layer of each."""
-    return eqx.tree_at(where, blocks, jax.tree.map(lambda p: p.at[:, -1].set(0.0), where(blocks)))
+    return eqx.tree_at(where, blocks, jax.tree.map(lambda p: p.at[:, -1].set(0), where(blocks)))
 
 
 register_torso(

@@ -172,8 +172,9 @@ class StackedTorso(Torso):
 
     @property
     def num_blocks(self) -> int:
-        """The number of blocks."""
-        return 0 if self.blocks is None else jax.tree.leaves(self.blocks)[0].shape[0]
+        """The number of blocks; 0 if all their parameters are masked, as in the state of an optimiser of other ones."""
+        stacked = jax.tree.leaves(self.blocks)
+        return stacked[0].shape[0] if stacked else 0
 
     @property
     def depth(self) -> int:

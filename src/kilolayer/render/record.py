@@ -106,7 +106,7 @@ def _scene(environment: Environment, model: Any, motions: list[Motion]) -> Scene
 
 
 @functools.lru_cache(maxsize=PROGRAMS)
-def _program(agent: Agent, environment: Environment, mode: ActionMode) -> Callable[[AgentState, Any, Any], Any]:
+def _program(agent: Any, environment: Environment, mode: ActionMode) -> Callable[[AgentState, Any, Any], Any]:
     """Return the compiled function that takes a few steps, kept for the next call."""
 
     def run(agent_state: AgentState, carry: Any, keys: PRNGKeyArray) -> tuple[Any, Any]:

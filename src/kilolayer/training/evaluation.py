@@ -98,7 +98,7 @@ def run_episodes(
 
 @functools.lru_cache(maxsize=PROGRAMS)
 def _program(
-    agent: Agent, environment: Environment, num_episodes: int, mode: ActionMode, keep_steps: bool
+    agent: Any, environment: Environment, num_episodes: int, mode: ActionMode, keep_steps: bool
 ) -> Callable[[AgentState, PRNGKeyArray], Episodes]:
     """Return the compiled function that runs episodes, kept for the next call.
 
@@ -168,7 +168,9 @@ def summarize(episodes: Episodes) -> dict[str, float]:
     elsewhere = ~np.asarray(episodes.begins_at_goal)
     return summary | {
         **{f"eval/{name}": float(np.mean(getattr(episodes, name))) for name in SHARES},
-        "eval/success_any_elsewhere": float(found["success_any"][elsewhere].mean()) if elsewhere.any() else float("nan"),
+        "eval/success_any_elsewhere": float(found["success_any"][elsewhere].mean())
+        if elsewhere.any()
+        else float("nan"),
     }
 
 

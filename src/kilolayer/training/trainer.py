@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import Any, NoReturn
 
 import jax
+import numpy as np
 
 from kilolayer.data import ReplayBuffer
 from kilolayer.device_errors import device_error
@@ -175,7 +176,7 @@ class Trainer:
         """Return in words that more episodes diverged than the run allows; None if it goes on."""
         state = self.population.state(place)
         diverged, episodes = int(state.diverged), max(state.episodes, LEAST_EPISODES)
-        where = suspects(self.setup.environment.task, divergence.speed)
+        where = suspects(self.setup.environment.task, np.asarray(divergence.speed))
         if diverged > self.config.max_diverged * episodes:
             return (
                 f"robots of {self.setup.environment.name} diverged in {diverged} of {state.episodes:,} episodes by "

@@ -11,8 +11,8 @@ def grow_agent(agent: Agent, state: AgentState, key: PRNGKeyArray) -> AgentState
     """Return a state of a deeper agent that acts and values as the given state of a shallower one.
 
     Every network in it, and every tree of the form of a network such as Adam's moments, gets the blocks that it lacks:
-    new blocks start as the identity, and their moments as those of a new agent. All else, such as counts of steps,
-    stays.
+    new blocks start as the identity, and their moments as those of a new agent, with a bias correction of their own
+    (`kilolayer.agents.core.adam`). All else, such as counts of steps, stays.
 
     Args:
         agent: the deeper agent; nothing but its depth differs from the agent of `state`.

@@ -7,6 +7,7 @@ import jax
 import optax
 from optax.contrib import MuonDimensionNumbers, muon
 
+from kilolayer.agents.core.adam import scale_by_adam
 from kilolayer.agents.core.checks import check_choice, check_counts, check_finite, check_not_negative, check_positive
 from kilolayer.errors import ConfigurationError
 
@@ -90,17 +91,23 @@ class OptimizerSettings:
         rate = self.learning_rate(learning_rate)
         match self.name:
             case "adam":
-                optimizer = optax.adam(rate)
+                optimizer = optax.chain(scale_by_adam(), optax.scale_by_learning_rate(rate))
             case "adamw":
-                optimizer = optax.adamw(rate, weight_decay=self.weight_decay, mask=is_weight)
+                optimizer = optax.chain(
+                    scale_by_adam(),
+                    optax.add_decayed_weights(self.weight_decay, is_weight),
+                    optax.scale_by_learning_rate(rate),
+                )
             case "muon":
                 # An update has the size of one of Adam, so that Adam's learning rates fit (Liu et al., 2025).
-                optimizer = muon(
+                matrices = muon(
                     rate,
                     weight_decay=self.weight_decay,
                     muon_weight_dimension_numbers=_matrices,
                     consistent_rms=0.2,
                 )
+                others = optax.chain(scale_by_adam(nesterov=True), optax.scale_by_learning_rate(rate))
+                optimizer = optax.partition({True: matrices, False: others}, is_weight)
         largest = self.max_gradient_norm if self.max_gradient_norm is not None else max_gradient_norm
         return optimizer if largest is None else optax.chain(optax.clip_by_global_norm(largest), optimizer)
 

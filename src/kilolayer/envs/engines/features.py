@@ -85,9 +85,7 @@ def dropped(task: RobotTask, features: Sequence[str]) -> dict[str, list[str]]:
     return {name: elements for name in features if (elements := FEATURES[name](task.model))}
 
 
-def check_features(
-    task: RobotTask, engine: str, features: Sequence[str], *, never: Sequence[str] = ()
-) -> None:
+def check_features(task: RobotTask, engine: str, features: Sequence[str], *, never: Sequence[str] = ()) -> None:
     """Check that an engine can move a model.
 
     Args:

@@ -154,9 +154,7 @@ class AntMaze(Ant):
         """Return the model: the ant in its maze, with its home pose in the first start cell."""
         spec = super().build()
         if self.paper:
-            add_walls(
-                spec, self.maze, height=self.wall_height, contype=FLOOR, conaffinity=FLOOR, box_per_cell=True
-            )
+            add_walls(spec, self.maze, height=self.wall_height, contype=FLOOR, conaffinity=FLOOR, box_per_cell=True)
             for name in ("torso", *(f"{part}_{leg}" for part in ("aux", "foot") for leg in LEGS)):
                 spec.geom(name).conaffinity = FLOOR
         else:
