@@ -26,6 +26,13 @@ class ConfigurationError(KilolayerError, ValueError):
     """A setting, or a combination of settings, that is not valid."""
 
 
+class UnknownNameError(ConfigurationError):
+    """A name that nothing is registered under; a file of the user's own may register it."""
+
+    files: tuple[str, ...] = ()
+    """Files that a run was trained with, in which the name may be registered; they are never imported unasked."""
+
+
 class RunError(KilolayerError):
     """A run directory or checkpoint that cannot be read or written."""
 

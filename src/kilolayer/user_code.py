@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from kilolayer.errors import KilolayerError
 
@@ -77,6 +78,45 @@ def _module_name(path: Path) -> str:
 def imported() -> tuple[str, ...]:
     """Return what was imported so far, for `import_missing` in another process."""
     return tuple(_imported)
+
+
+def describe_imported() -> list[dict[str, str]]:
+    """Return what was imported so far as plain data: a file with the digest of its contents, or a module."""
+    found = []
+    for target in _imported:
+        file = Path(target)
+        found.append({"file": target, "sha256": _digest(file)} if target.endswith(".py") else {"module": target})
+    return found
+
+
+def not_imported(recorded: Iterable[Any]) -> dict[str, str]:
+    """Return the files and modules of `describe_imported` that this process has not imported.
+
+    Args:
+        recorded: as read from a file; anything that is no such record is left out.
+
+    Returns:
+        For each, what is to be said of it: that the file has changed since, or is gone; empty otherwise.
+    """
+    found = {}
+    for entry in recorded:
+        target = entry.get("file", entry.get("module")) if isinstance(entry, dict) else None
+        if not isinstance(target, str) or target in _imported:
+            continue
+        remark = ""
+        if "file" in entry:
+            digest = _digest(Path(target))
+            remark = "it is gone" if not digest else "it has changed since" if digest != entry.get("sha256") else ""
+        found[target] = remark
+    return found
+
+
+def _digest(file: Path) -> str:
+    """Return the digest of a file; empty if it cannot be read."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except (OSError, ValueError):
+        return ""
 
 
 def import_missing(targets: Iterable[str]) -> None:

@@ -10,23 +10,25 @@ from kilolayer.envs.tasks import Reacher
 
 MODEL = """
 <mujoco>
-  <option timestep="0.01"/>
+  <option timestep="0.01" gravity="0 0 0"/>
   <worldbody>
     <body name="hand"><joint name="lift" type="slide" axis="0 0 1" range="-2 2"/><geom size="0.1"/></body>
   </worldbody>
   <actuator>{actuator}</actuator>
-  <keyframe><key qpos="0" ctrl="0.9"/></keyframe>
+  {keyframe}
 </mujoco>
 """
 
 
-def findings(actuator: str) -> list[tuple[str, str, str]]:
+def findings(
+    actuator: str, keyframe: str = '<keyframe><key qpos="0" ctrl="0.9"/></keyframe>'
+) -> list[tuple[str, str, str]]:
     class Lift(RobotTask):
         goal_body = "hand"
         control_step = 0.02
 
         def build(self):
-            return mujoco.MjSpec.from_string(MODEL.format(actuator=actuator))
+            return mujoco.MjSpec.from_string(MODEL.format(actuator=actuator, keyframe=keyframe))
 
         def draw_goal(self, key):
             return jax.random.uniform(key, (3,))
@@ -70,6 +72,30 @@ def test_a_task_without_success_is_not_asked_for_it():
         registry.unregister("never")
     assert {one.verdict for one in found} == {"ok"}
     assert not [one for one in found if "success" in one.name]
+
+
+@pytest.mark.parametrize(("ctrlrange", "verdict"), [("-1 1", "ok"), ("-0.2 1.8", "warning")])
+def test_servos_that_leave_the_start_without_actions_are_warned_of(ctrlrange, verdict):
+    servo = f'<position joint="lift" kp="400" kv="40" ctrlrange="{ctrlrange}"/>'
+    (found,) = [one for one in findings(servo, keyframe="") if one[0] == "start"]
+    assert found[1] == verdict
+    assert "zero actions move the achieved goal by up to" in found[2]
+    assert ("more than the success distance of 0.1: its servos" in found[2]) == (verdict == "warning")
+
+
+def test_episodes_that_begin_at_their_goal_are_counted_apart():
+    class Wide(Reacher):
+        success_distance = 0.2
+
+    registry.register(EnvironmentSpec("wide", "a reacher", task=Wide, episode_length=20))
+    try:
+        found = {one.name: one for one in check(registry.make("wide", engine="mujoco"), num_envs=64, num_steps=30)}
+    finally:
+        registry.unregister("wide")
+    assert found["success at the start"].verdict == "warning"
+    assert (
+        "of the episodes begin at their goal; `eval` counts their success apart" in found["success at the start"].text
+    )
 
 
 def test_after_numbers_that_are_not_finite_nothing_else_is_found():

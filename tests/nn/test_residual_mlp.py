@@ -258,6 +258,7 @@ def test_auto_is_resolved_for_the_sizes_at_hand(monkeypatch):
     sizes = {"batch_size": 64, "depth": 64, "width": 16}
     assert ResidualArchitecture().resolve(**sizes).remat == "2"
     assert ResidualArchitecture().resolve(**sizes | {"batch_size": 2}).remat == "layer"
+    assert ResidualArchitecture().resolve(**sizes | {"batch_size": 2}, copies=8).remat != "layer"
     assert ResidualArchitecture(remat="none").resolve(**sizes) == ResidualArchitecture(remat="none")
 
 

@@ -1,5 +1,6 @@
 """Sizes that the machine does not have are refused in one line, before anything is written."""
 
+import jax
 import pytest
 
 import kilolayer as kl
@@ -83,3 +84,18 @@ def test_a_truth_value_is_no_number(settings):
 @pytest.mark.parametrize(("size", "text"), [(3, "3 bytes"), (2**20, "1 MiB"), (3.5 * 2**40, "3.5 TiB")])
 def test_sizes_have_units(size, text):
     assert memory.readable(size) == text
+
+
+@pytest.mark.parametrize(("seeds", "collector_depth", "copies"), [(1, None, 1), (8, None, 8), (3, 4, 6)])
+def test_rematerialisation_counts_all_agents_that_share_the_memory(seeds, collector_depth, copies, monkeypatch):
+    shares = []
+
+    def choose(*arguments, memory, **sizes):
+        shares.append(memory)
+        return "layer"
+
+    monkeypatch.setattr("kilolayer.nn.stack.choose_remat", choose)
+    monkeypatch.setattr("kilolayer.nn.stack.device_memory", lambda: 48_000)
+    setup = Setup.build(small_config(collector_depth=collector_depth), seeds=seeds)
+    jax.eval_shape(setup.agent.init, jax.random.key(0))
+    assert set(shares) == {48_000 // copies}

@@ -30,7 +30,7 @@ def plan(config: TrainConfig, *, seeds: int = 1, mode: SeedsMode = "threads") ->
         Sizes as numbers, memory in bytes, times in seconds. Env steps, gradient steps, parameters and operations are
         those of one seed; memory is that of all seeds together. None where the compiler gives no analysis.
     """
-    setup = Setup.build(config).at(config.timetable.end)  # at its deepest
+    setup = Setup.build(config, seeds=seeds).at(config.timetable.end)  # at its deepest
     state = state_shape(setup)
     stacked = seeds > 1 and mode == "vmap"
     stepped = (

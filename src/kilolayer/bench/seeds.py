@@ -171,7 +171,7 @@ def time_training(mode: str, config: TrainConfig, seeds: Sequence[int]) -> float
 
 def time_step(mode: str, config: TrainConfig, seeds: Sequence[int]) -> float:
     """Return the seconds of a compiled training step of all seeds, the median of several."""
-    setup = Setup.build(config)
+    setup = Setup.build(config, seeds=len(seeds))
     states = init_states(setup, seeds)
     populations: list[Population]
     if mode == ALONE:

@@ -53,12 +53,14 @@ class EpisodeOptions:
             RunError: if the run or its checkpoint cannot be read.
             ConfigurationError: if the environment is unknown or does not fit the policy.
         """
-        config = RunDirectory.open(self.run).config()
+        directory = RunDirectory.open(self.run)
+        config = directory.config()
         policy = load_policy(self.run, checkpoint=self.checkpoint)
         if self.env is not None:
             config = dataclasses.replace(config, eval_env=registry.resolve(self.env))
         if self.engine is not None:
             config = dataclasses.replace(config, engine=self.engine)
-        environment = Setup.build(config).eval_environment
+        with directory.explain_unknown_names():
+            environment = Setup.build(config).eval_environment
         check_episodes_fit(environment, self.episodes)
         return policy, environment

@@ -1,14 +1,16 @@
 """The command `kilolayer`: runs a subcommand, and prints what a user can correct as one line with exit code 2."""
 
 import importlib
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
 
 from kilolayer.cli.output import complain, finish_output, output_failed, set_up_output
-from kilolayer.cli.user_code import import_user_code
+from kilolayer.cli.user_code import FLAG, import_user_code
 from kilolayer.device_errors import device_error
-from kilolayer.errors import KilolayerError, nearest_names, short_line
+from kilolayer.errors import KilolayerError, UnknownNameError, nearest_names, short_line
+from kilolayer.user_code import imported
 
 COMMANDS = {
     "train": "train an agent, or resume a run",
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         set_up_output()
         code = _run(arguments)
     except KilolayerError as error:
-        complain(f"kilolayer: error: {error}")
+        complain(f"kilolayer: error: {error}{_way_out(error)}")
         code = 2
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 0 if error.code is None else 2
@@ -89,6 +91,15 @@ def _run(arguments: Sequence[str]) -> int:
 
         set_up_process()
     return importlib.import_module(f"kilolayer.cli.{MODULES.get(command, command)}").run(rest)
+
+
+def _way_out(error: KilolayerError) -> str:
+    """Return how a name becomes known that a file of the user's own registers."""
+    if not isinstance(error, UnknownNameError):
+        return ""
+    if error.files:
+        return f"; add {shlex.join(word for file in error.files for word in (FLAG, file))}"
+    return "" if imported() else f"; names of a file of your own need {FLAG} FILE"
 
 
 def _only_lists(arguments: Sequence[str]) -> bool:

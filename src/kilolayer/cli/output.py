@@ -3,10 +3,13 @@
 import codecs
 import contextlib
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from typing import TextIO
+
+from kilolayer.user_code import imported
 
 READER_GONE = 128 + int(getattr(signal, "SIGPIPE", 13))
 """Exit code if the reader of the output closed the pipe before a result was printed."""
@@ -33,6 +36,12 @@ PLAIN = {
 
 LINES = {"─": "-", "━": "-", "╸": "-", "╺": "-", "│": "|", "█": "#"}
 """Lines of tables and bars, likewise."""
+
+
+def command(*words: object) -> str:
+    """Return a command line to run next, with the files of the user's own that this one imported."""
+    files = [word for file in imported() for word in ("--import", file)]
+    return shlex.join(["kilolayer", *files, *map(str, words)])
 
 
 def set_up_output() -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kilolayer.bench.plan import plan
-from kilolayer.cli.output import exit_code_stands
+from kilolayer.cli.output import command, exit_code_stands
 from kilolayer.cli.train_options import TrainOptions, parse_train
 from kilolayer.errors import ConfigurationError
 from kilolayer.files import json_text
@@ -95,7 +95,7 @@ def _print_results(results: Sequence[TrainResult], *, as_json: bool) -> None:
         return
     directory = results[0].run.path.parent
     if results[0].stopped_by is not None:
-        print(f"stopped and saved at {results[0].clocks}; resume with: kilolayer train --resume {directory}")
+        print(f"stopped and saved at {results[0].clocks}; resume with: {command('train', '--resume', directory)}")
         return
     success = [result.metrics["eval/success_any"] for result in results]
     for result, value in zip(results, success, strict=True):
@@ -113,13 +113,13 @@ def _print_result(result: TrainResult, *, as_json: bool) -> None:
         print(json_text(_as_data(result)))
         return
     if result.stopped_by is not None:
-        print(f"stopped and saved at {result.clocks}; resume with: kilolayer train --resume {result.run.path}")
+        print(f"stopped and saved at {result.clocks}; resume with: {command('train', '--resume', result.run.path)}")
         return
     metrics = result.metrics
     print(
         f"finished {result.clocks}: success_any {metrics['eval/success_any']:.2f}, "
         f"time_at_goal {metrics['eval/time_at_goal']:.0f} of {metrics['eval/episode_length']:.0f} steps; "
-        f"next: kilolayer report {result.run.path}"
+        f"next: {command('report', result.run.path)}"
     )
     _warn(result)
 

@@ -11,7 +11,7 @@ from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.robot_task import Variant as Variant
 from kilolayer.envs.robot_task import check_variant
 from kilolayer.envs.task_check import check_attributes
-from kilolayer.errors import ConfigurationError, nearest_names
+from kilolayer.errors import ConfigurationError, UnknownNameError, nearest_names
 from kilolayer.user_code import is_rerun
 
 
@@ -120,7 +120,7 @@ def spec(name: str) -> EnvironmentSpec:
     for family in _FAMILIES:
         if (found := family(name)) is not None:
             return found
-    raise ConfigurationError(f"env {name!r} is unknown; {nearest_names(name, _REGISTRY, listing=LISTING)}")
+    raise UnknownNameError(f"env {name!r} is unknown; {nearest_names(name, _REGISTRY, listing=LISTING)}")
 
 
 def resolve(name: str) -> str:

@@ -45,7 +45,7 @@ def choose_remat(block: BlockNumbers, *, batch_size: int, num_blocks: int, memor
         block: numbers of a block of the widest network.
         batch_size: rows in a pass.
         num_blocks: blocks of the deepest network.
-        memory: bytes of the device; None returns layer.
+        memory: bytes of the device, or its part of them; None returns layer.
         stacks: passes whose activations are in memory at once. There are four: phi and psi on the data, the actor, and
             phi on the actor's actions. XLA starts all that it can start, and keeps the memory of all.
     """

@@ -78,21 +78,23 @@ class StackedArchitecture(Architecture):
         """The depth of a block, as errors call it."""
         return f"{self.layers_per_block}, the layers of a block"
 
-    def resolve(self, *, batch_size: int, depth: int, width: int) -> "StackedArchitecture":
+    def resolve(self, *, batch_size: int, depth: int, width: int, copies: int = 1) -> "StackedArchitecture":
         """Return these settings with a choice in place of `auto`, for this device and these sizes.
 
         Args:
             batch_size: rows in a gradient step.
             depth: of the deepest network.
             width: of the widest network.
+            copies: agents that share the memory, such as those of several seeds.
         """
         if self.remat != "auto":
             return self
+        memory = device_memory()
         remat = choose_remat(
             self.block_numbers(width),
             batch_size=batch_size,
             num_blocks=self.num_blocks(depth),
-            memory=device_memory(),
+            memory=None if memory is None else memory // copies,
         )
         return dataclasses.replace(self, remat=remat)
 

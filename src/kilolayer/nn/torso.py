@@ -18,7 +18,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.errors import ConfigurationError, nearest_names
+from kilolayer.errors import ConfigurationError, UnknownNameError, nearest_names
 from kilolayer.user_code import is_rerun
 
 Tree = TypeVar("Tree")
@@ -114,15 +114,16 @@ class Architecture(abc.ABC):
             ConfigurationError: if a size is not valid.
         """
 
-    def resolve(self, *, batch_size: int, depth: int, width: int) -> "Architecture":
+    def resolve(self, *, batch_size: int, depth: int, width: int, copies: int = 1) -> "Architecture":
         """Return these settings with a choice in place of every `auto`.
 
         Args:
             batch_size: rows in a gradient step.
             depth: of the deepest network.
             width: of the widest network.
+            copies: agents that share the memory, such as those of several seeds.
         """
-        del batch_size, depth, width
+        del batch_size, depth, width, copies
         return self
 
     def check_growable(self) -> None:
@@ -179,7 +180,7 @@ def torso_spec(name: str) -> TorsoSpec:
         ConfigurationError: if there is none; the line names the nearest.
     """
     if name not in _TORSOS:
-        raise ConfigurationError(f"torso={name!r} is unknown; {nearest_names(name, _TORSOS)}")
+        raise UnknownNameError(f"torso={name!r} is unknown; {nearest_names(name, _TORSOS)}")
     return _TORSOS[name]
 
 

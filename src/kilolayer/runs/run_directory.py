@@ -26,11 +26,12 @@ from typing import Any
 import jax
 
 from kilolayer.checkpoint_files import CHECKPOINTS
-from kilolayer.errors import ConfigurationError, RunError
+from kilolayer.errors import ConfigurationError, RunError, UnknownNameError
 from kilolayer.files import locked, read_rows, refuse_links, remove_partial, unused_directory, write_json
 from kilolayer.machine import cpu_cores
 from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.old_format import upgrade_settings
+from kilolayer.user_code import describe_imported, not_imported
 
 RUN_FORMAT = 2
 """Format of a run directory. It increases when another version would misread config.json or a checkpoint.
@@ -109,7 +110,8 @@ class RunDirectory:
             RunError: if the file cannot be read, or was written in another format.
             ConfigurationError: if a setting in it is invalid.
         """
-        config = read_config(self.config_file)
+        with self.explain_unknown_names():
+            config = read_config(self.config_file)
         for name, env in (("env", config.env), ("eval_env", config.eval_env or "")):
             if env.endswith(".txt"):
                 raise RunError(
@@ -151,14 +153,36 @@ class RunDirectory:
         with write_errors(self.path):
             write_json(self.system_file, [*entries, describe_system()])
 
+    @contextmanager
+    def explain_unknown_names(self) -> Iterator[None]:
+        """Say of a name that is unknown which files the run was trained with, if they are not imported here.
+
+        Raises:
+            UnknownNameError: in place of one without files.
+        """
+        try:
+            yield
+        except UnknownNameError as error:
+            missing = not_imported(self._last_entry().get("imported", ()))
+            if not missing:
+                raise
+            told = ", ".join(f"{target} ({remark})" if remark else target for target, remark in missing.items())
+            explained = UnknownNameError(f"{error}; {self.path} was trained with {told}")
+            explained.files = tuple(missing)
+            raise explained from error
+
+    def _last_entry(self) -> dict[str, Any]:
+        """Return what system.json says of the last time that the run was started or resumed."""
+        try:
+            entry = json.loads(self.system_file.read_text())[-1]
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            return {}
+        return entry if isinstance(entry, dict) else {}
+
     def versions(self) -> dict[str, str]:
         """Return the versions of packages when the run was last started or resumed; empty if they were not recorded."""
-        try:
-            return {
-                name: str(version) for name, version in json.loads(self.system_file.read_text())[-1]["versions"].items()
-            }
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            return {}
+        versions = self._last_entry().get("versions")
+        return {name: str(version) for name, version in versions.items()} if isinstance(versions, dict) else {}
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the rows of metrics.jsonl, without a last line that a crash cut short.
@@ -212,7 +236,7 @@ def read_config(path: Path) -> TrainConfig:
     try:
         return TrainConfig.from_dict(settings if found == RUN_FORMAT else upgrade_settings(settings))
     except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error
 
 
 def _read_settings(path: Path) -> tuple[int, dict[str, Any]]:
@@ -260,6 +284,7 @@ def describe_system() -> dict[str, Any]:
         "cpu_cores": cpu_cores(),
         "devices": [device.device_kind for device in jax.devices()],
         "versions": dict(_versions()),
+        "imported": describe_imported(),
     }
 
 

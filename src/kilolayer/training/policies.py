@@ -115,7 +115,9 @@ def load_with_setup(run: str | os.PathLike, *, checkpoint: int | str | None = No
     """Load the policy of a run, and build what it was trained with, as it was at the checkpoint; see `load_policy`."""
     policy = load_policy(run, checkpoint=checkpoint)
     clocks = Clocks(policy.contract.env_steps, policy.contract.gradient_steps or 0)
-    return policy, Setup.build(RunDirectory.open(run).config()).at(clocks)
+    directory = RunDirectory.open(run)
+    with directory.explain_unknown_names():
+        return policy, Setup.build(directory.config()).at(clocks)
 
 
 def _read_training_state(config: TrainConfig, directory: RunDirectory, step: int) -> Policy:
@@ -126,7 +128,8 @@ def _read_training_state(config: TrainConfig, directory: RunDirectory, step: int
         arrays = checkpoints.agent_arrays(step)
     finally:
         checkpoints.close()
-    setup = Setup.build(config).at(clocks or Clocks(step))
+    with directory.explain_unknown_names():
+        setup = Setup.build(config).at(clocks or Clocks(step))
     if isinstance(setup.agent, Tandem):
         learner = next((prefix for prefix in TANDEM_LEARNERS if any(name.startswith(prefix) for name in arrays)), "")
         arrays = {name.removeprefix(learner): value for name, value in arrays.items() if name.startswith(learner)}

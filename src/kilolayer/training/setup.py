@@ -38,8 +38,12 @@ class Setup:
     """Builds agent and collector with networks of a depth."""
 
     @classmethod
-    def build(cls, config: TrainConfig) -> "Setup":
+    def build(cls, config: TrainConfig, *, seeds: int = 1) -> "Setup":
         """Build environments, agent and collector, as they are at the beginning of a run. The seed is not used.
+
+        Args:
+            config: the settings.
+            seeds: how many are trained in the same memory.
 
         Raises:
             ConfigurationError: if an environment is unknown, both do not fit each other, the agent cannot be built, JAX
@@ -61,7 +65,7 @@ class Setup:
                 )
 
         def parts_of_depth(depth: int) -> tuple[Agent, Collector]:
-            agent = _agent(config, environment, depth)
+            agent = _agent(config, environment, depth, seeds)
             return agent, _collector(config, environment, agent)
 
         depth = config.depth_at(Clocks())
@@ -93,7 +97,7 @@ def architecture_of(config: TrainConfig) -> Architecture:
     return config.architecture if config.grow is None else config.architecture.growing_to(config.depth)
 
 
-def _agent(config: TrainConfig, environment: Environment, depth: int) -> Agent:
+def _agent(config: TrainConfig, environment: Environment, depth: int, seeds: int) -> Agent:
     architecture = architecture_of(config)
     task = environment.task
     problem = Problem(
@@ -107,8 +111,10 @@ def _agent(config: TrainConfig, environment: Environment, depth: int) -> Agent:
         success=task.success if environment.has_success else None,
     )
 
+    copies = seeds if config.collector_depth is None else 2 * seeds
+
     def of_depth(depth: int) -> Agent:
-        networks = NetworkSettings(config.batch_size, depth, config.width, architecture, config.optimizer)
+        networks = NetworkSettings(config.batch_size, depth, config.width, architecture, config.optimizer, copies)
         return make_agent(config.agent, problem, config.agent_settings, networks)
 
     learner = of_depth(depth)

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def train(
         config = _resumed_config(directory, settings)
     else:
         config = _new_config(env, config, settings, checkpoint, data)
-    setup = _build(config, data)
+    setup = _build(config, data, resumed=None if resume is None else directory)
     if resume is None:
         directory = RunDirectory.create(run_dir or new_directory(config), config)
     (result,) = _train(
@@ -155,7 +155,7 @@ def train_seeds(
         chosen = parse_seeds(seeds) if isinstance(seeds, str) else check_seeds(seeds)
         config = _new_config(env, config, settings, checkpoint, data)
         group = SeedGroup(Path(run_dir or new_directory(config, "seeds")), chosen, choose_mode(mode))
-    setup = _build(config, data, seeds=len(group.seeds))
+    setup = _build(config, data, seeds=len(group.seeds), resumed=None if resume is None else directories[0])
     if resume is None:
         directories = group.create(config)
     return _train(
@@ -185,9 +185,12 @@ def _train(
         return Trainer(setup, runs, mode, **how).train()
 
 
-def _build(config: TrainConfig, data: ReplayBuffer | None, *, seeds: int = 1) -> Setup:
+def _build(
+    config: TrainConfig, data: ReplayBuffer | None, *, seeds: int = 1, resumed: RunDirectory | None = None
+) -> Setup:
     """Build what the settings amount to, and validate everything that can be validated before a file is written."""
-    setup = Setup.build(config)
+    with nullcontext() if resumed is None else resumed.explain_unknown_names():
+        setup = Setup.build(config, seeds=seeds)
     check_run_fits(setup, config, seeds=seeds)
     if data is not None:
         check_data(data, config, setup.collector)

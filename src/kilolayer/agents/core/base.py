@@ -70,6 +70,8 @@ class DeepAgent:
     architecture: Architecture = dataclasses.field(default_factory=ResidualArchitecture)
     optimizer: OptimizerSettings = dataclasses.field(default_factory=OptimizerSettings)
     config: Any = None
+    copies: int = 1
+    """Agents that share the memory of the device; see `Architecture.resolve`."""
 
     def __post_init__(self) -> None:
         """Validate depths, widths and the batch size.
@@ -119,6 +121,7 @@ class DeepAgent:
             batch_size=self.batch_size,
             depth=max(map(self.depth_of, self.PARTS)),
             width=max(map(self.width_of, self.PARTS)),
+            copies=self.copies,
         )
 
     def network(self, part: str, in_size: int, out_size: int, key: PRNGKeyArray) -> Torso:
@@ -268,4 +271,5 @@ def sizes_of(problem: Problem, networks: NetworkSettings) -> dict[str, Any]:
         "width": networks.width,
         "architecture": networks.architecture,
         "optimizer": networks.optimizer,
+        "copies": networks.copies,
     }

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from kilolayer.agents.core.interface import Agent
 from kilolayer.agents.core.optimizers import OptimizerSettings
-from kilolayer.errors import ConfigurationError, nearest_names
+from kilolayer.errors import ConfigurationError, UnknownNameError, nearest_names
 from kilolayer.nn import Architecture, ResidualArchitecture
 from kilolayer.objectives import Success
 from kilolayer.user_code import is_rerun
@@ -55,6 +55,8 @@ class NetworkSettings:
     """Settings of the torso."""
     optimizer: OptimizerSettings = dataclasses.field(default_factory=OptimizerSettings)
     """Settings of the optimisers of all networks."""
+    copies: int = 1
+    """Agents that are trained in the same memory at the same time."""
 
 
 @runtime_checkable
@@ -140,7 +142,7 @@ def agent_spec(name: str) -> AgentSpec:
         ConfigurationError: if there is none; the line names the nearest.
     """
     if name not in _AGENTS:
-        raise ConfigurationError(f"agent={name!r} is unknown; {nearest_names(name, _AGENTS, listing=_listing())}")
+        raise UnknownNameError(f"agent={name!r} is unknown; {nearest_names(name, _AGENTS, listing=_listing())}")
     return _AGENTS[name]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from kilolayer.envs.interface import Engine, Task
-from kilolayer.errors import ConfigurationError, nearest_names
+from kilolayer.errors import ConfigurationError, UnknownNameError, nearest_names
 from kilolayer.user_code import is_rerun
 
 AUTO = "auto"
@@ -70,7 +70,7 @@ def engine_spec(name: str) -> EngineSpec:
     """
     if name not in _ENGINES:
         listing = f"there are {', '.join(engine_names())}"
-        raise ConfigurationError(f"engine={name!r} is unknown; {nearest_names(name, engine_names(), listing=listing)}")
+        raise UnknownNameError(f"engine={name!r} is unknown; {nearest_names(name, engine_names(), listing=listing)}")
     return _ENGINES[name]
 
 

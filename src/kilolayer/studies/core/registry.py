@@ -2,7 +2,7 @@
 
 import re
 
-from kilolayer.errors import ConfigurationError, nearest_names
+from kilolayer.errors import ConfigurationError, UnknownNameError, nearest_names
 from kilolayer.studies.core.study import Study
 from kilolayer.user_code import is_rerun
 
@@ -39,5 +39,5 @@ def find_study(name: str) -> Study:
     """
     if name not in STUDIES:
         known = nearest_names(name, STUDIES, listing="`kilolayer study` lists them")
-        raise ConfigurationError(f"study {name!r} is unknown; {known}")
+        raise UnknownNameError(f"study {name!r} is unknown; {known}")
     return STUDIES[name]
