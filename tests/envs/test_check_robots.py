@@ -19,6 +19,8 @@ MODEL = """
 </mujoco>
 """
 
+KEYFRAME = '<keyframe><key qpos="0" ctrl="0.9"/></keyframe>'
+
 
 def findings(
     actuator: str, keyframe: str = '<keyframe><key qpos="0" ctrl="0.9"/></keyframe>'

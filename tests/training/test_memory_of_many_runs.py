@@ -29,6 +29,12 @@ def run(tmp_path_factory):
     return path
 
 
+@pytest.fixture(autouse=True)
+def own_environments(monkeypatch):
+    """Build every environment anew, as outside of these tests."""
+    monkeypatch.setattr("kilolayer.training.setup.make", make)
+
+
 def engines_alive(use, run, count):
     """Use a run so many times, and return how many of its engines are still in memory."""
     engines = []

@@ -8,6 +8,7 @@ from kilolayer import memory
 from kilolayer.cli.main import main
 from kilolayer.errors import ConfigurationError
 from kilolayer.runs import TrainConfig
+from kilolayer.training import Setup
 from small_runs import flags, small_config
 
 
