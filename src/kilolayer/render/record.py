@@ -54,8 +54,9 @@ def record(
     """
     model = scene_model(environment.task)
     reset_key, act_key = jax.random.split(key)
-    carry = (environment.reset(reset_key, num_episodes), jnp.ones(num_episodes, bool))
-    run = _program(policy.agent, environment, mode)
+    agent: Any = policy.agent
+    begin, run = _programs(agent, environment, num_episodes, mode)
+    carry = (begin(reset_key), jnp.ones(num_episodes, bool))
     chunks: list[Any] = []
     for step in range(0, environment.episode_length, CHUNK):
         keys = jax.random.split(jax.random.fold_in(act_key, step), CHUNK)
@@ -83,7 +84,7 @@ def pose_at_start(environment: Environment, key: PRNGKeyArray) -> Scene:
         environment: the environment.
         key: source of start and goal.
     """
-    state = environment.reset(key, 1)
+    state = jax.jit(lambda key: environment.reset(key, 1))(key)
     goal, radius = _marks(environment, np.asarray(state.desired_goal))
     motion = Motion(np.asarray(_qpos(environment, state)), goal, radius, np.zeros(1, bool), 0)
     return _scene(environment, scene_model(environment.task), [motion])
@@ -106,13 +107,15 @@ def _scene(environment: Environment, model: Any, motions: list[Motion]) -> Scene
 
 
 @functools.lru_cache(maxsize=PROGRAMS)
-def _program(agent: Any, environment: Environment, mode: ActionMode) -> Callable[[AgentState, Any, Any], Any]:
-    """Return the compiled function that takes a few steps, kept for the next call."""
+def _programs(
+    agent: Any, environment: Environment, num_episodes: int, mode: ActionMode
+) -> tuple[Callable[[Any], EnvironmentState], Callable[[AgentState, Any, Any], Any]]:
+    """Return the compiled functions that begin episodes and take a few steps of them, kept for the next call."""
 
     def run(agent_state: AgentState, carry: Any, keys: PRNGKeyArray) -> tuple[Any, Any]:
         return jax.lax.scan(functools.partial(_step, agent, agent_state, environment, mode), carry, keys)
 
-    return jax.jit(run)
+    return jax.jit(lambda key: environment.reset(key, num_episodes)), jax.jit(run)
 
 
 def _step(

@@ -93,7 +93,8 @@ def run_episodes(
         mode: how actions are chosen.
         keep_steps: keep observations, actions and goals of every step.
     """
-    return _program(agent, environment, num_episodes, mode, keep_steps)(agent_state, key)
+    hashable: Any = agent
+    return _program(hashable, environment, num_episodes, mode, keep_steps)(agent_state, key)
 
 
 @functools.lru_cache(maxsize=PROGRAMS)
