@@ -12,11 +12,12 @@ from rich.table import Table
 from kilolayer.bench.plan import plan
 from kilolayer.cli.output import command, exit_code_stands
 from kilolayer.cli.train_options import TrainOptions, parse_train
+from kilolayer.envs.check import ENDS_AT_ONCE
 from kilolayer.errors import ConfigurationError
 from kilolayer.files import json_text
 from kilolayer.runs import SeedGroup, parse_seeds
 from kilolayer.training import TrainResult, choose_mode, train, train_seeds
-from kilolayer.training.evaluation import ENDS_AT_ONCE, ends_at_once
+from kilolayer.training.evaluation import ends_at_once
 
 
 def run(arguments: Sequence[str]) -> int:

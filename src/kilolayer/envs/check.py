@@ -25,6 +25,8 @@ Verdict = Literal["ok", "warning", "failed"]
 LARGE = 100.0
 """Larger observations give a warning: they are hard to learn from, because the networks' inputs are not normalised."""
 
+ENDS_AT_ONCE = "every episode ends in its first step: check `failed` of the task"
+
 MOST_AT_GOAL = 0.2
 """Share of episodes that may begin at their goal: a policy that does nothing has this success."""
 
@@ -328,7 +330,7 @@ def _episodes(environment: Environment, roll: Roll) -> Finding:
     if both.any():
         return Finding("episodes", "failed", f"{int(both.sum())} steps are both terminated and truncated")
     if roll.terminated.all():
-        return Finding("episodes", "failed", "every episode ends in its first step; check `failed`")
+        return Finding("episodes", "failed", ENDS_AT_ONCE)
     if failures > 0.2:
         return Finding("episodes", "warning", f"{text}; such short episodes teach little; check `failed`")
     return Finding("episodes", "ok", text)

@@ -69,9 +69,6 @@ class Episodes(eqx.Module):
         return {name: values[name].astype(np.float64) for name in METRICS}
 
 
-ENDS_AT_ONCE = "every episode ends in its first step: check `failed` of the task"
-
-
 def run_episodes(
     agent: Agent,
     agent_state: AgentState,

@@ -13,13 +13,14 @@ import numpy as np
 
 from kilolayer.data import ReplayBuffer
 from kilolayer.device_errors import device_error
+from kilolayer.envs.check import ENDS_AT_ONCE
 from kilolayer.envs.divergence import Divergence, suspects
 from kilolayer.errors import TrainingError
 from kilolayer.progress import Display, Silent, progress_display
 from kilolayer.runs.clock import Clocks, Count
 from kilolayer.runs.run_directory import RunDirectory
 from kilolayer.runs.seed_group import SeedsMode
-from kilolayer.training.evaluation import ENDS_AT_ONCE, ends_at_once, summarize
+from kilolayer.training.evaluation import ends_at_once, summarize
 from kilolayer.training.interrupts import StopRequest
 from kilolayer.training.keys import stream
 from kilolayer.training.policies import policy_of
