@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 
 from kilolayer.envs import registry
-from kilolayer.training import population, setup, step
+from kilolayer.training import evaluation, population, setup, step
 
 MEMORY = 5 * 2**20
 """KiB that a process may need before it forgets its programs."""
@@ -34,8 +34,12 @@ def _compile_steps(setup, **how):
     return step.compile_steps(setup, **how)
 
 
+_evaluate = functools.cache(evaluation._program.__wrapped__)
+
+
 def share(patch):
     """Let runs share environments and programs while `patch` holds."""
+    patch.setattr(evaluation, "_program", _evaluate)
     patch.setattr(setup, "make", lambda name, **how: _make(registry.spec(registry.resolve(name)), name, **how))
     patch.setattr(population, "compile_steps", _compile_steps)
 
@@ -45,6 +49,7 @@ def forget_if_short():
     if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MEMORY or _mappings() > MAPPINGS:
         _make.cache_clear()
         _compile_steps.cache_clear()
+        _evaluate.cache_clear()
         jax.clear_caches()
         gc.collect()
 

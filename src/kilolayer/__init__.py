@@ -46,7 +46,7 @@ _HOMES = {
     "TrainConfig": "kilolayer.runs.config",
     "TrainResult": "kilolayer.training.trainer",
     "TrainingError": "kilolayer.errors",
-    "default_config": "kilolayer.runs.config",
+    "default_config": "kilolayer.runs.defaults",
     "load": "kilolayer.loading",
     "make_env": "kilolayer.envs",
     "train": "kilolayer.training.start",

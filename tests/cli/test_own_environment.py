@@ -1,5 +1,7 @@
 """A run of an environment of one's own: what is printed next works, and what does not says which file is missing."""
 
+import contextlib
+import io
 import shlex
 
 import pytest
@@ -27,12 +29,10 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def printed(trained):
-    import contextlib
-    import io
-
     file, run = trained
     out = io.StringIO()
-    with contextlib.redirect_stdout(out):
+    with contextlib.redirect_stdout(out), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(user_code, "_imported", [])
         assert main(["--import", str(file), "train", "my maze", f"--run-dir={run}", "--quiet", *flags()]) == 0
     return out.getvalue()
 

@@ -247,6 +247,8 @@ def episodes_along(paths, goals, success):
         success=np.asarray(success, bool).T,
         reward=np.zeros((length, count)),
         alive=np.ones((length, count), bool),
+        begins_at_goal=np.zeros(count, bool),
+        diverged=np.zeros(count, bool),
         finite=np.ones((), bool),
         steps=Steps(places[:-1], numbers, np.tile(goals, (length, 1, 1))),
     )

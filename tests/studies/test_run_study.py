@@ -84,8 +84,8 @@ def test_a_study_that_was_stopped_comes_to_the_same(finished_study, tmp_path, mo
     """A signal comes in the middle of the second case; started again, the study goes on there."""
     advance = Trainer._advance
 
-    def stopping(trainer):
-        advance(trainer)
+    def stopping(trainer, display):
+        advance(trainer, display)
         if trainer.config.depth == 4 and trainer.clocks.env_steps == 240:
             signal.raise_signal(signal.SIGTERM)
 

@@ -34,6 +34,8 @@ def fabricated(pairs, steps_at_goal, length=5):
         success=jnp.asarray(success),
         reward=jnp.asarray(ones, jnp.float32),
         alive=jnp.asarray(ones, bool),
+        begins_at_goal=jnp.zeros(len(pairs), bool),
+        diverged=jnp.zeros(len(pairs), bool),
         finite=jnp.asarray(True),
     )
 

@@ -54,10 +54,10 @@ def test_a_run_directory_that_is_deleted_ends_training_with_an_error(tmp_path, m
 
     path, advance = tmp_path / "run", trainer.Trainer._advance
 
-    def delete_then_advance(self):
+    def delete_then_advance(self, display):
         if self.clocks.env_steps == 200:
             path.rename(tmp_path / "gone")  # at once: a save that is being written would disturb a deletion
-        advance(self)
+        advance(self, display)
 
     monkeypatch.setattr(trainer.Trainer, "_advance", delete_then_advance)
     with pytest.raises(KilolayerError, match=r"was deleted or moved|could not be saved"):

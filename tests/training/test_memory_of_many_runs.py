@@ -1,5 +1,6 @@
 """A process that loads many runs keeps only the programs of the last few."""
 
+import functools
 import gc
 import os
 import threading
@@ -15,7 +16,7 @@ from kilolayer.envs import make
 from kilolayer.envs.check import check
 from kilolayer.render.record import PROGRAMS as RECORDINGS
 from kilolayer.render.record import record
-from kilolayer.training import load_with_setup, run_episodes
+from kilolayer.training import evaluation, load_with_setup, run_episodes
 from kilolayer.training.evaluation import PROGRAMS
 from small_runs import SMALL
 
@@ -31,8 +32,9 @@ def run(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def own_environments(monkeypatch):
-    """Build every environment anew, as outside of these tests."""
+    """Build every environment anew, and keep as many programs as outside of these tests."""
     monkeypatch.setattr("kilolayer.training.setup.make", make)
+    monkeypatch.setattr(evaluation, "_program", functools.lru_cache(PROGRAMS)(evaluation._program.__wrapped__))
 
 
 def engines_alive(use, run, count):
