@@ -192,8 +192,8 @@ def test_growing_changes_no_action_no_value_and_no_target_of_a_twin_critic(kind)
     deep_state = grow_jitted(deep, state, jax.random.key(5))
     found = [node for node in jax.tree.leaves(deep_state, is_leaf=is_network) if is_network(node)]
     assert {network.depth for network in found} == {16}
-    # Networks, target networks, and both of Adam's moments of each network that learns.
-    assert len(found) == 3 + (3 if kind is TD3 else 2) + 2 * 3
+    # Networks, target networks, and the ages and both moments of Adam for each network that learns.
+    assert len(found) == 3 + (3 if kind is TD3 else 2) + 3 * 3
 
     transitions = Transitions(
         observation=batch.observation,

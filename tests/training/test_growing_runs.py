@@ -15,6 +15,7 @@ from kilolayer.cli.main import main
 from kilolayer.report import write_report
 from kilolayer.runs import Checkpoints, Clocks, RunDirectory
 from kilolayer.training import compile_steps, load_with_setup, run_episodes
+from kilolayer.training.keys import stream
 from kilolayer.training.setup import Setup
 from kilolayer.training.step import grow_state
 from small_runs import SMALL, assert_same_state, final_state, small_config
@@ -156,7 +157,7 @@ def test_a_policy_is_loaded_from_before_and_after(whole, capsys):
 def test_evaluations_are_those_of_the_loaded_policy(whole):
     """What the run wrote at the moment of growth is what the grown checkpoint does."""
     policy, setup = load_with_setup(whole, checkpoint=200)
-    key = jax.random.fold_in(jax.random.key(0), 1 + 200)
+    key = stream(jax.random.key(0), "evaluation", 200)
     episodes = run_episodes(policy.agent, policy.agent_state, setup.eval_environment, key, num_episodes=4)
     (row,) = [row for row in RunDirectory.open(whole).metrics() if row["env_steps"] == 200]
     assert episodes.metrics()["return"].mean() == pytest.approx(row["eval/return"])
