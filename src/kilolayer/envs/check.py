@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from kilolayer.envs.divergence import Divergence, suspects
+from kilolayer.envs.divergence import MOST_DIVERGED, Divergence, suspects
 from kilolayer.envs.engines.features import dropped
 from kilolayer.envs.environment import Environment, EnvironmentState
 from kilolayer.envs.names import PARTS, actuator_names, entry_names
@@ -29,9 +29,6 @@ ENDS_AT_ONCE = "every episode ends in its first step: check `failed` of the task
 
 MOST_AT_GOAL = 0.2
 """Share of episodes that may begin at their goal: a policy that does nothing has this success."""
-
-MOST_DIVERGED = 0.1
-"""Share of episodes in which a robot may diverge: training with default settings ends above it."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,9 @@ from kilolayer.envs.robot_task import RobotState, RobotTask
 LARGEST = mujoco.mjMAXVAL
 """Positions and velocities beyond it count as diverged: MuJoCo's own limit, 1e10."""
 
+MOST_DIVERGED = 0.1
+"""Share of episodes in which a robot may diverge, by default: above it, training ends and a check fails."""
+
 NAMED = 3
 """Joints that a line names at most."""
 

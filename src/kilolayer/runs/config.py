@@ -10,6 +10,7 @@ import tyro
 from kilolayer.agents import OptimizerSettings, agent_names, agent_spec, agent_specs
 from kilolayer.data import ReplaySettings
 from kilolayer.envs import Variant
+from kilolayer.envs.divergence import MOST_DIVERGED
 from kilolayer.envs.engines import check_engine_name
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Architecture, ResidualArchitecture, torso_names, torso_spec
@@ -70,7 +71,7 @@ class TrainConfig:
     fixed_goals: bool = False
     """Every environment keeps the start and the goal of its first episode, as in the published runs; else each episode
     draws new ones. Evaluations always draw new ones."""
-    max_diverged: float = 0.1
+    max_diverged: float = MOST_DIVERGED
     """Share of the episodes so far in which the robot's simulation may diverge, above which the run ends; fewer than
     100 episodes count as 100. An episode that diverges has failed."""
     num_evals: int = 100

@@ -137,7 +137,7 @@ class EnvironmentCollector:
                 achieved_goal=environment.achieved_goal,
                 desired_goal=environment.desired_goal,
                 action=action,
-                # What follows a step in which the robot diverged is unknown: agents learn from no such transition.
+                # What follows a step in which the robot diverged is unknown, as after a truncation.
                 terminated=result.terminated & ~result.diverged,
                 done=result.done,
             )
