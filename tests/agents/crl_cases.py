@@ -72,5 +72,6 @@ def small_buffer():
         action=jnp.tanh(normal(length, num_envs, ACTION, seed=2)),
         terminated=jnp.zeros((length, num_envs), bool),
         done=jnp.zeros((length, num_envs), bool).at[11].set(True),
+        diverged=jnp.zeros((length, num_envs), bool),
     )
     return insert(empty_buffer(length, num_envs, OBSERVATION, GOAL, ACTION), trajectory)

@@ -85,6 +85,7 @@ def small_buffer():
         action=jnp.tanh(normal(length, num_envs, ACTION, seed=2)),
         terminated=done.at[:, 1:].set(False),
         done=done,
+        diverged=jnp.zeros_like(done),
     )
     return insert(empty_buffer(length, num_envs, OBSERVATION, GOAL, ACTION), trajectory)
 

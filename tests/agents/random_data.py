@@ -23,6 +23,7 @@ def random_trajectory(length: int = 24, num_envs: int = 3, *, ends: float = 0.15
         action=jnp.tanh(normal(length, num_envs, ACTION, seed=2)),
         terminated=jnp.asarray(done & (rng.random(done.shape) < fails)),
         done=jnp.asarray(done),
+        diverged=jnp.zeros(done.shape, bool),
     )
 
 

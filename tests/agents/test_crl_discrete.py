@@ -54,6 +54,7 @@ def small_buffer():
         action=jax.nn.one_hot(choices, ACTIONS),
         terminated=jnp.zeros((length, num_envs), bool),
         done=jnp.zeros((length, num_envs), bool).at[11].set(True),
+        diverged=jnp.zeros((length, num_envs), bool),
     )
     return insert(empty_buffer(length, num_envs, OBSERVATION, GOAL, ACTIONS), trajectory)
 

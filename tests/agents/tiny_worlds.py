@@ -110,6 +110,7 @@ class Line:
             action=jnp.asarray(action),
             terminated=jnp.zeros(done.shape, bool),
             done=jnp.asarray(done),
+            diverged=jnp.zeros(done.shape, bool),
         )
 
     def buffer(self, **settings) -> ReplayBuffer:

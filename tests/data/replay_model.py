@@ -70,6 +70,7 @@ def encoded_trajectory(done: np.ndarray, first_time: int = 0) -> Trajectory:
         action=jnp.asarray(np.stack([environments + 0.5, times + 0.25], axis=-1)),
         terminated=jnp.asarray(done & (times % 2 == 0)),
         done=jnp.asarray(done),
+        diverged=jnp.zeros(done.shape, bool),
     )
 
 

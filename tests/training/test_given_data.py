@@ -26,8 +26,8 @@ def random_data(env: str, num_envs: int, steps: int, **settings) -> ReplayBuffer
     def step(state, key):
         action = jax.random.uniform(key, (num_envs, environment.action_size), minval=-1.0, maxval=1.0)
         next_state, result = environment.step(state, action)
-        seen = (state.observation, state.achieved_goal, state.desired_goal, action, result.terminated, result.done)
-        return next_state, Trajectory(*seen)
+        seen = (state.observation, state.achieved_goal, state.desired_goal, action)
+        return next_state, Trajectory(*seen, result.terminated, result.done, result.diverged)
 
     reset_key, act_key = jax.random.split(jax.random.key(7))
     start = environment.reset(reset_key, num_envs)

@@ -100,6 +100,7 @@ def _filled_buffer(key: PRNGKeyArray) -> ReplayBuffer:
             desired_goal=observation[..., -GOAL_SIZE:],
             action=jax.random.uniform(action_key, (CHUNK, NUM_ENVS, ACTION_SIZE), minval=-1.0, maxval=1.0),
             terminated=jnp.zeros((CHUNK, NUM_ENVS), bool),
+            diverged=jnp.zeros((CHUNK, NUM_ENVS), bool),
             done=jax.random.bernoulli(done_key, 1.0 / MEAN_EPISODE, (CHUNK, NUM_ENVS)),
         )
 

@@ -8,9 +8,13 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from kilolayer.data.ring_buffer import ReplayBuffer
+
+REDRAWS = 3
+"""How often a sampler draws again where it drew a step in which the robot diverged. A run ends when a tenth of its
+episodes diverge, so of 10,000 such draws at most one remains, even where every episode has one step."""
 
 
 class Batch(eqx.Module):
@@ -63,6 +67,8 @@ def sample_times(
 ) -> tuple[Int[Array, "*batch"], Int[Array, "*batch"], Int[Array, "*batch"]]:
     """Draw an environment, a time and a later time of the same episode, uniformly over the whole buffer.
 
+    Steps in which the robot diverged are left out: they are drawn again, `REDRAWS` times at most.
+
     Args:
         buffer: holds at least one step.
         batch_shape: leading shape of the batch, such as (256,).
@@ -80,17 +86,27 @@ def sample_times(
     if repeats > 1:
         drawn_shape = (*batch_shape[:-1], batch_shape[-1] // repeats)
         age_key, within_key = jax.random.split(age_key)
-    environment = jax.random.randint(environment_key, drawn_shape, 0, buffer.num_envs)
-    time = buffer.num_steps - 1 - jax.random.randint(age_key, drawn_shape, 0, buffer.size)
+    drawn = (1 + REDRAWS, *drawn_shape)
+    environment = jax.random.randint(environment_key, drawn, 0, buffer.num_envs)
+    time = buffer.num_steps - 1 - jax.random.randint(age_key, drawn, 0, buffer.size)
+    first_usable = jnp.argmin(_diverged(buffer, environment, time), axis=0)[None]
+    environment, time = (jnp.take_along_axis(draws, first_usable, axis=0)[0] for draws in (environment, time))
     last_time = episode_ends(buffer, environment, time)
     if repeats > 1:
         first_time = episode_starts(buffer, environment, time)
-        environment, first_time, last_time = (
-            jnp.repeat(drawn, repeats, axis=-1) for drawn in (environment, first_time, last_time)
+        last_usable = jnp.maximum(last_time - _diverged(buffer, environment, last_time), first_time)
+        environment, first_time, last_usable, last_time = (
+            jnp.repeat(one, repeats, axis=-1) for one in (environment, first_time, last_usable, last_time)
         )
-        time = jax.random.randint(within_key, batch_shape, first_time, last_time + 1)
+        time = jax.random.randint(within_key, batch_shape, first_time, last_usable + 1)
     goal_time = time + truncated_geometric(last_time - time, discount, goal_key)
     return environment, time, goal_time
+
+
+def _diverged(
+    buffer: ReplayBuffer, environment: Int[Array, "*batch"], time: Int[Array, "*batch"]
+) -> Bool[Array, "*batch"]:
+    return buffer.diverged[time % buffer.capacity, environment]
 
 
 def sample_hindsight(

@@ -19,7 +19,9 @@ class Trajectory(eqx.Module):
     terminated: Bool[Array, "*length num_envs"]
     """The task failed with this step."""
     done: Bool[Array, "*length num_envs"]
-    """The episode ended with this step: terminated or truncated."""
+    """The episode ended with this step: terminated, truncated or diverged."""
+    diverged: Bool[Array, "*length num_envs"]
+    """The robot diverged with this step: what follows is unknown, and no sampler draws the step."""
 
 
 class ReplayBuffer(eqx.Module):
@@ -35,6 +37,7 @@ class ReplayBuffer(eqx.Module):
     desired_goal: Float[Array, "capacity num_envs goal"]
     action: Float[Array, "capacity num_envs action"]
     terminated: Bool[Array, "capacity num_envs"]
+    diverged: Bool[Array, "capacity num_envs"]
     episode: Int[Array, "capacity num_envs"]
     last_time: Int[Array, "capacity num_envs"]
     open_episode: Int[Array, " num_envs"]
@@ -66,6 +69,7 @@ def empty_buffer(capacity: int, num_envs: int, observation_size: int, goal_size:
         desired_goal=jnp.zeros((capacity, num_envs, goal_size)),
         action=jnp.zeros((capacity, num_envs, action_size)),
         terminated=jnp.zeros((capacity, num_envs), bool),
+        diverged=jnp.zeros((capacity, num_envs), bool),
         episode=jnp.zeros((capacity, num_envs), jnp.int32),
         last_time=jnp.full((capacity, num_envs), -1, jnp.int32),
         open_episode=jnp.zeros(num_envs, jnp.int32),
@@ -98,6 +102,7 @@ def insert(buffer: ReplayBuffer, trajectory: Trajectory) -> ReplayBuffer:
         desired_goal=write(buffer.desired_goal, trajectory.desired_goal),
         action=write(buffer.action, trajectory.action),
         terminated=write(buffer.terminated, trajectory.terminated),
+        diverged=write(buffer.diverged, trajectory.diverged),
         episode=write(buffer.episode, episode),
         last_time=buffer.last_time.at[episode % capacity, environment].max(times[:, None]),
         open_episode=buffer.open_episode + ended[-1],

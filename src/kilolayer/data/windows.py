@@ -57,6 +57,7 @@ def draw_windows(buffer: ReplayBuffer, length: int, key: PRNGKeyArray) -> Replay
         desired_goal=buffer.desired_goal[rows, environment],
         action=buffer.action[rows, environment],
         terminated=buffer.terminated[rows, environment],
+        diverged=buffer.diverged[rows, environment],
         episode=episode,
         last_time=jnp.full_like(episode, -1).at[episode, environment].max(times[:, None]),
         open_episode=episode[-1],

@@ -90,6 +90,7 @@ def explore(environment: Environment, key: jax.Array) -> Trajectory:
             action=force,
             terminated=result.terminated,
             done=result.done,
+            diverged=result.diverged,
         )
 
     start = (environment.reset(reset_key, NUM_ENVS), jnp.zeros((NUM_ENVS, environment.action_size)))

@@ -140,6 +140,7 @@ class EnvironmentCollector:
                 # What follows a step in which the robot diverged is unknown, as after a truncation.
                 terminated=result.terminated & ~result.diverged,
                 done=result.done,
+                diverged=result.diverged,
             )
             divergence = Divergence.of_step(result.diverged, environment.physics)
             return next_environment, (step, finite_rows(action), finite_rows(result.observation), divergence)
