@@ -1,5 +1,6 @@
-"""Memory that arrays need, held against what the machine has before anything is allocated."""
+"""Memory: what arrays need, held against what the machine has, and what the process can give back."""
 
+import ctypes
 import functools
 import math
 import os
@@ -42,6 +43,25 @@ def device_memory() -> int | None:
         except (OSError, ValueError):
             continue
     return min(limits)
+
+
+def return_unused_memory() -> None:
+    """Let the C library give back to the system what it holds of freed memory.
+
+    The memory of a program that is compiled and dropped is freed in pieces, and glibc keeps them for later: a process
+    that compiles many programs in turn grows though it keeps none. Other C libraries are left alone.
+    """
+    trim = getattr(_process_library(), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+@functools.cache
+def _process_library() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL(None)
+    except (OSError, TypeError):  # TypeError: on Windows
+        return None
 
 
 def check_fits(needed: Mapping[str, int], advice: str) -> None:

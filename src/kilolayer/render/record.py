@@ -12,6 +12,7 @@ from jaxtyping import PRNGKeyArray
 from kilolayer.agents import ActionMode, Agent, AgentState
 from kilolayer.envs import Environment, EnvironmentState
 from kilolayer.errors import ConfigurationError, TrainingError
+from kilolayer.memory import return_unused_memory
 from kilolayer.policies import Policy
 from kilolayer.render.scene import Motion, Scene, scene_model
 
@@ -111,6 +112,7 @@ def _programs(
     agent: Any, environment: Environment, num_episodes: int, mode: ActionMode
 ) -> tuple[Callable[[Any], EnvironmentState], Callable[[AgentState, Any, Any], Any]]:
     """Return the compiled functions that begin episodes and take a few steps of them, kept for the next call."""
+    return_unused_memory()
 
     def run(agent_state: AgentState, carry: Any, keys: PRNGKeyArray) -> tuple[Any, Any]:
         return jax.lax.scan(functools.partial(_step, agent, agent_state, environment, mode), carry, keys)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from kilolayer.agents import ActionMode, Agent, AgentState
 from kilolayer.envs import Environment
+from kilolayer.memory import return_unused_memory
 
 METRICS = ("time_at_goal", "success_any", "success_final", "return", "episode_length")
 
@@ -102,6 +103,7 @@ def _program(
 
     Only the last few are kept, with their agents and environments: a process may load many runs.
     """
+    return_unused_memory()
     return jax.jit(
         lambda agent_state, key: _run(
             agent, agent_state, environment, key, num_episodes=num_episodes, mode=mode, keep_steps=keep_steps
