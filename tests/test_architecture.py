@@ -22,6 +22,7 @@ FILES = {
     "process_setup": 0,
     "progress": 0,
     "settings": 0,
+    "system": 0,
     "user_code": 0,
 }
 ROOMS = {

@@ -53,6 +53,10 @@ def score(metrics: Mapping[str, Any] | None) -> float | None:
     return metrics["eval/success_any"] + 1e-3 * time_share
 
 
+UNTRAINED = "untrained"
+"""Name of the networks that a run began with, in place of a checkpoint. They need no file."""
+
+
 def find_step(checkpoints: Path, wanted: int | str | None) -> int:
     """Return the step of a checkpoint.
 
@@ -74,9 +78,8 @@ def find_step(checkpoints: Path, wanted: int | str | None) -> int:
     if isinstance(wanted, str) and wanted.isdecimal():
         wanted = int(wanted)
     if wanted not in steps:
-        raise RunError(
-            f"{checkpoints} has no checkpoint {wanted}; it has {', '.join(map(str, steps))}, latest and best"
-        )
+        known = ", ".join(map(str, steps))
+        raise RunError(f"{checkpoints} has no checkpoint {wanted}; it has {known}, latest, best and {UNTRAINED}")
     return int(wanted)
 
 

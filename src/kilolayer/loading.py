@@ -15,7 +15,8 @@ def load(path: str | os.PathLike, *, checkpoint: int | str | None = None) -> "Po
 
     Args:
         path: the directory of a policy, or of a run.
-        checkpoint: which checkpoint of the run: its step, `latest` (as None) or `best`.
+        checkpoint: which checkpoint of the run: its step, `latest` (as None) or `best`; or `untrained`, for the
+            networks that it began with.
 
     Returns:
         The policy, to call with an observation and a desired goal.
@@ -24,11 +25,11 @@ def load(path: str | os.PathLike, *, checkpoint: int | str | None = None) -> "Po
         RunError: if there is no such policy or checkpoint, or its files are damaged.
         ConfigurationError: if `checkpoint` is given for a directory that is no run, or a setting is not valid.
     """
-    from kilolayer.checkpoint_files import CHECKPOINTS, read_again_if_rotated
+    from kilolayer.checkpoint_files import CHECKPOINTS, UNTRAINED, read_again_if_rotated
     from kilolayer.policies.load import find_artifact
 
     def read() -> "Policy":
-        artifact = find_artifact(path, checkpoint)
+        artifact = None if checkpoint == UNTRAINED else find_artifact(path, checkpoint)
         if artifact is None:
             from kilolayer.training import load_policy
 

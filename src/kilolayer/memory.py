@@ -31,8 +31,11 @@ def device_memory() -> int | None:
     import jax
 
     stats = jax.devices()[0].memory_stats() or {}
-    if "bytes_limit" in stats:
-        return int(stats["bytes_limit"])
+    return int(stats["bytes_limit"]) if "bytes_limit" in stats else host_memory()
+
+
+def host_memory() -> int | None:
+    """Return the bytes of memory of this machine, or of the container that it is; None if it is unknown."""
     try:
         limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     except (ValueError, OSError, AttributeError):  # not a POSIX system

@@ -186,5 +186,5 @@ def test_a_checkpoint_is_only_for_runs(tmp_path):
 
 
 def test_a_checkpoint_that_is_not_there_is_one_line_that_lists_the_others(run):
-    with pytest.raises(RunError, match="has no checkpoint 300; it has 200, 400, latest and best"):
+    with pytest.raises(RunError, match="has no checkpoint 300; it has 200, 400, latest, best and untrained"):
         kl.load(run, checkpoint=300)

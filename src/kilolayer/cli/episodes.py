@@ -29,7 +29,7 @@ class EpisodeOptions:
     mode: ActionMode = "deterministic"
     """How actions are chosen."""
     checkpoint: str = "latest"
-    """Checkpoint: latest, best, or its env steps."""
+    """Checkpoint: latest, best, its env steps, or untrained: the networks that the run began with."""
     seed: int = 0
     """Seed of starts, goals and drawn actions."""
     episodes: int = 128

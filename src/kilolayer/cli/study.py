@@ -32,6 +32,7 @@ from kilolayer.studies import (
     run_study,
     write_results,
 )
+from kilolayer.studies.core.recorded import read_results
 from kilolayer.studies.core.results import PAGE
 from kilolayer.studies.core.run import Workers
 from kilolayer.user_code import imported
@@ -70,6 +71,9 @@ class StudyOptions:
     """Directory of the runs; None takes runs/studies. Studies with common cases share their runs."""
     results: Path | None = None
     """Directory for tables, figure and page; None takes runs/studies/NAME-SIZE."""
+    redraw: Path | None = None
+    """Draw figure, tables and page again from the files in this directory, such as runs/studies/depth-cpu. Nothing is
+    trained, and the runs may be gone."""
     dry_run: bool = False
     """List the cases with the share that is trained already, and run nothing."""
     json: bool = False
@@ -81,6 +85,8 @@ class StudyOptions:
 def run(arguments: Sequence[str]) -> int:
     """Run the subcommand and return the exit code."""
     options = parse(StudyOptions, arguments, command="study")
+    if options.redraw is not None:
+        return _redraw(options.redraw, json=options.json)
     if not options.name:
         for study in STUDIES.values():
             print(f"{study.name:18} {study.question}")
@@ -145,6 +151,15 @@ def _run(
         print(f"figure: {results / study.name}.png\npage:   {results / PAGE}")
     if failure is not None:
         raise failure
+    return 0
+
+
+def _redraw(directory: Path, *, json: bool) -> int:
+    study, outcomes, command = read_results(directory)
+    figure = write_results(study, outcomes, directory, command=command)
+    print_table(study, outcomes, json=json)
+    if not json:
+        print(f"figure: {figure}\npage:   {figure.with_name(PAGE)}")
     return 0
 
 

@@ -1,7 +1,7 @@
 """The run directory: every file of a run, and everything that is needed to resume it.
 
 config.json         every setting; this file alone can start the run again
-system.json         versions and hardware, one entry for each time the run was started or resumed
+system.json         versions, source commit and hardware, one entry for each time the run was started or resumed
 metrics.jsonl       one line for each evaluation
 metrics.csv         the same as a table
 diagnostics.jsonl   measurements inside the networks at each evaluation, if the setting diagnostics is on
@@ -12,38 +12,28 @@ figures/            pictures, and report.html beside it
 Seeds that were trained together are run directories seed-0, seed-1, ... in a directory that also holds seeds.json.
 """
 
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from kilolayer.checkpoint_files import CHECKPOINTS
 from kilolayer.errors import ConfigurationError, RunError, UnknownNameError
 from kilolayer.files import locked, read_rows, refuse_links, remove_partial, unused_directory, write_json
-from kilolayer.machine import cpu_cores
 from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.old_format import upgrade_settings
-from kilolayer.user_code import describe_imported, not_imported
+from kilolayer.system import describe_system
+from kilolayer.user_code import not_imported
 
 RUN_FORMAT = 2
 """Format of a run directory. It increases when another version would misread config.json or a checkpoint.
 
 1: up to version 0.1. 2: checkpoints hold both clocks, and the state of the collector as `collector`.
 """
-
-_RECORDED_PACKAGES = (
-    *("kilolayer", "jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "numpy"),
-    *("mujoco", "mujoco-mjx", "warp-lang", "brax"),
-)
-"""Packages that the numbers of a run depend on; packages that are not installed are left out."""
 
 
 class RunDirectory:
@@ -273,25 +263,6 @@ def new_directory(config: TrainConfig, seeds: str | None = None) -> Path:
     name = f"{env}-d{config.depth}-{seeds or f's{config.seed}'}-{time.strftime('%Y%m%d-%H%M%S')}"
     with write_errors(Path("runs") / name):
         return unused_directory(Path("runs") / name)
-
-
-def describe_system() -> dict[str, Any]:
-    """Return versions and hardware as plain data."""
-    return {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu_cores": cpu_cores(),
-        "devices": [device.device_kind for device in jax.devices()],
-        "versions": dict(_versions()),
-        "imported": describe_imported(),
-    }
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    for name in _RECORDED_PACKAGES:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            yield name, importlib.metadata.version(name)
 
 
 @contextmanager

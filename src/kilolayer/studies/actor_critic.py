@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from kilolayer.report.style import DARK, new_figure, tidy
 from kilolayer.studies.core.agents import require_settings
-from kilolayer.studies.core.budgets import DEPTHS, METRICS, SETTINGS, TASKS, by_depth
-from kilolayer.studies.core.figures import having, metric_name, values_of, with_caption
+from kilolayer.studies.core.budgets import DEPTHS, METRICS, SETTINGS, TASKS, TIME_AT_GOAL, by_depth
+from kilolayer.studies.core.figures import having, metric_name, untrained_mean, values_of, with_caption
 from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.statistics import mean_and_error
 from kilolayer.studies.core.study import Case, Outcome, Scope, Size, Study
@@ -74,13 +74,15 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
         own = having(outcomes, task=task)
         for axes, metric in zip(line, METRICS, strict=False):
             _draw_map(axes, _cells(own, metric), metric)
+            _draw_untrained(axes, own, metric)
             tidy(axes, f"{task}:\n{metric_name(metric)}", "actor depth", "critic depth")
         if task in papers:
-            _draw_map(line[-1], papers[task], METRICS[1])
-            tidy(line[-1], f"{task}, paper:\n{metric_name(METRICS[1])}", "actor depth", "critic depth")
+            _draw_map(line[-1], papers[task], TIME_AT_GOAL)
+            tidy(line[-1], f"{task}, paper:\n{metric_name(TIME_AT_GOAL)}", "actor depth", "critic depth")
         elif papers:
             line[-1].set_axis_off()
-    return with_caption(figure, outcomes, "Mean over seeds and its standard error, by depth of actor and critic")
+    what = "Mean over seeds and its standard error, by depth of actor and critic"
+    return with_caption(figure, outcomes, what, untrained="in brackets: untrained actors")
 
 
 def _cells(outcomes: Sequence[Outcome], metric: str) -> Cells:
@@ -110,6 +112,18 @@ def _draw_map(axes: Axes, cells: Cells, metric: str) -> None:
         axes.text(x, y + raised, f"{mean:.{digits}f}", ha="center", va="center", color=ink, fontsize=10)
         if not np.isnan(error):
             axes.text(x, y - 0.22, f"± {error:.{digits}f}", ha="center", va="center", color=ink, fontsize=7)
+
+
+def _draw_untrained(axes: Axes, outcomes: Sequence[Outcome], metric: str) -> None:
+    """Write below the number of each actor's depth the mean score of such actors before training, if it is known."""
+    actors = sorted({int(one.case.labels["actor_depth"]) for one in outcomes})
+    levels = [untrained_mean(having(outcomes, actor_depth=actor), metric) for actor in actors]
+    if not np.isnan(levels).any():
+        digits = 2 if "success" in metric else 0
+        axes.set_xticks(
+            range(len(actors)),
+            [f"{actor}\n({level:.{digits}f})" for actor, level in zip(actors, levels, strict=True)],
+        )
 
 
 ACTOR_CRITIC = register_study(

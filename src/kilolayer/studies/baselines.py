@@ -1,5 +1,6 @@
 """Does depth help contrastive RL, and does it help other methods (Wang et al. 2025, Figure 13)?"""
 
+import itertools
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
@@ -24,16 +25,17 @@ def cases(scope: Scope) -> list[Case]:
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """Draw a panel for each task and depth, with a curve for each agent."""
-    tasks, depths, agents = (values_of(outcomes, label) for label in ("task", "depth", "agent"))
-    figure = new_figure(4.6 * len(depths) + 1.4, 3.4 * len(tasks))
-    grid = figure.subplots(len(tasks), len(depths), squeeze=False, sharey="row")
-    for line, task in zip(grid, tasks, strict=True):
+    """Draw a row for each task and metric and a column for each depth, with a curve for each agent."""
+    depths, agents = values_of(outcomes, "depth"), values_of(outcomes, "agent")
+    rows = list(itertools.product(values_of(outcomes, "task"), METRICS))
+    figure = new_figure(4.6 * len(depths) + 1.4, 2.9 * len(rows) + 0.3)
+    grid = figure.subplots(len(rows), len(depths), squeeze=False, sharey="row")
+    for line, (task, metric) in zip(grid, rows, strict=True):
         for axes, depth in zip(line, depths, strict=True):
             for agent, color in zip(agents, PALETTE, strict=False):
                 own = having(outcomes, task=task, agent=agent, depth=depth)
-                draw_mean_curve(axes, own, METRICS[0], label=str(agent), color=color, band=False)
-            finish_curves(axes, f"{task}, depth {depth}", METRICS[0])
+                draw_mean_curve(axes, own, metric, label=str(agent), color=color, band=False)
+            finish_curves(axes, f"{task}, depth {depth}", metric)
         for axes in line[1:]:
             axes.set_ylabel("")
     with_legend(figure, grid[0, 0])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from kilolayer.report.style import PALETTE, new_figure, tidy
-from kilolayer.studies.core.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, TASKS, by_depth
+from kilolayer.studies.core.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, TASKS, TIME_AT_GOAL, by_depth
 from kilolayer.studies.core.figures import (
     draw_mean_curve,
     draw_scores_over,
@@ -27,9 +27,6 @@ BATCHES: Mapping[Size, tuple[int, ...]] = {
 }
 
 DEPTHS: Mapping[Size, tuple[int, ...]] = {"cpu": SHALLOW_AND_DEEP, "gpu": SHALLOW_AND_DEEP, "paper": (4, 8, 16, 64)}
-
-METRIC = METRICS[1]
-"""The metric of the figure, as in the paper."""
 
 
 def cases(scope: Scope) -> list[Case]:
@@ -57,11 +54,11 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
         for axes, depth in zip(line, depths, strict=False):
             for size in batches:
                 own = having(outcomes, task=task, depth=depth, batch_size=size)
-                draw_mean_curve(axes, own, METRIC, label=f"batch {size}", color=colors[size])
-            finish_curves(axes, f"{task}, depth {depth}", METRIC)
+                draw_mean_curve(axes, own, TIME_AT_GOAL, label=f"batch {size}", color=colors[size])
+            finish_curves(axes, f"{task}, depth {depth}", TIME_AT_GOAL)
         for depth, color in zip(depths, PALETTE, strict=False):
             if own := having(outcomes, task=task, depth=depth):
-                draw_scores_over(line[-1], own, "batch_size", METRIC, name=f"depth {depth}", color=color)
+                draw_scores_over(line[-1], own, "batch_size", TIME_AT_GOAL, name=f"depth {depth}", color=color)
         line[-1].set_xticks(batches, [str(size) for size in batches])
         line[-1].legend(fontsize=8, frameon=False)
         tidy(line[-1], str(task), "batch size")

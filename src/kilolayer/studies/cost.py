@@ -14,7 +14,7 @@ from kilolayer.bench.flops import gradient_step_flops
 from kilolayer.bench.memory import learn_memory
 from kilolayer.report.style import GREY, new_figure, tidy
 from kilolayer.runs import SeedGroup, TrainConfig
-from kilolayer.studies.core.budgets import METRICS, SETTINGS, TASKS, by_depth
+from kilolayer.studies.core.budgets import SETTINGS, SUCCESS_ANY, TASKS, by_depth
 from kilolayer.studies.core.figures import (
     draw_over_seconds,
     draw_scores_over,
@@ -31,7 +31,6 @@ from kilolayer.studies.core.statistics import mean_and_error
 from kilolayer.studies.core.study import Measured, Outcome, Row, Study
 from kilolayer.training import Setup
 
-SUCCESS = METRICS[0]
 MOST = 0.9
 """Share of episodes that reach their goal, for `seconds_to_90`."""
 
@@ -102,7 +101,7 @@ def seconds_to(success: float, rows: Sequence[Mapping[str, Any]]) -> float:
 
     The first time above it does not count: on some tasks an untrained policy may reach most goals once by chance.
     """
-    lasting = list(takewhile(lambda row: row[SUCCESS] >= success, reversed(rows)))
+    lasting = list(takewhile(lambda row: row[SUCCESS_ANY] >= success, reversed(rows)))
     return float(lasting[-1]["perf/seconds"]) if lasting else np.nan
 
 
@@ -120,10 +119,10 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
             _finish_powers_of_two(axes)
             tidy(axes, f"{task}: {title}", "depth", y_label)
         for depth, color in colors.items():
-            draw_over_seconds(line[-1], having(own, depth=depth), SUCCESS, label=f"depth {depth}", color=color)
+            draw_over_seconds(line[-1], having(own, depth=depth), SUCCESS_ANY, label=f"depth {depth}", color=color)
         line[-1].axhline(MOST, color=GREY, linewidth=0.8, linestyle=":")
         line[-1].set_ylim(-0.03, 1.03)
-        tidy(line[-1], f"{task}: success over time", "seconds of training", metric_name(SUCCESS))
+        tidy(line[-1], f"{task}: success over time", "seconds of training", metric_name(SUCCESS_ANY))
     grid[0, 0].legend(fontsize=8, frameon=False)
     with_legend(figure, grid[0, -1])
     return with_caption(figure, outcomes, "The cost of depth; mean over seeds and its standard error, dots are seeds")
@@ -158,7 +157,7 @@ COST = register_study(
             "ms_per_gradient_step",
             "env_steps_per_second",
             "seconds_to_90",
-            SUCCESS,
+            SUCCESS_ANY,
         ),
         draw=draw,
         measure=measure,

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kilolayer.report.style import new_figure, tidy
-from kilolayer.studies.core.budgets import METRICS, SETTINGS, TASKS, by_depth
+from kilolayer.studies.core.budgets import METRICS, SETTINGS, TASKS, TIME_AT_GOAL, by_depth
 from kilolayer.studies.core.figures import (
     draw_mean_curve,
     draw_scores_over,
@@ -72,14 +72,13 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
 def _draw_curves(axes: Axes, outcomes: Sequence[Outcome], task: str) -> None:
     colors = shades_of(values_of(outcomes, "depth"))
     paper = paper_curves(task)
-    metric = METRICS[1] if paper else METRICS[0]
     for depth, color in colors.items():
         own = having(outcomes, depth=depth)
         if int(depth) in paper:
             axes.plot(*paper[int(depth)], color=color, linewidth=1.0, linestyle="--", label=f"depth {depth}, paper")
-        draw_mean_curve(axes, own, metric, label=f"depth {depth}", color=color)
-    axes.set_xlim(0.0, max(outcome.curve(metric)[0][-1] for outcome in outcomes))
-    finish_curves(axes, task, metric)
+        draw_mean_curve(axes, own, TIME_AT_GOAL, label=f"depth {depth}", color=color)
+    axes.set_xlim(0.0, max(outcome.curve(TIME_AT_GOAL)[0][-1] for outcome in outcomes))
+    finish_curves(axes, task, TIME_AT_GOAL)
 
 
 DEPTH = register_study(

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from kilolayer.bench.env import variant_on
 from kilolayer.errors import ConfigurationError
 from kilolayer.report.style import PALETTE, new_figure, tidy
+from kilolayer.studies.core.budgets import SUCCESS_ANY, TIME_AT_GOAL
 from kilolayer.studies.core.figures import (
     draw_mean_curve,
     draw_over_seconds,
@@ -31,7 +32,7 @@ SETTINGS: Mapping[Size, Mapping[str, Any]] = {
     "paper": {},
 }
 
-METRICS = ("eval/success_any", "eval/success_final", "eval/time_at_goal")
+METRICS = (TIME_AT_GOAL, SUCCESS_ANY, "eval/success_final")
 
 
 def cases(scope: Scope) -> list[Case]:
@@ -57,7 +58,7 @@ def cases(scope: Scope) -> list[Case]:
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """Draw for each task success over env steps and over seconds, with a curve for each engine."""
+    """Draw for each task time at the goal over env steps and over seconds, with a curve for each engine."""
     tasks = values_of(outcomes, "task")
     figure = new_figure(9.6, 3.2 * len(tasks) + 0.3)
     grid = figure.subplots(len(tasks), 2, squeeze=False)
@@ -65,11 +66,10 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
         for engine, color in zip(values_of(outcomes, "engine"), PALETTE, strict=False):
             own = having(outcomes, task=task, engine=engine)
             label = f"{engine} ({own[0].case.labels['variant']})" if own else ""
-            draw_mean_curve(line[0], own, METRICS[0], label=label, color=color)
-            draw_over_seconds(line[1], own, METRICS[0], label=label, color=color)
-        finish_curves(line[0], str(task), METRICS[0])
-        line[1].set_ylim(-0.03, 1.03)
-        tidy(line[1], str(task), "seconds of training", metric_name(METRICS[0]))
+            draw_mean_curve(line[0], own, TIME_AT_GOAL, label=label, color=color)
+            draw_over_seconds(line[1], own, TIME_AT_GOAL, label=label, color=color)
+        finish_curves(line[0], str(task), TIME_AT_GOAL)
+        tidy(line[1], str(task), "seconds of training", metric_name(TIME_AT_GOAL))
     with_legend(figure, grid[0, 0])
     return with_caption(figure, outcomes, "The same task on each engine; mean and standard error over seeds")
 

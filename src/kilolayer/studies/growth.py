@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from kilolayer.report.style import GREY, PALETTE, new_figure, tidy
 from kilolayer.runs import Checkpoints, RunDirectory, TrainConfig
 from kilolayer.runs.growth_schedule import GrowthSchedule, Stage
-from kilolayer.studies.core.budgets import METRICS, TASKS
+from kilolayer.studies.core.budgets import METRICS, TASKS, TIME_AT_GOAL
 from kilolayer.studies.core.figures import (
     draw_mean_curve,
     draw_over_seconds,
@@ -131,7 +131,7 @@ def _env_steps_of(outcome: Outcome, stage: Stage) -> int:
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """Draw for each task success over env steps, with the env steps of growth as dotted lines, and over seconds."""
+    """Draw for each task time at the goal over env steps, growth as dotted lines, and over seconds."""
     tasks = values_of(outcomes, "task")
     figure = new_figure(9.6, 3.2 * len(tasks) + 0.3)
     grid = figure.subplots(len(tasks), 2, squeeze=False)
@@ -139,14 +139,13 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
         for name, color in zip(values_of(outcomes, "networks"), PALETTE, strict=False):
             own = having(outcomes, task=task, networks=name)
             label = f"{name}, {own[0].case.labels['depth']}" if own else ""
-            draw_mean_curve(line[0], own, METRICS[0], label=label, color=color)
-            draw_over_seconds(line[1], own, METRICS[0], label=label, color=color)
+            draw_mean_curve(line[0], own, TIME_AT_GOAL, label=label, color=color)
+            draw_over_seconds(line[1], own, TIME_AT_GOAL, label=label, color=color)
         for outcome in having(outcomes, task=task, networks=GROWING)[:1]:
             for stage in GrowthSchedule.parse(outcome.case.config.grow or "").stages[1:]:
                 line[0].axvline(_env_steps_of(outcome, stage), color=GREY, linewidth=0.8, linestyle=":")
-        finish_curves(line[0], str(task), METRICS[0])
-        line[1].set_ylim(-0.03, 1.03)
-        tidy(line[1], str(task), "seconds of training", metric_name(METRICS[0]))
+        finish_curves(line[0], str(task), TIME_AT_GOAL)
+        tidy(line[1], str(task), "seconds of training", metric_name(TIME_AT_GOAL))
     with_legend(figure, grid[0, 0])
     return with_caption(figure, outcomes, "Growing, shallow and deep networks; mean and standard error over seeds")
 

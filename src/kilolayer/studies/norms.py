@@ -80,7 +80,9 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
             for axes, network in zip(line, NETWORKS, strict=True):  # after all lines are drawn: panels share a scale
                 _finish(axes, f"{task}: {TITLES.get(network, network)}", name, network, what)
     with_legend(figure, grid[0, 0])
-    return with_caption(figure, outcomes, f"By block, mean of the last {LAST} evaluations; thin lines are seeds")
+    return with_caption(
+        figure, outcomes, f"By block, mean of the last {LAST} evaluations; thin lines are seeds", untrained=""
+    )
 
 
 def _draw_lines(axes: Axes, outcomes: Sequence[Outcome], network: str, what: str, label: str, color: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.stats
 from matplotlib.figure import Figure
 
+from kilolayer.checkpoint_files import UNTRAINED
 from kilolayer.data import ReplayBuffer, Trajectory, empty_buffer, insert
 from kilolayer.envs import Environment, MazeTask
 from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
@@ -25,6 +26,7 @@ from kilolayer.runs import TrainConfig
 from kilolayer.studies.core.figures import draw_mean_line, having, shades_of, values_of, with_caption, with_legend
 from kilolayer.studies.core.mazes import DRAWN, maze_text
 from kilolayer.studies.core.registry import register_study
+from kilolayer.studies.core.results import short_name
 from kilolayer.studies.core.study import Case, Measured, Outcome, Row, Scope, Size, Study
 from kilolayer.training import Setup, load_policy
 
@@ -155,17 +157,22 @@ def measure(outcome: Outcome) -> Measured:
     task = Setup.build(outcome.case.config).environment.task
     assert isinstance(task, MazeTask)
     rows: list[Row] = []
-    for row in outcome.rows[1:]:
+    for row in outcome.rows:
         steps = row["gradient_steps"]
+        policy = load_policy(outcome.run.path, checkpoint=steps or UNTRAINED)
         rows.append(
             {
                 "gradient_steps": steps,
-                RANK: rank_correlation(load_policy(outcome.run.path, checkpoint=steps), task),
-                **{name.split("/")[1]: row[name] for name in METRICS if name in row},
+                RANK: rank_correlation(policy, task),
+                **{short_name(name): row[name] for name in METRICS if name in row},
             }
         )
-    last = {name: float(rows[-1][name.split("/")[-1]]) for name in METRICS if name.split("/")[-1] in rows[-1]}
-    return Measured(last, rows)
+    return Measured(_scores(rows[-1]), rows, _scores(rows[0]))
+
+
+def _scores(row: Row) -> dict[str, float]:
+    """Return the scores in a row of `measured.csv`, by the names of the metrics."""
+    return {name: float(row[short_name(name)]) for name in METRICS if short_name(name) in row}
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
@@ -178,12 +185,15 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
             for depth, color in shades_of(values_of(outcomes, "depth")).items():
                 own = having(outcomes, task=task, depth=depth)
                 if own and metric in own[0].measured.rows[-1]:
-                    steps = [float(row["gradient_steps"]) for row in own[0].measured.rows]
-                    values = np.array([[row[metric] for row in one.measured.rows] for one in own], float)
+                    rows = [[row for row in one.measured.rows if metric in row] for one in own]
+                    steps = [float(row["gradient_steps"]) for row in rows[0]]
+                    values = np.array([[row[metric] for row in seed] for seed in rows], float)
                     draw_mean_line(axes, steps, values, label=f"depth {depth}", color=color)
             tidy(axes, f"{task}: {title}", "gradient steps")
     with_legend(figure, grid[0, 0])
-    return with_caption(figure, outcomes, "Learnt from random exploration alone; mean and standard error over seeds")
+    return with_caption(
+        figure, outcomes, "Learnt from random exploration alone; mean and standard error over seeds", untrained=""
+    )
 
 
 RANDOM_EXPLORATION = register_study(

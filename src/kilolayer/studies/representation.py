@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from scipy.spatial import KDTree
 
 from kilolayer.agents.core.contrastive_critic import ContrastiveAgent
+from kilolayer.checkpoint_files import UNTRAINED
 from kilolayer.envs import Environment, MazeTask
 from kilolayer.envs.environment import Task
 from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
@@ -27,7 +28,7 @@ from kilolayer.studies.core.budgets import SETTINGS, TASKS, shallow_and_deep
 from kilolayer.studies.core.figures import draw_scores_over, having, values_of, with_caption
 from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.study import Case, Measured, Outcome, Row, Scope, Study
-from kilolayer.training import Episodes, Setup, load_with_setup, run_episodes
+from kilolayer.training import Episodes, Setup, load_policy, load_with_setup, run_episodes
 
 METRICS = ("spread_near_goal", "effective_rank", "variance_in_plane")
 
@@ -175,7 +176,14 @@ def walk(policy: Policy, environment: Environment) -> list[Way]:
 def measure(outcome: Outcome) -> Measured:
     """Embed the ways to goals: how they spread in the mean, and of one where its steps and the goal lie."""
     policy, setup = load_with_setup(outcome.run.path)
-    agent, found = policy.agent, walk(policy, setup.eval_environment)
+    scores, rows = _embedded(policy, setup.eval_environment)
+    untrained, _ = _embedded(load_policy(outcome.run.path, checkpoint=UNTRAINED), setup.eval_environment)
+    return Measured(scores, rows, untrained)
+
+
+def _embedded(policy: Policy, environment: Environment) -> tuple[dict[str, float], list[Row]]:
+    """Return the scores of a policy, and the rows of the way that is drawn."""
+    agent, found = policy.agent, walk(policy, environment)
     assert isinstance(agent, ContrastiveAgent)  # `cases` has refused
     way = chosen_way(found)
     to_goals = [way, *(one for one in found if one.reached and one is not way)]
@@ -210,7 +218,7 @@ def measure(outcome: Outcome) -> Measured:
         for step, place in enumerate(steps)
     ]
     star: Row = {"embedding": "psi", "pc1": float(goal[0, 0]), "pc2": float(goal[0, 1]), "reached": reached}
-    return Measured(scores, [*rows, star])
+    return scores, [*rows, star]
 
 
 def _mean(values: Sequence[float]) -> float:

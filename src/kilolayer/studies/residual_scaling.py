@@ -102,7 +102,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
             axes.set_yscale("log")
             axes.set_ylim(limits)
             tidy(axes, f"{task}, depth {depth}, scaling {scaling}\n{title}", "block")
-    return with_caption(figure, outcomes, "Each line is an evaluation, from dark to light; first seed")
+    return with_caption(figure, outcomes, "Each line is an evaluation, from dark to light; first seed", untrained="")
 
 
 def _draw_evaluations(axes: Axes, outcome: Outcome, network: str, norm: str) -> None:

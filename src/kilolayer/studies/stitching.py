@@ -8,9 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kilolayer.checkpoint_files import UNTRAINED
 from kilolayer.envs import Environment, make, registry
 from kilolayer.envs.mazes.corridor import Corridor
 from kilolayer.errors import ConfigurationError
+from kilolayer.policies import Policy
 from kilolayer.report.style import DARK, GREY, new_figure, tidy
 from kilolayer.runs import TrainConfig
 from kilolayer.studies.core.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, by_depth
@@ -19,6 +21,7 @@ from kilolayer.studies.core.figures import (
     interval_of,
     metric_name,
     shades_of,
+    untrained_mean,
     values_of,
     with_caption,
     with_legend,
@@ -77,14 +80,18 @@ def _corridor(task: str) -> Corridor:
 
 def measure(outcome: Outcome) -> Measured:
     """Run the trained policy on pairs of every distance in its corridor, and count successes."""
-    policy = load_policy(outcome.run.path)
+    policy, untrained = (load_policy(outcome.run.path, checkpoint=which) for which in (None, UNTRAINED))
     trained = _corridor(outcome.case.config.env)
     environment = _all_distances(outcome.case.config)
     key = stream(jax.random.key(outcome.seed), "stitching", policy.env_steps)
     number = EPISODES * trained.length
-    episodes = run_episodes(policy.agent, policy.agent_state, environment, key, num_episodes=number)
-    rows = by_distance(trained, episodes)
-    return Measured(scores_of(rows), rows)
+
+    def rows_of(policy: Policy) -> list[Row]:
+        episodes = run_episodes(policy.agent, policy.agent_state, environment, key, num_episodes=number)
+        return by_distance(trained, episodes)
+
+    rows = rows_of(policy)
+    return Measured(scores_of(rows), rows, scores_of(rows_of(untrained)))
 
 
 @functools.lru_cache(maxsize=8)
@@ -151,8 +158,16 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
     for axes, task in zip(grid[0], tasks, strict=True):
         own = having(outcomes, task=task)
         _shade(axes, own)
+        trained, longer = (
+            [float(row["distance"]) for row in own[0].measured.rows if row["trained_on"] == answer]
+            for answer in ("yes", "no")
+        )
         for number, (depth, color) in enumerate(shades_of(depths).items()):
-            _draw_bars(axes, having(own, depth=depth), number, len(depths), label=f"depth {depth}", color=color)
+            of_depth = having(own, depth=depth)
+            _draw_bars(axes, of_depth, number, len(depths), label=f"depth {depth}", color=color)
+            for score, places in (("success_short", trained), ("success_long", longer)):
+                level = untrained_mean(of_depth, score)
+                axes.plot([places[0] - 0.5, places[-1] + 0.5], [level, level], color=color, linewidth=1.2, ls=":")
         axes.set_xticks(range(1, spans[task] + 1))
         axes.set_xlim(0.4, spans[task] + 0.6)
         axes.set_ylim(0.0, 1.08)

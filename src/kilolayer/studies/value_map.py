@@ -8,19 +8,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kilolayer.envs import Maze, MazeTask
+from kilolayer.checkpoint_files import UNTRAINED
+from kilolayer.envs import Environment, Maze, MazeTask
 from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
 from kilolayer.errors import ConfigurationError
+from kilolayer.policies import Policy
 from kilolayer.report.maze import draw_field, extent_in_cells
 from kilolayer.report.steps_to_goal import StepsMap, can_start_anywhere, steps_map
 from kilolayer.report.style import new_figure
 from kilolayer.report.values import ValueMap, chosen_goals, value_map
 from kilolayer.studies.core.budgets import SETTINGS, shallow_and_deep
-from kilolayer.studies.core.figures import having, values_of, with_caption
+from kilolayer.studies.core.figures import having, untrained_mean, values_of, with_caption
 from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.statistics import mean_and_error
 from kilolayer.studies.core.study import Case, Label, Measured, Outcome, Row, Scope, Size, Study
-from kilolayer.training import Setup, load_with_setup
+from kilolayer.training import Setup, load_policy, load_with_setup
 
 STEPS_METRICS = ("steps_correlation", "places_reached")
 VALUE_METRICS = ("rank_correlation", "euclidean_correlation")
@@ -85,14 +87,21 @@ def measure(outcome: Outcome) -> Measured:
     policy, setup = load_with_setup(outcome.run.path)
     environment = setup.eval_environment
     goals = chosen_goals(task_of(outcome).maze)
+    scores, steps = _scores(policy, environment, goals)
+    untrained, _ = _scores(load_policy(outcome.run.path, checkpoint=UNTRAINED), environment, goals)
+    drawn = value_map(policy, environment, goals[0], per_cell=DRAWN_PER_CELL)
+    return Measured(scores, [*rows_of_steps(steps[0]), *rows_of_values(drawn)], untrained)
+
+
+def _scores(policy: Policy, environment: Environment, goals: np.ndarray) -> tuple[dict[str, float], Sequence[StepsMap]]:
+    """Return the scores of a policy, means over the goals, and its steps to each goal."""
     steps = steps_map(policy, environment, goals)
     values = [value_map(policy, environment, goal) for goal in goals]
     scores = {
         "steps_correlation": float(np.mean([each.rank_correlation for each in steps])),
         "places_reached": float(np.mean([each.reached for each in steps])),
     } | {metric: float(np.mean([getattr(each, metric) for each in values])) for metric in VALUE_METRICS}
-    drawn = value_map(policy, environment, goals[0], per_cell=DRAWN_PER_CELL)
-    return Measured(scores, [*rows_of_steps(steps[0]), *rows_of_values(drawn)])
+    return scores, steps
 
 
 def rows_of_steps(steps: StepsMap) -> list[Row]:
@@ -159,7 +168,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
                 axes.axis("off")
                 other.axis("off")
                 continue
-            scores = {metric: _with_error([one.score(metric) for one in of_depth]) for metric in METRICS}
+            scores = {metric: _scores_text(of_depth, metric) for metric in METRICS}
             steps, values = maps_of(of_depth[0])
             title = f"depth {depth}: steps that the agent needs\ncorrelation {scores['steps_correlation']}"
             _draw_map(axes, maze, steps, steps.steps, title, "viridis_r")
@@ -173,12 +182,19 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
         outcomes,
         "Maps for the farthest goal, first seed; bright is near, orange does not arrive; rank correlations over goals "
         "and seeds",
+        untrained="in brackets: untrained",
     )
 
 
-def _with_error(values: Sequence[float]) -> str:
-    mean, error = mean_and_error(values)
-    return f"{mean:.2f}" + ("" if np.isnan(error) else f" ± {error:.2f}")
+def _scores_text(outcomes: Sequence[Outcome], metric: str) -> str:
+    """Return mean and standard error of a score, and in brackets the mean before training, if it is known."""
+    mean, error = mean_and_error([one.score(metric) for one in outcomes])
+    untrained = untrained_mean(outcomes, metric)
+    return (
+        f"{mean:.2f}"
+        + ("" if np.isnan(error) else f" ± {error:.2f}")
+        + ("" if np.isnan(untrained) else f" ({untrained:.2f})")
+    )
 
 
 def _draw_map(axes: Axes, maze: Maze, places: StepsMap | ValueMap, field: np.ndarray, title: str, cmap: str) -> None:

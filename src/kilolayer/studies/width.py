@@ -10,8 +10,8 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from kilolayer.bench.flops import gradient_step_flops
 from kilolayer.report.style import BLUE, ORANGE, new_figure, tidy
-from kilolayer.studies.core.budgets import DEPTHS, LIMITS, METRICS, SETTINGS, TASKS, by_depth
-from kilolayer.studies.core.figures import having, metric_name, values_of, with_caption, with_legend
+from kilolayer.studies.core.budgets import DEPTHS, LIMITS, METRICS, SETTINGS, TASKS, TIME_AT_GOAL, by_depth
+from kilolayer.studies.core.figures import having, metric_name, untrained_mean, values_of, with_caption, with_legend
 from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.results import by_case
 from kilolayer.studies.core.statistics import mean_and_error
@@ -28,9 +28,6 @@ AS_WIDE_AS_DEEP: Mapping[Size, tuple[int, ...]] = {**DEEP, "paper": (*DEEP["pape
 
 TOLERANCE = 0.08
 """Largest relative difference in parameters between a wide network and the deep one that it matches."""
-
-METRIC = METRICS[1]
-"""The metric of the figure, as in the paper."""
 
 COSTS: Mapping[str, tuple[str, Callable[[Outcome], float]]] = {
     "parameters": ("parameters", lambda outcome: outcome.score("parameters")),
@@ -98,7 +95,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.margins(0.1, 0.16)
-            tidy(axes, f"{task}: by {title}", x_label, metric_name(METRIC) if axes is line[0] else "")
+            tidy(axes, f"{task}: by {title}", x_label, metric_name(TIME_AT_GOAL) if axes is line[0] else "")
     with_legend(figure, grid[0, 0])
     return with_caption(
         figure, outcomes, "Numbers: depth or width; mean over seeds and its standard error; dots are seeds"
@@ -113,9 +110,11 @@ def _draw_line(
     if not own:
         return
     places = [float(np.mean([cost(one) for one in case])) for case in own]
-    scores = [[one.score(METRIC) for one in case] for case in own]
+    scores = [[one.score(TIME_AT_GOAL) for one in case] for case in own]
     mean, error = np.transpose([mean_and_error(values) for values in scores])
     axes.errorbar(places, mean, np.nan_to_num(error), color=color, marker="o", markersize=4, capsize=3, label=name)
+    untrained = [untrained_mean(case, TIME_AT_GOAL) for case in own]
+    axes.plot(places, untrained, ":.", color=color, linewidth=1.0, markersize=3)
     values: list[Label] = [case[0].case.labels[grows] for case in own]
     for value, place, middle, seeds in zip(values, places, mean, scores, strict=True):
         axes.plot([place] * len(seeds), seeds, ".", color=color, alpha=0.4, markersize=5, zorder=1)

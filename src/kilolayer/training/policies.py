@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import jax
 
 from kilolayer.agents import AgentState, Tandem
-from kilolayer.checkpoint_files import find_step, read_again_if_rotated
+from kilolayer.checkpoint_files import UNTRAINED, find_step, read_again_if_rotated
 from kilolayer.envs.names import PARTS, entry_names
 from kilolayer.errors import RunError
 from kilolayer.named_arrays import fill
@@ -23,8 +23,10 @@ from kilolayer.policies.policy import Policy
 from kilolayer.runs.checkpoints import Checkpoints
 from kilolayer.runs.clock import Clocks
 from kilolayer.runs.config import TrainConfig
-from kilolayer.runs.run_directory import RunDirectory, describe_system
+from kilolayer.runs.run_directory import RunDirectory
+from kilolayer.system import versions as installed_versions
 from kilolayer.training.setup import Setup, architecture_of
+from kilolayer.training.step import untrained_agent
 
 TANDEM_LEARNERS = ("passive.", "learner.")
 """What the names of the arrays of a tandem's learner begin with: now, and in format 1."""
@@ -84,7 +86,7 @@ def contract_of(
         env_steps=env_steps,
         gradient_steps=gradient_steps,
         seed=config.seed,
-        versions=dict(describe_system()["versions"] if versions is None else versions),
+        versions=dict(installed_versions() if versions is None else versions),
     )
 
 
@@ -93,13 +95,17 @@ def load_policy(run: str | os.PathLike, *, checkpoint: int | str | None = None) 
 
     Args:
         run: the run directory.
-        checkpoint: the step of the checkpoint, `latest` (as None) or `best`.
+        checkpoint: the step of the checkpoint, `latest` (as None), `best`, or `untrained`: the networks that the run
+            began with, which its settings and seed give.
 
     Raises:
         RunError: if the directory is not a run, has no such checkpoint, or the checkpoint is damaged.
         ConfigurationError: if a setting of the run is not valid.
     """
     directory = RunDirectory.open(run)
+    if checkpoint == UNTRAINED:
+        with directory.explain_unknown_names():
+            return _untrained_policy(directory.config())
 
     def read() -> Policy:
         artifact = find_artifact(run, checkpoint)
@@ -118,6 +124,11 @@ def load_with_setup(run: str | os.PathLike, *, checkpoint: int | str | None = No
     directory = RunDirectory.open(run)
     with directory.explain_unknown_names():
         return policy, Setup.build(directory.config()).at(clocks)
+
+
+def _untrained_policy(config: TrainConfig) -> Policy:
+    setup = Setup.build(config)
+    return policy_of(config, setup, untrained_agent(setup, config.seed), clocks=Clocks(0))
 
 
 def _read_training_state(config: TrainConfig, directory: RunDirectory, step: int) -> Policy:

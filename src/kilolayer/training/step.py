@@ -80,6 +80,11 @@ def state_shape(setup: Setup) -> TrainState:
     return jax.eval_shape(lambda: _init_state(setup, jax.random.key(0)))
 
 
+def untrained_agent(setup: Setup, seed: int) -> AgentState:
+    """Return the state of the agent of a run that has not begun; see `init_state`."""
+    return jax.jit(lambda key: setup.agent.init(jax.random.split(key, 3)[0]))(jax.random.key(seed))
+
+
 def _init_state(setup: Setup, seed: PRNGKeyArray) -> TrainState:
     collector = setup.collector
     agent_key, collector_key, key = jax.random.split(seed, 3)

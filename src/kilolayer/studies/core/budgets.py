@@ -5,7 +5,10 @@ from typing import Any
 
 from kilolayer.studies.core.study import Case, Scope, Size
 
-METRICS = ("eval/success_any", "eval/time_at_goal")
+TIME_AT_GOAL, SUCCESS_ANY = "eval/time_at_goal", "eval/success_any"
+
+METRICS = (TIME_AT_GOAL, SUCCESS_ANY)
+"""Time at the goal comes first: an untrained agent may touch most goals, but it does not stay."""
 
 TASKS: Mapping[Size, tuple[str, ...]] = {
     "cpu": ("reacher",),

@@ -14,6 +14,9 @@ from kilolayer.studies.core.results import by_case, short_name
 from kilolayer.studies.core.statistics import interquartile_mean, interval_name, interval_or_range, mean_and_error
 from kilolayer.studies.core.study import Label, Outcome
 
+UNTRAINED = "dotted: untrained"
+"""How most figures show the scores of networks before training."""
+
 NAMES = {
     "success_any": "episodes that reach their goal",
     "success_final": "episodes at their goal at the end",
@@ -48,7 +51,7 @@ def draw_mean_curve(
 ) -> None:
     """Draw a metric of one case over env steps: the mean, one standard error as a band, and each seed as a thin line.
 
-    The curve has the evaluations that all seeds share.
+    The curve has the evaluations that all seeds share. A dotted line is what the networks scored before training.
     """
     steps, values = _shared_curve(outcomes, metric)
     if not steps:
@@ -56,6 +59,7 @@ def draw_mean_curve(
     for seed in values if len(values) > 1 else ():
         axes.plot(steps, seed, color=color, linewidth=0.5, alpha=0.45 if band else 0.3)
     draw_mean_line(axes, steps, values, label=label, color=color, band=band)
+    draw_untrained(axes, outcomes, metric, color=color)
 
 
 def draw_mean_line(
@@ -75,6 +79,18 @@ def draw_mean_line(
         axes.fill_between(places, low, high, color=color, alpha=0.18, linewidth=0)
 
 
+def draw_untrained(axes: Axes, outcomes: Sequence[Outcome], metric: str, *, color: str) -> None:
+    """Draw the mean score of the networks of one case before training as a dotted line, if it is known."""
+    level = untrained_mean(outcomes, metric)
+    if not np.isnan(level):
+        axes.axhline(level, color=color, linewidth=0.8, linestyle=":", zorder=0)
+
+
+def untrained_mean(outcomes: Sequence[Outcome], metric: str) -> float:
+    """Return the mean over seeds of the score before training; NaN if it is not known of all."""
+    return float(np.mean([outcome.untrained(metric) for outcome in outcomes])) if outcomes else np.nan
+
+
 def draw_over_seconds(axes: Axes, outcomes: Sequence[Outcome], metric: str, *, label: str, color: str) -> None:
     """Draw a metric of one case over seconds of training: at each evaluation, the means over seeds of both."""
     if not outcomes:
@@ -83,6 +99,7 @@ def draw_over_seconds(axes: Axes, outcomes: Sequence[Outcome], metric: str, *, l
     rows = [outcome.rows[:count] for outcome in outcomes]
     seconds = np.mean([[row["perf/seconds"] for row in own] for own in rows], axis=0)
     draw_mean_line(axes, seconds, np.array([[row[metric] for row in own] for own in rows]), label=label, color=color)
+    draw_untrained(axes, outcomes, metric, color=color)
     axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
@@ -113,7 +130,10 @@ def finish_curves(axes: Axes, title: str, metric: str) -> None:
 def draw_scores_over(
     axes: Axes, outcomes: Sequence[Outcome], label: str, metric: str, *, name: str = "", color: str = BLUE
 ) -> None:
-    """Draw scores over a numeric label on a scale of powers of two: the mean, its standard error, and every seed."""
+    """Draw scores over a numeric label on a scale of powers of two: the mean, its standard error, and every seed.
+
+    A dotted line joins the scores before training, where they are known.
+    """
     cases = sorted(by_case(outcomes), key=lambda own: float(own[0].case.labels[label]))
     places = [float(own[0].case.labels[label]) for own in cases]
     scores = [[one.score(metric) for one in own] for own in cases]
@@ -121,6 +141,7 @@ def draw_scores_over(
     axes.errorbar(places, mean, np.nan_to_num(error), color=color, marker="o", markersize=4, capsize=3, label=name)
     for place, values in zip(places, scores, strict=True):
         axes.plot([place] * len(values), values, ".", color=color, alpha=0.4, markersize=5, zorder=1)
+    axes.plot(places, [untrained_mean(own, metric) for own in cases], ":.", color=color, linewidth=1.0, markersize=3)
     axes.set_xscale("log", base=2)
     axes.set_xticks(places, [f"{place:g}" for place in places])
     axes.minorticks_off()
@@ -129,7 +150,10 @@ def draw_scores_over(
 def draw_bars(
     axes: Axes, groups: Mapping[str, Sequence[Outcome]], metric: str, *, colors: Mapping[str, str] | None = None
 ) -> None:
-    """Draw a bar for each group with its interquartile mean, the interval or range of that, and every seed."""
+    """Draw a bar for each group with its interquartile mean, the interval or range of that, and every seed.
+
+    A dotted mark across a bar is the mean score of its networks before training, where it is known.
+    """
     for place, (name, own) in enumerate(groups.items()):
         scores = np.array([one.score(metric) for one in own])
         middle = float(interquartile_mean(scores[:, None]))
@@ -138,6 +162,7 @@ def draw_bars(
         axes.barh(place, middle, color=color, alpha=0.55, height=0.66)
         axes.plot([low, high], [place, place], color=DARK, linewidth=1.6)
         axes.plot(scores, np.full(scores.size, place), "o", color=DARK, markersize=3, alpha=0.6)
+        axes.plot([untrained_mean(own, metric)] * 2, [place - 0.4, place + 0.4], color=DARK, linewidth=1.2, ls=":")
     axes.set_yticks(range(len(groups)), list(groups), fontsize=8)
     axes.invert_yaxis()
     axes.axvline(0.0, color=GREY, linewidth=0.6)
@@ -148,10 +173,18 @@ def interval_of(outcomes: Sequence[Outcome]) -> str:
     return interval_name(len(own) for own in by_case(outcomes))
 
 
-def with_caption(figure: Figure, outcomes: Sequence[Outcome], what: str) -> Figure:
-    """Write above a figure what it shows and how many seeds it has, and return the figure."""
+def with_caption(figure: Figure, outcomes: Sequence[Outcome], what: str, *, untrained: str = UNTRAINED) -> Figure:
+    """Write above a figure what it shows and how many seeds it has, and return the figure.
+
+    Args:
+        figure: the figure.
+        outcomes: what it shows.
+        what: the caption.
+        untrained: how it shows the scores before training; empty if it does not.
+    """
     count = len({outcome.seed for outcome in outcomes})
-    figure.suptitle(f"{what}; {count} seed{'s' if count > 1 else ''}", fontsize=9)
+    parts = [what, *([untrained] if untrained else []), f"{count} seed{'s' if count > 1 else ''}"]
+    figure.suptitle("; ".join(parts), fontsize=9)
     return figure
 
 

@@ -32,13 +32,13 @@ def write_results(
 
     `curves.csv` has every evaluation of every seed, `scores.csv` the score of every seed, and `measured.csv` what the
     study measured in trained runs, if it does. `study.json` has the table, the settings that all cases share, those in
-    which each differs, and the systems. `NAME.png` is the figure, and `index.html` the page.
+    which each differs, the systems, dates and command. `NAME.png` is the figure, and `index.html` the page.
 
     Args:
         study: the study.
         outcomes: of all cases, in the order of the grid.
         directory: to write to.
-        command: the command line, for the page.
+        command: the command line that made them.
 
     Returns:
         The path of the figure.
@@ -47,7 +47,7 @@ def write_results(
         RunError: if the directory cannot be written.
     """
     directory = Path(directory)
-    description = describe(study, outcomes)
+    description = describe(study, outcomes) | {"command": command}
     with write_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
         for name, rows in data_tables(study, outcomes).items():
@@ -63,11 +63,15 @@ def data_tables(study: Study, outcomes: Sequence[Outcome]) -> dict[str, list[dic
     tables: dict[str, list[dict[str, Any]]] = {CURVES: [], SCORES: [], MEASURED: []}
     curves = [metric for metric in study.metrics if any(outcome.curve(metric)[0].size for outcome in outcomes)]
     columns = ("env_steps", "gradient_steps", *curves, "perf/seconds")
+    known_untrained = [
+        metric for metric in study.metrics if not all(np.isnan(outcome.untrained(metric)) for outcome in outcomes)
+    ]
     for outcome in outcomes:
         labels = {**outcome.case.labels, "seed": outcome.seed}
         tables[CURVES] += [labels | {name: row.get(name) for name in columns} for row in outcome.rows]
         scores = {metric: outcome.score(metric) for metric in study.metrics}
-        tables[SCORES].append(labels | scores | {"seconds": outcome.seconds})
+        untrained = {f"{metric}_untrained": outcome.untrained(metric) for metric in known_untrained}
+        tables[SCORES].append(labels | scores | untrained | {"seconds": outcome.seconds})
         tables[MEASURED] += [labels | dict(row) for row in outcome.measured.rows]
     return {name: rows for name, rows in tables.items() if rows}
 
@@ -78,7 +82,8 @@ def table(study: Study, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     METRIC is the mean, METRIC_stderr its standard error, METRIC_iqm the interquartile mean, METRIC_low and METRIC_high
     what METRIC_interval names: its 95 % interval by the bootstrap, or below six seeds their range. Where the score of
     some seeds is NaN, mean and error are those of the other seeds, METRIC_seeds is their number, and there is no
-    interval. Where some runs are not at their end, `unfinished` is their number.
+    interval. METRIC_untrained and METRIC_untrained_stderr are those of the networks before training, where they are
+    known. Where some runs are not at their end, `unfinished` is their number.
     """
     rows = []
     for own in by_case(outcomes):
@@ -93,6 +98,9 @@ def table(study: Study, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
                 row[f"{metric}_iqm"] = float(interquartile_mean(scores[:, None]))
                 row[f"{metric}_low"], row[f"{metric}_high"] = interval_or_range(scores)
                 row[f"{metric}_interval"] = interval_name([scores.size])
+            untrained = np.array([outcome.untrained(metric) for outcome in own])
+            if not np.isnan(untrained).any():
+                row[f"{metric}_untrained"], row[f"{metric}_untrained_stderr"] = mean_and_error(untrained)
         row |= {"seconds": round(max(outcome.seconds for outcome in own), 1), "seeds": len(own)}
         unfinished = sum(not outcome.finished for outcome in own)
         rows.append(row | ({"unfinished": unfinished} if unfinished else {}))
@@ -108,8 +116,9 @@ def by_case(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
 
 
 def describe(study: Study, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Return the table, settings and systems of a study as plain data."""
+    """Return the table, settings, systems and dates of a study as plain data."""
     settings = {outcome.case.name: outcome.case.settings for outcome in outcomes}
+    systems = [system for outcome in outcomes for system in outcome.systems]
     common = _common(list(settings.values()))
     return {
         "study": study.name,
@@ -120,7 +129,8 @@ def describe(study: Study, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "cases": {
             case: {name: value for name, value in own.items() if name not in common} for case, own in settings.items()
         },
-        "systems": _distinct(system for outcome in outcomes for system in outcome.systems),
+        "systems": _distinct(systems),
+        "dates": sorted({str(system["started"]).partition("T")[0] for system in systems if "started" in system}),
     }
 
 
@@ -131,9 +141,23 @@ def label_names(outcomes: Sequence[Outcome]) -> list[str]:
 
 def score_text(row: Mapping[str, Any], metric: str) -> str:
     """Return mean and standard error of a row of the table as text, with the number of seeds if some have no score."""
-    value, error = row[metric], row[f"{metric}_stderr"]
     missing = f" ({row[f'{metric}_seeds']} of {row['seeds']} seeds)" if row.get(f"{metric}_seeds") else ""
-    return number_text(value) + ("" if np.isnan(error) else f" ± {number_text(error, like=value)}") + missing
+    return _with_error(row[metric], row[f"{metric}_stderr"]) + missing
+
+
+def untrained_text(row: Mapping[str, Any], metric: str) -> str:
+    """Return the same of the networks before training; empty if it is not known."""
+    name = f"{metric}_untrained"
+    return _with_error(row[name], row[f"{name}_stderr"]) if name in row else ""
+
+
+def has_untrained(row: Mapping[str, Any], metrics: Iterable[str]) -> bool:
+    """Return whether a row of the table knows a score of the networks before training."""
+    return any(f"{metric}_untrained" in row for metric in metrics)
+
+
+def _with_error(value: float, error: float) -> str:
+    return number_text(value) + ("" if np.isnan(error) else f" ± {number_text(error, like=value)}")
 
 
 def seeds_text(row: Mapping[str, Any]) -> str:
@@ -156,12 +180,13 @@ def short_name(metric: str) -> str:
 def _page(study: Study, outcomes: Sequence[Outcome], description: Mapping[str, Any], figure: Path, command: str) -> str:
     labels = label_names(outcomes)
     metrics = [short_name(metric) for metric in study.metrics]
-    rows = [
-        [" ".join(str(row[label]) for label in labels if label in row)]
-        + [text for metric in study.metrics for text in (score_text(row, metric), _interval_text(row, metric))]
-        + [f"{row['seconds']:.0f}", seeds_text(row)]
-        for row in description["table"]
-    ]
+    rows = []
+    for row in description["table"]:
+        texts = [text for metric in study.metrics for text in (score_text(row, metric), _interval_text(row, metric))]
+        rows.append([_case_name(row, labels), *texts, f"{row['seconds']:.0f}", seeds_text(row)])
+        if has_untrained(row, study.metrics):
+            before = [text for metric in study.metrics for text in (untrained_text(row, metric), "")]
+            rows.append([f"{_case_name(row, labels)}, untrained", *before, "", ""])
     interval = f"IQM, {interval_name(row['seeds'] for row in description['table'])}"
     header = [", ".join(labels), *(text for metric in metrics for text in (metric, interval)), "seconds", "seeds"]
     seeds = [
@@ -181,7 +206,8 @@ def _page(study: Study, outcomes: Sequence[Outcome], description: Mapping[str, A
                 page.paragraph(
                     "Mean and standard error over seeds; interquartile mean and its 95 % interval by the stratified "
                     f"bootstrap, or below {LEAST_SEEDS} seeds their range. The score of a run is the mean of its last "
-                    "five evaluations, or what the study measured in the trained run."
+                    "five evaluations, or what the study measured in the trained run. Rows named untrained have the "
+                    "scores of the networks that the runs began with."
                 ),
                 page.table(header, rows),
             ),
@@ -195,6 +221,10 @@ def _page(study: Study, outcomes: Sequence[Outcome], description: Mapping[str, A
             ),
         ],
     )
+
+
+def _case_name(row: Mapping[str, Any], labels: Sequence[str]) -> str:
+    return " ".join(str(row[label]) for label in labels if label in row)
 
 
 def _interval_text(row: Mapping[str, Any], metric: str) -> str:

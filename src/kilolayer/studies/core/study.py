@@ -153,6 +153,8 @@ class Measured:
     """A number for each metric."""
     rows: Sequence[Row] = ()
     """Data behind the figure, such as a row for each block or each place in a maze."""
+    untrained: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """The scores of the networks that the run began with, where they can be measured."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +192,16 @@ class Outcome:
             return self.measured.scores[metric]
         values = self.curve(metric)[1]
         return float(values[-LAST:].mean()) if values.size else np.nan
+
+    def untrained(self, metric: str) -> float:
+        """Return what the networks score that the run began with: measured, or in its evaluation before any gradient
+        step; NaN if unknown.
+        """
+        if metric in self.measured.untrained or metric in self.measured.scores:
+            return self.measured.untrained.get(metric, np.nan)
+        first = self.rows[0] if self.rows else {}
+        value = None if Clocks.of_row(first).gradient_steps else first.get(metric)
+        return np.nan if value is None else float(value)
 
     @property
     def finished(self) -> bool:
