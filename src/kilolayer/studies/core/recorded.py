@@ -91,7 +91,11 @@ def _outcomes(directory: Path, description: Mapping[str, Any], study: Study) -> 
             case,
             seed,
             RunDirectory(directory / case.name / f"seed-{seed}"),
-            Measured(_measured(score, study, in_curves), rows, _measured(score, study, in_curves, "_untrained")),
+            Measured(
+                _only_row(rows) | _measured(score, study, in_curves),
+                rows,
+                _measured(score, study, in_curves, "_untrained"),
+            ),
             _rows_of(curves, own),
             [dict(system) for system in description["systems"]],
             int(rows[0].get("seeds_side_by_side", 0)) if rows else 0,
@@ -125,6 +129,15 @@ def _measured(score: Mapping[str, Any], study: Study, in_curves: set[str], suffi
     """Return the scores that no curve gives."""
     found = {metric: score.get(f"{metric}{suffix}") for metric in study.metrics if metric not in in_curves}
     return {metric: float(np.nan if value is None else value) for metric, value in found.items()}
+
+
+def _only_row(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the numbers of a row that an outcome has alone: its scores, of which figures may show more than tables."""
+    return {name: float(value) for row in rows for name, value in row.items() if len(rows) == 1 and _is_number(value)}
+
+
+def _is_number(value: Label) -> bool:
+    return not isinstance(value, str)
 
 
 def _rows_of(rows: Sequence[Mapping[str, Any]], own: Mapping[str, Label]) -> list[Row]:

@@ -245,7 +245,7 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def _common(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the settings that all cases have with the same value."""
     first, *others = settings
-    return {name: value for name, value in first.items() if all(other[name] == value for other in others)}
+    return {name: value for name, value in first.items() if all(name in own and own[name] == value for own in others)}
 
 
 def _distinct(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,0 +1,221 @@
+"""Look up numbers under `results/`: the words that comments in the docs are written in. See `docs/figures.py`.
+
+Metrics go by their short names: `time_at_goal` for `eval/time_at_goal`. Labels select rows: `depth=16`.
+"""
+
+import csv
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+
+LAST = 5
+"""Evaluations in the score of a run."""
+
+
+class Estimate(NamedTuple):
+    """A mean over seeds and its standard error, which is NaN for one seed."""
+
+    mean: float
+    error: float
+
+
+def estimate(values: np.ndarray) -> Estimate:
+    """Return mean and standard error of the values that are not NaN."""
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return Estimate(np.nan, np.nan)
+    error = values.std(ddof=1) / values.size**0.5 if values.size > 1 else np.nan
+    return Estimate(float(values.mean()), float(error))
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def rows(name: str) -> Sequence[dict[str, Any]]:
+    """Return the rows of a CSV file, such as `depth/scores.csv`, with numbers as numbers."""
+    with (RESULTS / name).open(newline="") as file:
+        return [{key: _value(text) for key, text in row.items()} for row in csv.DictReader(file)]
+
+
+@functools.cache
+def data(name: str) -> Any:
+    """Return the contents of a JSON file, such as `bench/step-2cores.json`."""
+    return json.loads((RESULTS / name).read_text())
+
+
+def bench(name: str, value: str, **labels: Any) -> float:
+    """Return a value of the one row with these labels in `bench/NAME-2cores.json`; rows may be under `rows`."""
+    found = data(f"bench/{name}-2cores.json")
+    chosen = [row for row in (found["rows"] if isinstance(found, dict) else found) if _has(row, labels)]
+    if len(chosen) != 1:
+        raise LookupError(f"{len(chosen)} rows of bench {name} have {labels}")
+    return chosen[0][value]
+
+
+# Studies -------------------------------------------------------------------------------------------------------------
+
+
+def cases(study: str, *labels: str) -> list[tuple[Any, ...]]:
+    """Return the values of labels of each case of a study, in its order."""
+    return list(dict.fromkeys(tuple(row[label] for label in labels) for row in rows(f"{study}/scores.csv")))
+
+
+def seeds(study: str, metric: str, **labels: Any) -> np.ndarray:
+    """Return the score of each seed of a case."""
+    return np.array(_column(f"{study}/scores.csv", metric, labels), float)
+
+
+def score(study: str, metric: str, **labels: Any) -> Estimate:
+    """Return the score of a case; of the seeds that have one."""
+    return estimate(seeds(study, metric, **labels))
+
+
+def untrained(study: str, metric: str, **labels: Any) -> Estimate:
+    """Return the score of the networks of a case before training."""
+    return score(study, f"{metric}_untrained", **labels)
+
+
+def gain(study: str, metric: str, **labels: Any) -> Estimate:
+    """Return the score of a case minus that of its untrained networks, seed by seed."""
+    return estimate(seeds(study, metric, **labels) - seeds(study, f"{metric}_untrained", **labels))
+
+
+def difference(study: str, metric: str, first: dict[str, Any], second: dict[str, Any], **labels: Any) -> np.ndarray:
+    """Return the score of one case minus that of another, seed by seed."""
+    return seeds(study, metric, **labels, **first) - seeds(study, metric, **labels, **second)
+
+
+def at(study: str, metric: str, env_steps: int, **labels: Any) -> Estimate:
+    """Return a metric of a case in the evaluation at these env steps."""
+    return estimate(np.array(_column(f"{study}/curves.csv", metric, labels | {"env_steps": env_steps}), float))
+
+
+def last(study: str, metric: str, **labels: Any) -> np.ndarray:
+    """Return a metric of each seed of a case in the last evaluation."""
+    end = max(row["env_steps"] for row in rows(f"{study}/curves.csv") if _has(row, labels))
+    return np.array(_column(f"{study}/curves.csv", metric, labels | {"env_steps": end}), float)
+
+
+def measured(study: str, metric: str, **labels: Any) -> Estimate:
+    """Return the mean over seeds of a column of measured.csv, in the rows with these labels."""
+    return estimate(np.array(_column(f"{study}/measured.csv", metric, labels), float))
+
+
+# Files of earlier scripts ---------------------------------------------------------------------------------------------
+
+
+def engine_rows() -> list[list[str]]:
+    """Return the table of `engines/`."""
+    found = []
+    for engine in ("mujoco", "mjx", "spring"):
+        run = data(f"engines/reacher-{engine}-seed0.json")
+        first, *_ = curve = run["curve"]
+        end = {
+            name: np.mean([row[f"eval/{name}"] for row in curve[-LAST:]]) for name in ("success_any", "time_at_goal")
+        }
+        final = np.mean([row["eval/success_final"] for row in curve[-LAST:]])
+        time = [f"{first['eval/time_at_goal']:.0f}", f"{end['time_at_goal']:.0f}"]
+        success = [f"{first['eval/success_any']:.2f}", f"{end['success_any']:.2f}"]
+        found.append([engine, run["variant"], f"{run['seconds']:.0f}", *time, *success, f"{final:.2f}"])
+    return found
+
+
+def exploration_rows() -> list[list[str]]:
+    """Return the table of `laptop/exploration/`."""
+    found = []
+    for maze in ("hardest", "drawn_10"):
+        for depth, evaluations in data(f"laptop/exploration/{maze}.json")["depths"].items():
+            end = evaluations[-1]
+            columns = (
+                ", ".join(f"{v:.2f}" for v in end[n]) for n in ("rank_correlation", "success_any", "critic_loss")
+            )
+            found.append([maze, depth, *columns, f"{end['seconds']:.0f}"])
+    return found
+
+
+def scaling_rows() -> list[list[str]]:
+    """Return the table of `residual_scaling/`."""
+    found = []
+    for depth in (64, 256, 1024):
+        for scaling in ("none", "inverse_sqrt"):
+            run = data(f"residual_scaling/depth-{depth}-{scaling}.json")
+            losses = {row["gradient_steps"]: row["critic_loss"] for row in run["losses"]}
+            first, *_, end = run["diagnostics"]
+            streams = (
+                ", ".join(f"{max(row[f'{network}/stream_norm']):.0f}" for row in (first, end))
+                for network in ("phi", "actor")
+            )
+            gradients = end["actor/gradient_norm"][-1], max(first["phi/gradient_norm"])
+            loss = ", ".join(f"{losses[step]:.{digits}g}" for step, digits in ((30, 4), (120, 3), (240, 3)))
+            found.append(
+                [
+                    str(depth),
+                    scaling,
+                    loss,
+                    *streams,
+                    *(f"{value:.{n}g}" for value, n in zip(gradients, (2, 3), strict=True)),
+                ]
+            )
+    return found
+
+
+# Text ----------------------------------------------------------------------------------------------------------------
+
+
+def pm(estimate: tuple[float, float], digits: int = 2, error_digits: int | None = None) -> str:
+    """Return mean and standard error as text; the mean alone where there is no error, a dash where there is neither."""
+    mean, error = estimate
+    if np.isnan(mean):
+        return "-"
+    after = digits if error_digits is None else error_digits
+    return f"{mean:,.{digits}f}" + ("" if np.isnan(error) else f" ± {error:,.{after}f}")
+
+
+def goals(study: str, **labels: Any) -> list[str]:
+    """Return the cells of a case: steps at the goal before and after training, then success_any likewise."""
+    return [
+        pm(find(study, metric, **labels), digits)
+        for metric, digits in (("time_at_goal", 0), ("success_any", 2))
+        for find in (untrained, score)
+    ]
+
+
+def rounded(value: float, significant: int) -> str:
+    """Return a number with so many significant digits, and commas between thousands."""
+    digits = max(significant - 1 - int(np.floor(np.log10(abs(value)))), 0) if value else 0
+    return f"{float(f'{value:.{significant}g}'):,.{digits}f}"
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _has(row: dict[str, Any], labels: dict[str, Any]) -> bool:
+    return all(row[name] == value for name, value in labels.items())
+
+
+def _column(file: str, metric: str, labels: dict[str, Any]) -> list[Any]:
+    """Return a column of the rows with these labels, in the order of seeds.
+
+    Raises:
+        LookupError: if there is no such row or column.
+    """
+    table = rows(file)
+    names = [name for name in (metric, f"eval/{metric}", f"train/{metric}", f"perf/{metric}") if name in table[0]]
+    chosen = sorted((row for row in table if _has(row, labels)), key=lambda row: row["seed"])
+    if not names or not chosen:
+        raise LookupError(f"{file} has no {metric} with {labels}")
+    return [np.nan if row[names[0]] == "" else row[names[0]] for row in chosen]
