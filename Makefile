@@ -44,6 +44,8 @@ fuzz: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/kilolayer bench replay --against naive
 	$(BIN)/kilolayer bench step --against naive
+	$(BIN)/kilolayer bench compile --depths 4,256,1024 --against naive --naive-depths 4,256
+	$(BIN)/kilolayer bench act
 	$(BIN)/kilolayer bench env
 
 $(INSTALLED): pyproject.toml constraints.txt

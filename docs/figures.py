@@ -3,7 +3,8 @@
     python docs/figures.py            # compare; exit code 1 and a line for each figure that differs
     python docs/figures.py --write    # write tables and figures from the data
 
-A comment in Markdown says where a figure comes from. Its expression is Python with the words of `docs/results.py`:
+A comment in Markdown says where a figure comes from. Its expression is Python with the
+words of `docs/results.py` and `docs/tables.py`:
 
     0.88 ± 0.02<!-- is score("depth", "success_any", depth=16) -->     the two numbers before the comment
     every seed is ahead<!-- holds (difference(...) > 0).all() -->       a sentence that must be true
@@ -24,12 +25,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import results  # the module beside this one
+import results  # the modules beside this one
+import tables
 
 PAGES = ("README.md", "docs/**/*.md")
 
 COMMENT = re.compile(r"<!--\s*(is|holds|table|given)\b(.*?)-->", re.DOTALL)
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[-+]?\d+)?")
+TABLE = re.compile(r"\s*\n(\|[^\n]*\n)(\|[-| :]*\n)((?:\|[^\n]*\n)*)")
 ERROR = "{page}:{line}: {what}"
 
 
@@ -41,6 +44,21 @@ def pages() -> list[Path]:
 def check(text: str) -> list[tuple[int, str]]:
     """Return the figures of a page that its data do not give: the line, and what is wrong."""
     return [(text[:place].count("\n") + 1, problem) for place, problem, _ in _visit(text) if problem]
+
+
+def covered(text: str) -> list[tuple[int, int]]:
+    """Return the parts of a page that references cover: from, to."""
+    found, start = [], 0
+    for comment in COMMENT.finditer(text):
+        kind, expression = comment.group(1), " ".join(comment.group(2).split())
+        if kind in ("is", "given"):
+            count = np.atleast_1d(_flat(_evaluate(expression))).size if kind == "is" else 1
+            numbers = list(NUMBER.finditer(text, start, comment.start()))[-count:]
+            found.append((numbers[0].start(), comment.start()))
+        elif kind == "table" and (table := TABLE.match(text, comment.end())):
+            found.append(table.span(3))
+        start = comment.end()
+    return found
 
 
 def rewrite(text: str) -> str:
@@ -73,8 +91,8 @@ def _visit(text: str) -> Iterator[tuple[int, str, Edit | None]]:
 
 
 def _evaluate(expression: str) -> Any:
-    words = {name: value for name, value in vars(results).items() if not name.startswith("_")}
-    return eval(expression, {**words, "np": np})
+    words = {name: value for name, value in (vars(results) | vars(tables)).items() if not name.startswith("_")}
+    return eval(expression, words)
 
 
 def _flat(value: Any) -> list[float]:
@@ -111,8 +129,8 @@ def _like(shown: str, value: float) -> str:
     if not decimals:
         whole = shown.lstrip("+-").replace(",", "")
         zeros = len(whole) - len(whole.rstrip("0"))
-        # The text may round to tens, hundreds, ... but keeps two digits at least.
-        zeros = min(zeros, max(len(whole) - 2, 0))
+        # The text may round to tens, hundreds, ... but keeps three digits at least.
+        zeros = min(zeros, max(len(whole) - 3, 0))
         value = round(value / 10.0**zeros) * 10.0**zeros
     sign = "+" if shown.startswith("+") and value >= 0 else ""
     comma = "," if "," in shown or len(shown.lstrip("+-").partition(".")[0]) > 4 else ""
@@ -121,7 +139,7 @@ def _like(shown: str, value: float) -> str:
 
 def _table(text: str, start: int, body: list[list[Any]]) -> tuple[str, Edit | None]:
     """Compare the body of the table after a place, cell by cell."""
-    found = re.compile(r"\s*\n(\|[^\n]*\n)(\|[-| :]*\n)((?:\|[^\n]*\n)*)").match(text, start)
+    found = TABLE.match(text, start)
     if found is None:
         return "no table follows", None
     written = "".join("| " + " | ".join(str(cell) for cell in row) + " |\n" for row in body)

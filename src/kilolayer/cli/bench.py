@@ -1,6 +1,7 @@
 """`kilolayer bench`: measure speed. Each row is printed as soon as it is measured."""
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from kilolayer.cli.options import parse
 from kilolayer.errors import ConfigurationError, nearest_names
 from kilolayer.files import json_text
 from kilolayer.nn import ResidualArchitecture
+from kilolayer.system import describe_system
 
 Log = Callable[[str], object]
 Columns = dict[str, Callable[[Any], str]]
@@ -25,7 +27,7 @@ class BenchOptions:
     """Options of all benchmarks."""
 
     json: bool = False
-    """Print one JSON list of objects at the end."""
+    """Print one JSON object at the end: command, system and rows."""
 
     def __post_init__(self) -> None:
         """Validate numbers.
@@ -319,5 +321,6 @@ def run(arguments: Sequence[str]) -> int:
                 print(line, flush=True)
                 status.start()
     if options.json:
-        print(json_text(found))
+        command = shlex.join(["kilolayer", "bench", *arguments])
+        print(json_text({"command": command, "system": describe_system(), "rows": found}))
     return 0

@@ -55,7 +55,8 @@ class StudyOptions:
     tasks: tuple[str, ...] = ()
     """Environments in place of the study's own."""
     set: tuple[str, ...] = ()
-    """Settings of all cases that override the study's own, such as width=128 crl.energy=dot."""
+    """Settings of all cases, over those of the size, such as width=128 crl.energy=dot. What the study itself varies
+    cannot be set."""
     limits: bool = False
     """Include the greatest depths, 256 and 1024."""
     seeds: str | None = None
