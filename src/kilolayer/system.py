@@ -66,9 +66,9 @@ def source_commit() -> str | None:
 
 
 def _commit_of_work_tree(package: Path) -> str | None:
-    if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:  # not the library's own work tree
+    if not _git(package, "ls-files", "__init__.py"):  # not the library's own work tree
         return None
-    commit, changes = _git(package, "rev-parse", "HEAD"), _git(package, "status", "--porcelain", "--", ".")
+    commit, changes = _git(package, "rev-parse", "HEAD"), _git(package, "status", "-s", ".")
     return commit and commit + ("-dirty" if changes else "")
 
 

@@ -60,7 +60,7 @@ def test_the_runs_of_a_study_are_its_cases(finished_study, tmp_path, capsys):
     assert main(["compare", *paths, "--results", str(tmp_path / "out")]) == 0
     out = capsys.readouterr().out
     assert f"figure: {tmp_path / 'out' / 'compare.png'}" in out
-    assert [line.split()[0] for line in out.splitlines()[1:3]] == ["0", "4"]
+    assert [line.split()[0] for line in out.splitlines()[1:5]] == ["0", "untrained", "4", "untrained"]
 
 
 def test_runs_are_found_once_however_they_are_named(tmp_path, monkeypatch):
@@ -148,10 +148,10 @@ def test_unequal_numbers_of_evaluations_and_metrics_break_nothing(tmp_path, caps
     assert "2 cases, 1 to 2 seeds each." in (tmp_path / "out" / "index.html").read_text()
     study, outcomes = compare([tmp_path])
     assert titles(study, outcomes) == ["depth 4", "depth 8"]
-    first, second = study.draw(outcomes).axes
-    assert len(first.lines) == 3
-    assert len(second.lines) == 4
-    assert first.lines[2].get_xdata().tolist() == [0.0, 100.0]
+    time, success = study.draw(outcomes).axes
+    curves = [[line for line in axes.lines if line.get_linestyle() == "-"] for axes in (time, success)]
+    assert [len(lines) for lines in curves] == [4, 3]
+    assert curves[1][2].get_xdata().tolist() == [0.0, 100.0]
 
 
 def test_metrics_can_be_named_shortly(tmp_path):
@@ -215,3 +215,12 @@ def test_what_cannot_be_compared_is_one_line(tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"kilolayer: error: {fresh} has no evaluations yet"
     assert not (tmp_path / "out").exists()
+
+
+def test_a_search_for_runs_ends(tmp_path, monkeypatch, capsys):
+    """`compare /` is a slip: it would go through all of a disk."""
+    monkeypatch.setattr("kilolayer.studies.core.compare.MOST_DIRECTORIES", 5)
+    for place in range(8):
+        (tmp_path / f"folder-{place}").mkdir()
+    assert main(["compare", str(tmp_path), "--results", str(tmp_path / "out")]) == 2
+    assert "holds more than 5 directories to look for runs in; give one nearer to them" in capsys.readouterr().err

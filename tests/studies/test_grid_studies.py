@@ -222,7 +222,7 @@ def test_actor_and_critic_are_drawn_as_a_map(tmp_path):
     study = STUDIES["actor_critic"]
     scores = {f"{TASK}-4-4": (0.0, 0.5), f"{TASK}-8-4": (1.0, 1.0), f"{TASK}-4-8": (0.5, 0.75)}
     figure = study.draw(outcomes(tmp_path, study.grid("cpu"), scores))
-    success, time = figure.axes
+    time, success = figure.axes
     values = success.images[0].get_array().filled(np.nan)
     np.testing.assert_allclose(values, [[0.25, 1.0], [0.625, np.nan]])
     np.testing.assert_allclose(time.images[0].get_array().filled(np.nan), 100.0 * values)
@@ -270,9 +270,9 @@ def test_ablations_are_drawn_as_bars_beside_the_base(tmp_path):
     study = STUDIES["ablation"]
     cases = study.grid("cpu")
     scores = {case.name: (0.1 * place, 0.1 * place + 0.2) for place, case in enumerate(cases[:7])}
-    success, time = study.draw(outcomes(tmp_path, cases, scores)).axes
+    time, success = study.draw(outcomes(tmp_path, cases, scores)).axes
     assert [bar.get_width() for bar in success.patches[:7]] == pytest.approx([0.1 * place + 0.1 for place in range(7)])
-    assert [tick.get_text() for tick in success.get_yticklabels()][:3] == [
+    assert [tick.get_text() for tick in time.get_yticklabels()][:3] == [
         "base: depth 16",
         "depth: 4",
         "normalization: none",

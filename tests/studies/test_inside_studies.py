@@ -133,6 +133,7 @@ def drives_by(measure):
 
 def measured_by(monkeypatch, value, drive):
     monkeypatch.setattr(value_map, "load_with_setup", lambda path: agent_by(value))
+    monkeypatch.setattr(value_map, "load_policy", lambda path, checkpoint: agent_by(value)[0])
     monkeypatch.setattr(value_map, "steps_map", drives_by(drive))
     outcome = Outcome(Case({"task": "point_u_maze", "depth": 8}, CONFIG), 0, RunDirectory("nowhere"))
     return outcome, value_map.measure(outcome)

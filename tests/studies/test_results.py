@@ -43,7 +43,7 @@ def written(finished_study, tmp_path_factory):
 def test_curves_hold_every_evaluation(written):
     figure, outcomes = written
     rows = read(figure.with_name("curves.csv"))
-    assert list(rows[0]) == ["task", "depth", "seed", "env_steps", "gradient_steps", SUCCESS, TIME, "perf/seconds"]
+    assert list(rows[0]) == ["task", "depth", "seed", "env_steps", "gradient_steps", TIME, SUCCESS, "perf/seconds"]
     expected = [(one, row) for one in outcomes for row in one.rows]
     assert len(rows) == len(expected) == 4 * 3
     for found, (one, row) in zip(rows, expected, strict=True):

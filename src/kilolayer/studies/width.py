@@ -11,7 +11,14 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 from kilolayer.bench.flops import gradient_step_flops
 from kilolayer.report.style import BLUE, ORANGE, new_figure, tidy
 from kilolayer.studies.core.budgets import DEPTHS, LIMITS, METRICS, SETTINGS, TASKS, TIME_AT_GOAL, by_depth
-from kilolayer.studies.core.figures import having, metric_name, untrained_mean, values_of, with_caption, with_legend
+from kilolayer.studies.core.figures import (
+    draw_untrained_line,
+    having,
+    metric_name,
+    values_of,
+    with_caption,
+    with_legend,
+)
 from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.results import by_case
 from kilolayer.studies.core.statistics import mean_and_error
@@ -113,8 +120,7 @@ def _draw_line(
     scores = [[one.score(TIME_AT_GOAL) for one in case] for case in own]
     mean, error = np.transpose([mean_and_error(values) for values in scores])
     axes.errorbar(places, mean, np.nan_to_num(error), color=color, marker="o", markersize=4, capsize=3, label=name)
-    untrained = [untrained_mean(case, TIME_AT_GOAL) for case in own]
-    axes.plot(places, untrained, ":.", color=color, linewidth=1.0, markersize=3)
+    draw_untrained_line(axes, places, own, TIME_AT_GOAL, color=color)
     values: list[Label] = [case[0].case.labels[grows] for case in own]
     for value, place, middle, seeds in zip(values, places, mean, scores, strict=True):
         axes.plot([place] * len(seeds), seeds, ".", color=color, alpha=0.4, markersize=5, zorder=1)

@@ -24,6 +24,9 @@ FIRST = ("agent", "env", "depth")
 BASIS = (*FIRST, "variant", "grow")
 """Settings that the defaults of all other settings depend on."""
 
+MOST_DIRECTORIES = 20_000
+"""Directories that are looked into for runs below a path: those of runs do not count below them."""
+
 OF_THE_TASK = ("eval_env", "engine", "episode_length")
 """Settings that come with an environment, even if it is not registered here."""
 
@@ -151,7 +154,11 @@ def draw(outcomes: Sequence[Outcome], metrics: Sequence[str] = METRICS) -> Figur
 def _runs_below(path: Path) -> Iterator[RunDirectory]:
     if "\0" in str(path):  # no file can have such a name
         return
-    for directory, names, files in os.walk(path):
+    for count, (directory, names, files) in enumerate(os.walk(path)):
+        if count == MOST_DIRECTORIES:
+            raise RunError(
+                f"{path} holds more than {MOST_DIRECTORIES:,} directories to look for runs in; give one nearer to them"
+            )
         if "config.json" in files:
             names.clear()
             yield RunDirectory(directory)

@@ -86,6 +86,15 @@ def draw_untrained(axes: Axes, outcomes: Sequence[Outcome], metric: str, *, colo
         axes.axhline(level, color=color, linewidth=0.8, linestyle=":", zorder=0)
 
 
+def draw_untrained_line(
+    axes: Axes, places: Sequence[float], cases: Sequence[Sequence[Outcome]], metric: str, *, color: str
+) -> None:
+    """Draw the mean scores of several cases before training as a dotted line, if any is known."""
+    levels = [untrained_mean(own, metric) for own in cases]
+    if not np.isnan(levels).all():
+        axes.plot(places, levels, ":.", color=color, linewidth=1.0, markersize=3)
+
+
 def untrained_mean(outcomes: Sequence[Outcome], metric: str) -> float:
     """Return the mean over seeds of the score before training; NaN if it is not known of all."""
     return float(np.mean([outcome.untrained(metric) for outcome in outcomes])) if outcomes else np.nan
@@ -141,7 +150,7 @@ def draw_scores_over(
     axes.errorbar(places, mean, np.nan_to_num(error), color=color, marker="o", markersize=4, capsize=3, label=name)
     for place, values in zip(places, scores, strict=True):
         axes.plot([place] * len(values), values, ".", color=color, alpha=0.4, markersize=5, zorder=1)
-    axes.plot(places, [untrained_mean(own, metric) for own in cases], ":.", color=color, linewidth=1.0, markersize=3)
+    draw_untrained_line(axes, places, cases, metric, color=color)
     axes.set_xscale("log", base=2)
     axes.set_xticks(places, [f"{place:g}" for place in places])
     axes.minorticks_off()
@@ -162,7 +171,9 @@ def draw_bars(
         axes.barh(place, middle, color=color, alpha=0.55, height=0.66)
         axes.plot([low, high], [place, place], color=DARK, linewidth=1.6)
         axes.plot(scores, np.full(scores.size, place), "o", color=DARK, markersize=3, alpha=0.6)
-        axes.plot([untrained_mean(own, metric)] * 2, [place - 0.4, place + 0.4], color=DARK, linewidth=1.2, ls=":")
+        level = untrained_mean(own, metric)
+        if not np.isnan(level):
+            axes.plot([level, level], [place - 0.4, place + 0.4], color=DARK, linewidth=1.2, linestyle=":")
     axes.set_yticks(range(len(groups)), list(groups), fontsize=8)
     axes.invert_yaxis()
     axes.axvline(0.0, color=GREY, linewidth=0.6)
