@@ -265,6 +265,29 @@ class Uneven(TwoLinks):
     control_step = 0.012
 
 
+class Still(TwoLinks):
+    """A time step of zero, which MuJoCo compiles."""
+
+    timestep = 0.0
+
+    def build(self) -> mujoco.MjSpec:
+        spec = super().build()
+        spec.option.timestep = self.timestep
+        return spec
+
+
+class Backwards(Still):
+    """A time step below zero."""
+
+    timestep = -0.01
+
+
+class Endless(Still):
+    """A time step so small that the steps in a control step are no number."""
+
+    timestep = 5e-324
+
+
 class Missing(RobotTask):
     """A model file that is not there."""
 
@@ -287,6 +310,9 @@ class Empty(RobotTask):
         (Unknown, "names the body 'tipp', which its model does not have; did you mean tip"),
         (Broken, "the model of task Broken does not compile"),
         (Uneven, "control_step=0.012 s of task Uneven is not a multiple of the model's time step of 0.005 s"),
+        (Still, "of task Still is not a multiple of the model's time step of 0.0 s"),
+        (Backwards, "time step of -0.01 s"),
+        (Endless, "time step of 5e-324 s"),
         (Missing, "nowhere.xml' is missing"),
         (Unreadable, "cannot be read"),
         (Empty, "names no model"),

@@ -1,6 +1,7 @@
 """Tasks for robots: a MuJoCo model, how starts and goals are drawn, and what the achieved goal and success are."""
 
 import inspect
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -140,7 +141,8 @@ class RobotTask:
     def substeps(self) -> int:
         """Engine steps in a control step."""
         timestep = self.model.opt.timestep
-        substeps = round(self.control_step / timestep)
+        ratio = self.control_step / timestep if timestep > 0.0 else math.nan  # MuJoCo compiles models with a step of 0
+        substeps = round(ratio) if math.isfinite(ratio) else 0
         if substeps < 1 or abs(substeps * timestep - self.control_step) > 1e-6:
             raise ConfigurationError(
                 f"control_step={self.control_step} s of task {type(self).__name__} is not a multiple of the model's "

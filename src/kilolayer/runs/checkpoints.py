@@ -7,6 +7,7 @@ buffer; a checksum of every array; and both clocks.
 import dataclasses
 import os
 import re
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,6 +24,9 @@ from kilolayer.files import sync, without_patterns
 from kilolayer.named_arrays import fill, to_arrays
 from kilolayer.runs.clock import Clocks
 from kilolayer.runs.policy_item import PolicyWriter, SavePolicy
+
+LOOP_IS_CLOSED = "Event loop is closed"
+"""What a read says that ends when Orbax has given up."""
 
 
 class Saved(Protocol):
@@ -233,12 +237,13 @@ class Checkpoints:
     def _read_in(self, path: Path, step: int) -> dict[str, np.ndarray]:
         handler = ocp.PyTreeCheckpointHandler()
         try:
-            names = handler.metadata(path).tree
-            arguments = ocp.args.PyTreeRestore(
-                item=names, restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
-            )
-            arrays = dict(handler.restore(path, args=arguments))
-            checksums = ocp.JsonCheckpointHandler().restore(path.parent / "checksums")
+            with _late_reads_silenced():
+                names = handler.metadata(path).tree
+                arguments = ocp.args.PyTreeRestore(
+                    item=names, restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
+                )
+                arrays = dict(handler.restore(path, args=arguments))
+                checksums = ocp.JsonCheckpointHandler().restore(path.parent / "checksums")
             for name, value in arrays.items():
                 if zlib.crc32(np.ascontiguousarray(value).data) != checksums[name]:
                     raise ValueError(f"{name} does not match its checksum")
@@ -272,6 +277,28 @@ class Checkpoints:
             raise TrainingError(
                 f"checkpoint {self.directory / str(self._saving)} could not be saved ({_reason(error)}); {last}"
             ) from error
+
+
+@contextmanager
+def _late_reads_silenced() -> Iterator[None]:
+    """Read a checkpoint; if that fails, let no traceback of an abandoned read appear, now or later.
+
+    When one array cannot be read, Orbax gives up and closes its event loop. The reads of other arrays end later, in
+    threads of TensorStore, find the loop closed, and Python prints a traceback for each.
+    """
+    others = sys.unraisablehook
+    if getattr(others, "silences", None) == LOOP_IS_CLOSED:  # after a failure before
+        yield
+        return
+
+    def hook(found: Any) -> None:
+        if not (found.exc_type is RuntimeError and str(found.exc_value) == LOOP_IS_CLOSED):
+            others(found)
+
+    hook.silences = LOOP_IS_CLOSED  # type: ignore[attr-defined]
+    sys.unraisablehook = hook
+    yield
+    sys.unraisablehook = others
 
 
 def _writer(directory: Path, path: Path, keep: int) -> ocp.CheckpointManager:
