@@ -46,6 +46,12 @@ def rows(name: str) -> Sequence[dict[str, Any]]:
 
 
 @functools.cache
+def paper_rows() -> Sequence[dict[str, Any]]:
+    """Return the points of the paper's Figure 1: task, depth, env_steps_M and time_at_goal."""
+    return rows("../src/kilolayer/studies/paper/figure_1.csv")
+
+
+@functools.cache
 def data(name: str) -> Any:
     """Return the contents of a JSON file, such as `bench/step-2cores.json`."""
     return json.loads((RESULTS / name).read_text())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from results import LAST, bench, benchmark, cases, data, has, pm, rounded, rows, score, untrained
+from results import LAST, bench, benchmark, cases, data, has, paper_rows, pm, rounded, rows, score, untrained
 from scipy.stats import spearmanr
 
 # Files of earlier scripts ---------------------------------------------------------------------------------------------
@@ -312,4 +312,34 @@ def ratio_rows() -> list[list[str]]:
         own = candidates(candidate=candidate, env="point_u_maze", agent="crl", env_steps=FINISHED)
         values = [row["rank_correlation"] for row in own]
         found.append([name, f"{np.mean(values):.2f}", f"{min(values):.2f} to {max(values):.2f}"])
+    return found
+
+
+def straight_line(task: str) -> float:
+    """Return the rank correlation of the straight-line distance with the path in a maze."""
+    from kilolayer.envs import make
+    from kilolayer.studies.value_map import straight_line_correlation
+
+    return straight_line_correlation(make(task).task)
+
+
+# The paper's task -----------------------------------------------------------------------------------------------------
+
+
+def push_rows() -> list[list[str]]:
+    """Return the table of `arm_push_easy` on one H200, beside the paper's curves at the same env steps."""
+    own = rows("arm_push_easy_h200/curves.csv")
+    paper = [row for row in paper_rows() if row["task"] == "arm_push_easy"]
+    found = []
+    for million in range(7):
+        cells = ["0" if not million else f"{million}M"]
+        for depth in (4, 16):
+            row = next((row for row in own if row["depth"] == depth and round(row["env_steps"] / 1e6) == million), None)
+            cells += (
+                ["-", "-"] if row is None else [f"{row['eval/time_at_goal']:.0f}", f"{row['eval/success_any']:.2f}"]
+            )
+        for depth in (4, 16):
+            curve = [(row["env_steps_M"], row["time_at_goal"]) for row in paper if row["depth"] == depth]
+            cells.append(f"{np.interp(million, *zip(*curve, strict=True)):.0f}")
+        found.append(cells)
     return found

@@ -12,7 +12,6 @@ from kilolayer.cli.main import main
 from kilolayer.training import Setup, init_state
 from small_runs import small_config
 
-
 RUNS = {
     "plain": {"depth": 4},
     "tandem": {"depth": 4, "collector_depth": 8},
