@@ -46,17 +46,17 @@ def check(text: str) -> list[tuple[int, str]]:
     return [(text[:place].count("\n") + 1, problem) for place, problem, _ in _visit(text) if problem]
 
 
-def covered(text: str) -> list[tuple[int, int]]:
-    """Return the parts of a page that references cover: from, to."""
+def covered(text: str) -> list[tuple[int, int, str]]:
+    """Return the parts of a page that references cover: from, to, and the kind of reference."""
     found, start = [], 0
     for comment in COMMENT.finditer(text):
         kind, expression = comment.group(1), " ".join(comment.group(2).split())
         if kind in ("is", "given"):
             count = np.atleast_1d(_flat(_evaluate(expression))).size if kind == "is" else 1
             numbers = list(NUMBER.finditer(text, start, comment.start()))[-count:]
-            found.append((numbers[0].start(), comment.start()))
+            found.append((numbers[0].start(), comment.start(), kind))
         elif kind == "table" and (table := TABLE.match(text, comment.end())):
-            found.append(table.span(3))
+            found.append((*table.span(3), kind))
         start = comment.end()
     return found
 

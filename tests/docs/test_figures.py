@@ -58,8 +58,9 @@ def test_a_single_changed_digit_is_found(figures, page):
 
 
 def covered_digits(figures, text):
-    """Return the places of the digits that references cover."""
-    return [place for start, end in figures.covered(text) for place in range(start, end) if text[place].isdigit()]
+    """Return the places of the digits that data give."""
+    spans = [(start, end) for start, end, kind in figures.covered(text) if kind != "given"]
+    return [place for start, end in spans for place in range(start, end) if text[place].isdigit()]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,10 @@ PAPERS = re.compile(r"\n## What the paper says\n.*?(?=\n## |\Z)", re.DOTALL)
 def test_no_decimal_is_without_a_reference(figures, page):
     """On pages with measurements: outside of code, links, and what the paper says."""
     text = (ROOT / page).read_text()
-    aside = [*figures.covered(text), *(match.span() for match in [*NOT_PROSE.finditer(text), *PAPERS.finditer(text)])]
+    aside = [
+        *(span[:2] for span in figures.covered(text)),
+        *(match.span() for match in [*NOT_PROSE.finditer(text), *PAPERS.finditer(text)]),
+    ]
     found = [
         text[max(number.start() - 50, 0) : number.end()]
         for number in DECIMAL.finditer(text)

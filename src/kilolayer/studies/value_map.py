@@ -173,8 +173,8 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
             title = f"depth {depth}: steps that the agent needs\ncorrelation {scores['steps_correlation']}"
             _draw_map(axes, maze, steps, steps.steps, title, "viridis_r")
             title = (
-                f"depth {depth}: the critic's value\ncorrelation {scores['rank_correlation']}, with a straight line "
-                f"{scores['euclidean_correlation']}"
+                f"depth {depth}: the critic's value\ncorrelation {scores['rank_correlation']}\n"
+                f"with a straight line {scores['euclidean_correlation']}"
             )
             _draw_map(other, maze, values, values.value, title, "viridis")
     return with_caption(
