@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 import twin_critic_cases as cases
+from reference_adam import ReferenceAdam
 from twin_critic_cases import GOAL, OBSERVATION, agent_with, in_float64, join, learn, normal, random_batch, random_state
 
 from kilolayer.agents import TD3, TD3Config
@@ -21,7 +22,7 @@ AGENT = agent_with(TD3)
 
 def written_out_step(state, batch, key, *, moves_actor):
     """Take the step of the critics and, if it is its turn, those of the actor and of the target networks."""
-    adam = optax.adam(3e-4)
+    adam = ReferenceAdam(3e-4)
     noise = jnp.clip(0.2 * jax.random.normal(key, batch.action.shape, batch.action.dtype), -0.5, 0.5)
     action = jnp.tanh(state.target_actor(join(batch.next_observation, batch.next_desired_goal)))
     inputs = join(batch.next_observation, jnp.clip(action + noise, -1.0, 1.0), batch.next_desired_goal)
