@@ -141,7 +141,12 @@ def test_invalid_arguments_are_one_line(capsys, arguments, words):
 def test_an_engine_that_cannot_run_a_robot_is_left_out_unless_it_is_named(capsys):
     arguments = ["--import", str(CRANE), "bench", "env", "--tasks=crane", "--num-envs=4", "--num-steps=2", "--rounds=1"]
     assert main([*arguments, "--json"]) == 0
-    assert {row["engine"] for row in json.loads(capsys.readouterr().out)} == {"mujoco"}
+    found = json.loads(capsys.readouterr().out)
+    assert {row["engine"] for row in found["rows"]} == {"mujoco"}
+    assert found["command"].startswith("kilolayer ")
+    assert f"--import {CRANE} " in found["command"]
+    assert " bench env --tasks=crane" in found["command"]
+    assert found["system"]["cpu"]
     sys.modules.pop("crane", None)
     registry.unregister("crane")
     unregister_preset("crane")

@@ -45,8 +45,10 @@ def test_it_prints_the_table_and_says_where_the_rest_is(finished_study, capsys, 
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.splitlines()[0].split() == ["task", "depth", "success_any", "time_at_goal", "seconds", "seeds"]
-    assert [line.split()[:2] for line in out.splitlines()[1:3]] == [["point_u_maze", "0"], ["point_u_maze", "4"]]
+    assert out.splitlines()[0].split() == ["task", "depth", "time_at_goal", "success_any", "seconds", "seeds"]
+    cases = [line.split() for line in out.splitlines()[1:5]]
+    assert [words[:2] for words in cases[::2]] == [["point_u_maze", "0"], ["point_u_maze", "4"]]
+    assert [words[0] for words in cases[1::2]] == ["untrained", "untrained"]
     assert "±" in out
     assert f"figure: {tmp_path / 'small.png'}" in out
     assert f"page:   {tmp_path / 'index.html'}" in out

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Annotated
 import tyro
 
 from kilolayer.cli.options import parse
-from kilolayer.cli.output import complain
+from kilolayer.cli.output import command, complain
 from kilolayer.cli.results_table import print_table
-from kilolayer.cli.user_code import FLAG
 from kilolayer.cli.values import nested, values
 from kilolayer.errors import ConfigurationError, TrainingError
 from kilolayer.runs import parse_seeds
@@ -35,7 +33,6 @@ from kilolayer.studies import (
 from kilolayer.studies.core.recorded import read_results
 from kilolayer.studies.core.results import PAGE
 from kilolayer.studies.core.run import Workers
-from kilolayer.user_code import imported
 
 DIRECTORY = Path("runs") / "studies"
 """Default directory of the runs."""
@@ -103,8 +100,7 @@ def run(arguments: Sequence[str]) -> int:
             share = Work(case, seeds, options.dir or DIRECTORY, study.data).share
             print(f"{case.name}: {len(seeds)} seeds, {case.config.timetable.end}, {share:.0%} trained")
         return 0
-    command = shlex.join(["kilolayer", *(f"{FLAG}={target}" for target in imported()), "study", *arguments])
-    return _run(study, cases, seeds, workers, options, command=command)
+    return _run(study, cases, seeds, workers, options, asked=command("study", *arguments))
 
 
 def _run(
@@ -114,7 +110,7 @@ def _run(
     workers: Workers,
     options: StudyOptions,
     *,
-    command: str,
+    asked: str,
 ) -> int:
     directory = options.dir or DIRECTORY
     results = options.results or directory / f"{study.name}-{options.size}"
@@ -127,7 +123,7 @@ def _run(
 
     def write() -> list[Outcome]:
         in_order = [one for own in sorted(found, key=lambda own: cases.index(own[0].case)) for one in own]
-        write_results(study, in_order, results, command=command)
+        write_results(study, in_order, results, command=asked)
         return in_order
 
     written = time.monotonic()
@@ -156,8 +152,8 @@ def _run(
 
 
 def _redraw(directory: Path, *, json: bool) -> int:
-    study, outcomes, command = read_results(directory)
-    figure = write_results(study, outcomes, directory, command=command)
+    study, outcomes, asked = read_results(directory)
+    figure = write_results(study, outcomes, directory, command=asked)
     print_table(study, outcomes, json=json)
     if not json:
         print(f"figure: {figure}\npage:   {figure.with_name(PAGE)}")
