@@ -11,7 +11,7 @@ from kilolayer.bench import bench_act, bench_env, bench_replay, bench_seeds, ben
 from kilolayer.bench.env import TASKS
 from kilolayer.bench.seeds import CASES
 from kilolayer.cli.options import parse
-from kilolayer.cli.output import command
+from kilolayer.cli.output import command_asked
 from kilolayer.errors import ConfigurationError, nearest_names
 from kilolayer.files import json_text
 from kilolayer.nn import ResidualArchitecture
@@ -321,5 +321,5 @@ def run(arguments: Sequence[str]) -> int:
                 print(line, flush=True)
                 status.start()
     if options.json:
-        print(json_text({"command": command("bench", *arguments), "system": describe_system(), "rows": found}))
+        print(json_text({"command": command_asked("bench", *arguments), "system": describe_system(), "rows": found}))
     return 0

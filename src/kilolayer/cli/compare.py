@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from kilolayer.cli.options import parse
-from kilolayer.cli.output import command
+from kilolayer.cli.output import command_asked
 from kilolayer.cli.results_table import print_table
 from kilolayer.studies import write_results
 from kilolayer.studies.core.budgets import METRICS
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the subcommand and return the exit code."""
     options = parse(CompareOptions, arguments, command="compare")
     study, outcomes = compare(options.runs, metrics=options.metrics, log=lambda text: print(text, file=sys.stderr))
-    figure = write_results(study, outcomes, options.results, command=command("compare", *arguments))
+    figure = write_results(study, outcomes, options.results, command=command_asked("compare", *arguments))
     print_table(study, outcomes, json=options.json)
     if not options.json:
         print(f"figure: {figure}\npage:   {figure.with_name(PAGE)}")

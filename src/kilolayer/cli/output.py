@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TextIO
 
 from kilolayer.user_code import imported
@@ -42,6 +43,14 @@ def command(*words: object) -> str:
     """Return a command line to run next, with the files of the user's own that this one imported."""
     files = [word for file in imported() for word in ("--import", file)]
     return shlex.join(["kilolayer", *files, *map(str, words)])
+
+
+def command_asked(*words: object) -> str:
+    """Return the command line that was given, to be recorded: imported files by their paths from the current directory,
+    if they are below it.
+    """
+    here = f"{Path.cwd()}{os.sep}"
+    return shlex.join(word.removeprefix(here) for word in shlex.split(command(*words)))
 
 
 def set_up_output() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from kilolayer.cli.options import parse
-from kilolayer.cli.output import command, complain
+from kilolayer.cli.output import command_asked, complain
 from kilolayer.cli.results_table import print_table
 from kilolayer.cli.values import nested, values
 from kilolayer.errors import ConfigurationError, TrainingError
@@ -100,7 +100,7 @@ def run(arguments: Sequence[str]) -> int:
             share = Work(case, seeds, options.dir or DIRECTORY, study.data).share
             print(f"{case.name}: {len(seeds)} seeds, {case.config.timetable.end}, {share:.0%} trained")
         return 0
-    return _run(study, cases, seeds, workers, options, asked=command("study", *arguments))
+    return _run(study, cases, seeds, workers, options, asked=command_asked("study", *arguments))
 
 
 def _run(

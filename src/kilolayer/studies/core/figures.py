@@ -96,8 +96,9 @@ def draw_untrained_line(
 
 
 def untrained_mean(outcomes: Sequence[Outcome], metric: str) -> float:
-    """Return the mean over seeds of the score before training; NaN if it is not known of all."""
-    return float(np.mean([outcome.untrained(metric) for outcome in outcomes])) if outcomes else np.nan
+    """Return the mean of the scores before training, of the seeds whose score is known; NaN if there is none."""
+    known = [score for outcome in outcomes if not np.isnan(score := outcome.untrained(metric))]
+    return float(np.mean(known)) if known else np.nan
 
 
 def draw_over_seconds(axes: Axes, outcomes: Sequence[Outcome], metric: str, *, label: str, color: str) -> None:

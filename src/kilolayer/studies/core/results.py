@@ -99,7 +99,8 @@ def table(study: Study, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
                 row[f"{metric}_low"], row[f"{metric}_high"] = interval_or_range(scores)
                 row[f"{metric}_interval"] = interval_name([scores.size])
             untrained = np.array([outcome.untrained(metric) for outcome in own])
-            if not np.isnan(untrained).any():
+            untrained = untrained[~np.isnan(untrained)]
+            if untrained.size:
                 row[f"{metric}_untrained"], row[f"{metric}_untrained_stderr"] = mean_and_error(untrained)
         row |= {"seconds": round(max(outcome.seconds for outcome in own), 1), "seeds": len(own)}
         unfinished = sum(not outcome.finished for outcome in own)
@@ -248,11 +249,20 @@ def _common(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in first.items() if all(name in own and own[name] == value for own in others)}
 
 
+def _without_folder(imported: Any) -> Any:
+    """Return what was imported, a file by its name: folders are those of one machine."""
+    if isinstance(imported, Mapping) and "file" in imported:
+        return {**imported, "file": Path(str(imported["file"])).name}
+    return imported
+
+
 def _distinct(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the distinct systems, without their start times."""
+    """Return the distinct systems, without their start times, and with the names of imported files without folders."""
     found: list[dict[str, Any]] = []
     for item in items:
         system = {name: value for name, value in item.items() if name != "started"}
+        if "imported" in system:
+            system["imported"] = [_without_folder(each) for each in system["imported"]]
         if system not in found:
             found.append(system)
     return found
