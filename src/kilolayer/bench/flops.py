@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from kilolayer.errors import ConfigurationError
 from kilolayer.training import Setup, state_shape
@@ -23,9 +24,40 @@ def gradient_step_flops(setup: Setup) -> float:
     Raises:
         ConfigurationError: if the step has matrix products in a loop of unknown length.
     """
+    return matrix_products(_gradient_step(setup))
+
+
+def products_in_a_chain(setup: Setup) -> int:
+    """Return how many matrix products of one gradient step are in its loops, where each waits for the one before.
+
+    A product of several networks with stacked parameters is one. Of the branches of a condition, the longest counts.
+
+    Args:
+        setup: holds the agent, at its current depth.
+    """
+    return _in_loops(_gradient_step(setup), inside=False)
+
+
+def _gradient_step(setup: Setup) -> Any:
+    """Return the program of a gradient step, without what it computes and does not use."""
     state = state_shape(setup)
     data = jax.eval_shape(setup.agent.prepare, state.agent, state.buffer)
-    return matrix_products(jax.make_jaxpr(setup.agent.update)(state.agent, data, state.key).jaxpr)
+    program = jax.make_jaxpr(setup.agent.update)(state.agent, data, state.key).jaxpr
+    return dce_jaxpr(program, [True] * len(program.outvars))[0]
+
+
+def _in_loops(jaxpr: Any, *, inside: bool) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        name = equation.primitive.name
+        counts = [_in_loops(each, inside=inside or name == "scan") for each in _programs(equation.params)]
+        if name == "dot_general":
+            total += inside
+        elif name == "cond":
+            total += max(counts)
+        else:
+            total += sum(counts) * (equation.params["length"] if name == "scan" else 1)
+    return total
 
 
 def matrix_products(jaxpr: Any) -> float:

@@ -6,6 +6,7 @@ from kilolayer.nn.hyperspherical import Hyperspherical, HypersphericalArchitectu
 from kilolayer.nn.layers import Activation, HiddenLayer, LayerNorm, Normalization, RMSNorm
 from kilolayer.nn.quantized import QuantizedDense
 from kilolayer.nn.residual_mlp import ResidualArchitecture, ResidualMLP, ResidualScaling
+from kilolayer.nn.short_chain import call_together
 from kilolayer.nn.stack import BlockOutput, StackedArchitecture, StackedTorso
 from kilolayer.nn.torso import (
     Architecture,
@@ -43,6 +44,7 @@ __all__ = [
     "Transformer",
     "TransformerArchitecture",
     "block_statistics",
+    "call_together",
     "effective_rank",
     "gradient_norms",
     "project",

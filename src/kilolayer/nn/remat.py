@@ -18,6 +18,11 @@ class BlockNumbers(NamedTuple):
     products: int
     """Numbers of all matrix products in a block, for one row of the batch."""
 
+    @property
+    def of_a_short_chain(self) -> "BlockNumbers":
+        """The same where what every product received and its gradient are kept too; see `short_chain.walk_layers`."""
+        return self._replace(products=3 * self.products)
+
 
 def check_remat(remat: str) -> None:
     """Check a setting of rematerialisation.

@@ -12,6 +12,7 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.nn.dense import Dense
 from kilolayer.nn.layers import Activation, HiddenLayer, Normalization
 from kilolayer.nn.remat import BlockNumbers
+from kilolayer.nn.short_chain import walk_layers
 from kilolayer.nn.stack import BlockOutput, StackedArchitecture, StackedTorso
 from kilolayer.nn.torso import TorsoSpec, check_sizes, register_torso
 
@@ -217,6 +218,15 @@ class ResidualMLP(StackedTorso):
             activations.append(layer(activations[-1]))
         added = self.branch_factor * activations[-1]
         return BlockOutput(x + added if self.architecture.residual else added, added, activations[1:])
+
+    def walk_blocks(
+        self, x: Float[Array, "*batch width"], blocks: HiddenLayer, architecture: StackedArchitecture
+    ) -> Float[Array, "*batch width"]:
+        """Return the stream after the last block; with a short chain, gradients of weights leave the walk."""
+        if architecture.chain != "short":
+            return super().walk_blocks(x, blocks, architecture)
+        own = self.architecture
+        return walk_layers(x, blocks, factor=self.branch_factor, residual=own.residual, unroll=own.unroll)
 
     def read_out(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch out"]:
         """Apply the head."""

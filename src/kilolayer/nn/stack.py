@@ -6,8 +6,8 @@ follows the blocks. Rematerialisation, diagnostics, growth and the int8 form are
 
 import abc
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple, get_args
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import equinox as eqx
 import jax
@@ -21,6 +21,8 @@ from kilolayer.nn.quantized import quantize
 from kilolayer.nn.remat import BlockNumbers, blocks_per_save, check_remat, choose_remat
 from kilolayer.nn.torso import Architecture, Observe, Torso, Tree
 
+Chain = Literal["auto", "plain", "short"]
+
 
 @dataclasses.dataclass(frozen=True)
 class StackedArchitecture(Architecture):
@@ -32,6 +34,10 @@ class StackedArchitecture(Architecture):
     first of layer, block, 2, 4, ... that fits into memory; a network on its own takes layer."""
     unroll: int = 1
     """Blocks in one iteration of the scan: more take longer to compile, and may run faster."""
+    chain: Chain = "auto"
+    """How a gradient step walks networks. plain: each by itself. short: networks of equal shape walk together, and the
+    gradients of weights are one product behind the walk: fewer products wait for each other, and more is in memory.
+    auto: short on a GPU where it fits into memory, else plain."""
     precision: Precision = "tf32"
     """Precision of matrix products: float32; tf32 (float32 where the device has no such unit, as on every CPU); or
     bfloat16 with sums in float32. Parameters, normalisations and losses are always float32."""
@@ -47,6 +53,12 @@ class StackedArchitecture(Architecture):
         if self.precision not in get_args(Precision):
             raise ConfigurationError(
                 f"precision={self.precision!r} is unknown; choose one of {', '.join(get_args(Precision))}"
+            )
+        if self.chain not in get_args(Chain):
+            raise ConfigurationError(f"chain={self.chain!r} is unknown; choose one of {', '.join(get_args(Chain))}")
+        if self.chain == "short" and self.remat not in ("auto", "layer"):
+            raise ConfigurationError(
+                f"chain='short' keeps every product, so remat={self.remat!r} must be auto or layer"
             )
         check_remat(self.remat)
 
@@ -87,16 +99,19 @@ class StackedArchitecture(Architecture):
             width: of the widest network.
             copies: agents that share the memory, such as those of several seeds.
         """
-        if self.remat != "auto":
-            return self
         memory = device_memory()
-        remat = choose_remat(
-            self.block_numbers(width),
-            batch_size=batch_size,
-            num_blocks=self.num_blocks(depth),
-            memory=None if memory is None else memory // copies,
-        )
-        return dataclasses.replace(self, remat=remat)
+        sizes: dict[str, Any] = {
+            "batch_size": batch_size,
+            "num_blocks": self.num_blocks(depth),
+            "memory": None if memory is None else memory // copies,
+        }
+        numbers, remat, chain = self.block_numbers(width), self.remat, self.chain
+        if chain == "auto":
+            fits = remat in ("auto", "layer") and choose_remat(numbers.of_a_short_chain, **sizes) == "layer"
+            chain = "short" if fits and jax.default_backend() == "gpu" else "plain"
+        if remat == "auto":
+            remat = "layer" if chain == "short" else choose_remat(numbers, **sizes)
+        return dataclasses.replace(self, remat=remat, chain=chain)
 
     def walk(self, apply: Callable[[Array, Any], Array], x: Array, blocks: Any) -> Array:
         """Apply stacked blocks one after the other, keeping for the backward pass the activations that `remat` names.
@@ -189,7 +204,7 @@ class StackedTorso(Torso):
 
     def infer(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         """Return what a call returns, without rematerialisation, whose groups of blocks are slow for few rows."""
-        return self.read_out(self._walk(x, dataclasses.replace(self.architecture, remat="none")))
+        return self.read_out(self._walk(x, dataclasses.replace(self.architecture, remat="none", chain="plain")))
 
     def trunk(self, x: Float[Array, "*batch in"]) -> Float[Array, "*rows width"]:
         """Return the stream after the last block."""
@@ -197,9 +212,41 @@ class StackedTorso(Torso):
 
     def _walk(self, x: Array, architecture: StackedArchitecture) -> Array:
         x = self.embed(x)
-        if self.blocks is None:
-            return x
-        return architecture.walk(lambda x, block: self.block(x, block).stream, x, self.blocks)
+        return x if self.blocks is None else self.walk_blocks(x, self.blocks, architecture)
+
+    def walk_blocks(
+        self, x: Float[Array, "*rows width"], blocks: Any, architecture: StackedArchitecture
+    ) -> Float[Array, "*rows width"]:
+        """Return the stream after the last block.
+
+        Args:
+            x: the stream before the first block.
+            blocks: parameters of all blocks, stacked on a leading axis.
+            architecture: the settings.
+        """
+        return architecture.walk(lambda x, block: self.block(x, block).stream, x, blocks)
+
+    def walks_with(self, x: Array, other: Torso, other_x: Array) -> bool:
+        """Return whether both have blocks of the same kind and shapes, as many rows, and a short chain is asked for."""
+
+        def form(torso: StackedTorso, x: Array) -> Any:
+            return jax.eval_shape(lambda torso, x: (torso.embed(x), torso.blocks), torso, x)
+
+        return (
+            self.architecture.chain == "short"
+            and isinstance(other, StackedTorso)
+            and type(other) is type(self)
+            and other.architecture == self.architecture
+            and self.blocks is not None
+            and form(self, x) == form(other, other_x)
+        )
+
+    def call_with(self, calls: Sequence[tuple["StackedTorso", Array]]) -> list[Array]:
+        """Return what each network gives for its input, in one walk over stacked parameters."""
+        streams = jnp.stack([torso.embed(x) for torso, x in calls])
+        blocks = jax.tree.map(lambda *each: jnp.stack(each), *(torso.blocks for torso, _ in calls))
+        walked = jax.vmap(lambda x, blocks: self.walk_blocks(x, blocks, self.architecture))(streams, blocks)
+        return [torso.read_out(stream) for (torso, _), stream in zip(calls, walked, strict=True)]
 
     def observe_blocks(self, x: Float[Array, "batch in"], observe: Observe[Tree]) -> Tree:
         """Walk the blocks on a batch, and return what `observe` returns for each, stacked on a leading axis."""

@@ -11,7 +11,7 @@ A torso of equal blocks derives from `kilolayer.nn.stack.StackedTorso`, which ne
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -57,6 +57,21 @@ class Torso(eqx.Module):
     @abc.abstractmethod
     def block_parameters(self) -> Any:
         """Return the parameters of all blocks: a pytree whose leaves have a leading axis over blocks, or None."""
+
+    def walks_with(self, x: Array, other: "Torso", other_x: Array) -> bool:
+        """Return whether this network and another can be called together, as one with stacked parameters.
+
+        Args:
+            x: input of this network.
+            other: the other network.
+            other_x: its input.
+        """
+        del x, other, other_x
+        return False
+
+    def call_with(self, calls: Sequence[tuple[Any, Array]]) -> list[Array]:
+        """Return what each network gives for its input; all walk with this one, which is the first of them."""
+        return [torso(x) for torso, x in calls]
 
     def project(self) -> "Torso":
         """Return the torso with its parameters moved back onto their constraints, such as weights of length one.

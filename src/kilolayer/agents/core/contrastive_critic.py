@@ -17,7 +17,7 @@ from kilolayer.agents.core.checks import (
 from kilolayer.agents.core.interface import Metrics
 from kilolayer.data import Batch, ReplayBuffer, sample_hindsight
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Torso
+from kilolayer.nn import Torso, call_together
 from kilolayer.objectives import (
     Energy,
     EnergyName,
@@ -42,6 +42,16 @@ class Critic(eqx.Module):
     ) -> Float[Array, "*batch representation"]:
         """Return phi(s, a); with action chunks, `a` is all actions of one."""
         return self.phi(jnp.concatenate([observation, action], axis=-1))
+
+    def encode(
+        self,
+        observation: Float[Array, "*batch observation"],
+        action: Float[Array, "*batch action"],
+        goal: Float[Array, "*batch goal"],
+    ) -> tuple[Float[Array, "*batch representation"], Float[Array, "*batch representation"]]:
+        """Return phi(s, a) and psi(g), in one walk where they can walk together."""
+        phi, psi = call_together([(self.phi, jnp.concatenate([observation, action], axis=-1)), (self.psi, goal)])
+        return phi, psi
 
     def encode_goal(self, goal: Float[Array, "*batch goal"]) -> Float[Array, "*batch representation"]:
         """Return psi(g)."""
@@ -156,8 +166,7 @@ class ContrastiveAgent(DeepAgent):
         Returns:
             The loss, and beside it psi(g) of the batch, with the metrics.
         """
-        phi = critic.encode_state_action(batch.observation, batch.action)
-        psi = critic.encode_goal(batch.desired_goal)
+        phi, psi = critic.encode(batch.observation, batch.action, batch.desired_goal)
         logits = self.energy.logits(phi, psi)
         contrastive = loss_function(self.config.loss)(logits)
         loss = contrastive + self.config.logsumexp_penalty * logsumexp_penalty(logits)

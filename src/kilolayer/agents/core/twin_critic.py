@@ -13,7 +13,7 @@ from kilolayer.agents.core.checks import check_counts, check_discount, check_fin
 from kilolayer.agents.core.interface import AgentState, Metrics
 from kilolayer.agents.core.registry import NetworkSettings, Problem
 from kilolayer.data import ReplayBuffer, Transitions, sample_transitions
-from kilolayer.nn import Torso
+from kilolayer.nn import Torso, call_together
 from kilolayer.objectives import Success, mean_where, sparse_reward
 
 Scalar = Float[Array, ""]
@@ -87,7 +87,7 @@ class TwinCritic(eqx.Module):
     ) -> Float[Array, "2 *batch"]:
         """Return both estimates."""
         inputs = critic_input(observation, action, desired_goal)
-        return jnp.stack([self.first(inputs)[..., 0], self.second(inputs)[..., 0]])
+        return jnp.stack([q[..., 0] for q in call_together([(self.first, inputs), (self.second, inputs)])])
 
     def least(
         self,
