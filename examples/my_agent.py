@@ -11,10 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents import CRL, AgentSpec, Critic, CRLConfig, Metrics, register_agent
-from kilolayer.agents.core.gaussian_policy import policy
 from kilolayer.data import Batch
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Torso
 from kilolayer.objectives import tanh_gaussian
 
 
@@ -44,7 +42,8 @@ class MyAgent(CRL):
 
     def actor_loss(
         self,
-        actor: Torso,
+        mean: Float[Array, "batch chunk"],
+        log_std: Float[Array, "batch chunk"],
         critic: Critic,
         psi: Float[Array, "batch representation"],
         alpha: Float[Array, ""],
@@ -52,8 +51,7 @@ class MyAgent(CRL):
         key: PRNGKeyArray,
     ) -> tuple[Float[Array, ""], Metrics]:
         """Return the loss, and metrics."""
-        loss, metrics = super().actor_loss(actor, critic, psi, alpha, batch, key)
-        mean, log_std = policy(actor, batch.observation, batch.desired_goal)
+        loss, metrics = super().actor_loss(mean, log_std, critic, psi, alpha, batch, key)
         imitation_loss = -jnp.mean(tanh_gaussian.log_density(mean, log_std, batch.action))
         loss = loss + self.config.strength * imitation_loss
         return loss, metrics | {"actor_loss": loss, "imitation_loss": imitation_loss}

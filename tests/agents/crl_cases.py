@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kilolayer.agents import CRL, CRLConfig
+from kilolayer.agents.core.gaussian_policy import policy
 from kilolayer.data import Batch, Trajectory, empty_buffer, insert
 from kilolayer.nn import ResidualArchitecture
 
@@ -75,3 +76,10 @@ def small_buffer():
         diverged=jnp.zeros((length, num_envs), bool),
     )
     return insert(empty_buffer(length, num_envs, OBSERVATION, GOAL, ACTION), trajectory)
+
+
+def loss_of_actor(agent, state, alpha, batch, key):
+    """Return the actor's loss on a batch, and metrics, as `CRL.losses` has them."""
+    mean, log_std = policy(state.actor, batch.observation, agent.dealt(batch.desired_goal, key))
+    psi = agent.dealt(state.critic.encode_goal(batch.desired_goal), key)
+    return agent.actor_loss(mean, log_std, state.critic, psi, alpha, batch, key)

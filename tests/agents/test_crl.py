@@ -11,6 +11,7 @@ from crl_cases import (
     OBSERVATION,
     agent_with,
     first_state,
+    loss_of_actor,
     normal,
     random_batch,
     small_buffer,
@@ -288,8 +289,8 @@ def test_metrics_of_a_step_are_those_before_it():
     state, batch, key = first_state(), random_batch(), jax.random.key(0)
     _, metrics = learn(LEARNER, state, batch, key)
     assert all(np.isfinite(value) for value in metrics.values())
-    critic_loss, (psi, critic_metrics) = jax.jit(LEARNER.critic_loss)(state.critic, batch)
-    actor_loss, actor_metrics = jax.jit(LEARNER.actor_loss)(state.actor, state.critic, psi, jnp.ones(()), batch, key)
+    critic_loss, critic_metrics = jax.jit(LEARNER.loss_of_critic)(state.critic, batch)
+    actor_loss, actor_metrics = jax.jit(lambda state: loss_of_actor(LEARNER, state, jnp.ones(()), batch, key))(state)
     expected = {**critic_metrics, **actor_metrics, "critic_loss": critic_loss, "actor_loss": actor_loss}
     expected |= {"alpha": 1.0, "alpha_loss": actor_metrics["entropy"] - 50.0 * ACTION}
     assert set(metrics) == set(expected)
@@ -318,11 +319,9 @@ def test_alpha_stands_still_at_its_target():
 def test_the_actor_loss_weighs_density_by_alpha():
     state, batch, key = first_state(), random_batch(), jax.random.key(0)
 
-    psi = state.critic.encode_goal(batch.desired_goal)
-
     @jax.jit
     def loss(alpha):
-        return AGENT.actor_loss(state.actor, state.critic, psi, jnp.asarray(alpha), batch, key)
+        return loss_of_actor(AGENT, state, jnp.asarray(alpha), batch, key)
 
     (at_zero, metrics), (at_two, _) = loss(0.0), loss(2.0)
     assert float(at_zero) == pytest.approx(-float(metrics["actor_value"]), rel=1e-5)

@@ -7,7 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from crl_cases import ACTION, AGENT, GOAL, OBSERVATION, agent_with, first_state, normal, random_batch, small_buffer
+from crl_cases import (
+    ACTION,
+    AGENT,
+    GOAL,
+    OBSERVATION,
+    agent_with,
+    first_state,
+    loss_of_actor,
+    normal,
+    random_batch,
+    small_buffer,
+)
 
 from kilolayer.agents import CRLConfig
 from kilolayer.agents.core import gaussian_policy
@@ -21,8 +32,8 @@ def outcome(agent):
 
     @jax.jit
     def look(state, batch, observation, goal):
-        critic_loss, (psi, _) = agent.critic_loss(state.critic, batch)
-        actor_loss, metrics = agent.actor_loss(state.actor, state.critic, psi, jnp.ones(()), batch, jax.random.key(1))
+        critic_loss, _ = agent.loss_of_critic(state.critic, batch)
+        actor_loss, metrics = loss_of_actor(agent, state, jnp.ones(()), batch, jax.random.key(1))
         return {
             "critic_loss": critic_loss,
             "actor_loss": actor_loss,
@@ -179,8 +190,7 @@ def test_every_action_of_the_chunk_is_trained():
     state, batch, key = first_state(CHUNKED), CHUNKED.draw(small_buffer(), jax.random.key(0)), jax.random.key(1)
 
     def loss(actor):
-        psi = state.critic.encode_goal(batch.desired_goal)
-        return CHUNKED.actor_loss(actor, state.critic, psi, jnp.ones(()), batch, key)[0]
+        return loss_of_actor(CHUNKED, dataclasses.replace(state, actor=actor), jnp.ones(()), batch, key)[0]
 
     gradient = jax.jit(jax.grad(loss))(state.actor)
     assert np.all(gradient.head.bias != 0.0)
@@ -201,16 +211,13 @@ def test_a_chunk_longer_than_an_episode_is_refused():
 def test_resampled_goals_are_those_of_the_batch_permuted():
     agent, state, batch = agent_with(actor_goals="resampled"), first_state(), random_batch()
     psi = state.critic.encode_goal(batch.desired_goal)
-    dealt, dealt_psi = agent.goals_to_reach(batch, psi, jax.random.key(0))
+    dealt, dealt_psi = (agent.dealt(of_goals, jax.random.key(0)) for of_goals in (batch.desired_goal, psi))
     order = [np.flatnonzero((np.asarray(batch.desired_goal) == goal).all(axis=1)).item() for goal in np.asarray(dealt)]
     assert sorted(order) == list(range(8))
     assert order != list(range(8))
     np.testing.assert_array_equal(dealt_psi, psi[np.array(order)])
-    other, _ = agent.goals_to_reach(batch, psi, jax.random.key(1))
-    assert np.any(other != dealt)
-    goals, same_psi = AGENT.goals_to_reach(batch, psi, jax.random.key(0))
-    assert goals is batch.desired_goal
-    assert same_psi is psi
+    assert np.any(agent.dealt(batch.desired_goal, jax.random.key(1)) != dealt)
+    assert AGENT.dealt(batch.desired_goal, jax.random.key(0)) is batch.desired_goal
 
 
 def test_the_actors_loss_is_that_of_the_goals_dealt_out():
@@ -218,12 +225,9 @@ def test_the_actors_loss_is_that_of_the_goals_dealt_out():
 
     @jax.jit
     def both(state):
-        psi = state.critic.encode_goal(batch.desired_goal)
-        goals, _ = agent.goals_to_reach(batch, psi, key)
-        dealt = dataclasses.replace(batch, desired_goal=goals)
-        psi_of_dealt = state.critic.encode_goal(goals)
-        resampled, _ = agent.actor_loss(state.actor, state.critic, psi, jnp.ones(()), batch, key)
-        hindsight, _ = AGENT.actor_loss(state.actor, state.critic, psi_of_dealt, jnp.ones(()), dealt, key)
+        dealt = dataclasses.replace(batch, desired_goal=agent.dealt(batch.desired_goal, key))
+        resampled, _ = loss_of_actor(agent, state, jnp.ones(()), batch, key)
+        hindsight, _ = loss_of_actor(AGENT, state, jnp.ones(()), dealt, key)
         return resampled, hindsight
 
     np.testing.assert_allclose(*both(state), rtol=1e-5)
@@ -254,7 +258,7 @@ def test_the_actor_is_looked_at_with_the_goals_of_its_loss():
     def look(state, key):
         sample_key, learn_key = jax.random.split(key)
         batch = agent.draw(small_buffer(), sample_key)
-        goals, _ = agent.goals_to_reach(batch, state.critic.encode_goal(batch.desired_goal), learn_key)
+        goals = agent.dealt(batch.desired_goal, learn_key)
         inputs = {name: probe.inputs for name, probe in agent.probes(state, small_buffer(), key).items()}
         return inputs, batch, goals
 

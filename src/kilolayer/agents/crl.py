@@ -14,13 +14,20 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents.core.base import Optimizers, Probe, sizes_of
 from kilolayer.agents.core.checks import check_choice, check_counts, check_positive
-from kilolayer.agents.core.contrastive_critic import ContrastiveAgent, ContrastiveConfig, Critic, Embeddings, Scalar
-from kilolayer.agents.core.gaussian_policy import alpha_loss, choose, policy
+from kilolayer.agents.core.contrastive_critic import (
+    ContrastiveAgent,
+    ContrastiveConfig,
+    Critic,
+    Embeddings,
+    Scalar,
+    critic_inputs,
+)
+from kilolayer.agents.core.gaussian_policy import alpha_loss, choose, policy, policy_input, split_policy
 from kilolayer.agents.core.interface import ActionMode, Metrics
 from kilolayer.agents.core.registry import AgentSpec, NetworkSettings, Problem, register_agent
 from kilolayer.data import Batch, ReplayBuffer
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import Torso
+from kilolayer.nn import Torso, call_together
 from kilolayer.objectives import tanh_gaussian
 
 ActorGoals = Literal["hindsight", "resampled"]
@@ -176,46 +183,70 @@ class CRL(ContrastiveAgent):
 
     # ---- Learning ------------------------------------------------------------------------------------------------
 
-    def goals_to_reach(
-        self, batch: Batch, psi: Embeddings, key: PRNGKeyArray
-    ) -> tuple[Float[Array, "batch goal"], Embeddings]:
-        """Return the goals of the actor's loss, and psi(g) of each."""
+    def dealt(self, of_goals: Float[Array, "batch n"], key: PRNGKeyArray) -> Float[Array, "batch n"]:
+        """Return what belongs to the goals of a batch, such as psi(g), in the order of the actor's goals."""
         if self.config.actor_goals == "hindsight":
-            return batch.desired_goal, psi
-        order = jax.random.permutation(jax.random.fold_in(key, SHUFFLE), psi.shape[0])
-        return batch.desired_goal[order], psi[order]
+            return of_goals
+        return of_goals[jax.random.permutation(jax.random.fold_in(key, SHUFFLE), of_goals.shape[0])]
 
     def actor_loss(
-        self, actor: Torso, critic: Critic, psi: Embeddings, alpha: Scalar, batch: Batch, key: PRNGKeyArray
+        self,
+        mean: Float[Array, "batch chunk"],
+        log_std: Float[Array, "batch chunk"],
+        critic: Critic,
+        psi: Embeddings,
+        alpha: Scalar,
+        batch: Batch,
+        key: PRNGKeyArray,
     ) -> tuple[Scalar, Metrics]:
-        """Return the mean of alpha log pi(a | s, g) - f(s, a, g) (Wang et al., 2025, section 3)."""
-        desired_goal, psi = self.goals_to_reach(batch, psi, key)
-        mean, log_std = policy(actor, batch.observation, desired_goal)
+        """Return the mean of alpha log pi(a | s, g) - f(s, a, g) (Wang et al., 2025, section 3).
+
+        Args:
+            mean: of pi(. | s, g), before the tanh.
+            log_std: its log standard deviation.
+            critic: which is constant here.
+            psi: of the goals g.
+            alpha: entropy coefficient.
+            batch: with the states s.
+            key: randomness of the actions.
+        """
         action, log_density = tanh_gaussian.sample(mean, log_std, key)
         phi = critic.encode_state_action(batch.observation, action)
         value = self.energy.pairs(phi, psi)
         loss = jnp.mean(alpha * log_density - value)
         return loss, {"actor_loss": loss, "entropy": -jnp.mean(log_density), "actor_value": jnp.mean(value)}
 
-    def learn(self, state: CRLState, batch: Batch, key: PRNGKeyArray) -> tuple[CRLState, Metrics]:
-        """Take one gradient step on `batch`, all losses with the old critic; its psi(g) serves critic and actor."""
-        critic_gradient, (psi, critic_metrics) = jax.grad(self.critic_loss, has_aux=True)(state.critic, batch)
-        critic, optimizers = self.descend("critic", state.critic, critic_gradient, state.optimizers)
+    def losses(
+        self, actor: Torso, critic: Critic, alpha: Scalar, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Scalar, Metrics]:
+        """Return the sum of both losses, and metrics. The critic is constant in the actor's: the gradients do not mix.
 
-        alpha = jnp.exp(state.log_alpha)
-        actor_gradient, actor_metrics = jax.grad(self.actor_loss, has_aux=True)(
-            state.actor, state.critic, psi, alpha, batch, key
+        The three networks do not wait for each other, and psi(g) serves both losses.
+        """
+        (phi_input, psi_input), goal = critic_inputs(batch), self.dealt(batch.desired_goal, key)
+        phi, psi, head = call_together(
+            [(critic.phi, phi_input), (critic.psi, psi_input), (actor, policy_input(batch.observation, goal))]
         )
+        critic_loss, critic_metrics = self.critic_loss(phi, psi)
+        constant, psi = jax.lax.stop_gradient((critic, self.dealt(psi, key)))
+        actor_loss, actor_metrics = self.actor_loss(*split_policy(head), constant, psi, alpha, batch, key)
+        return critic_loss + actor_loss, critic_metrics | actor_metrics
+
+    def learn(self, state: CRLState, batch: Batch, key: PRNGKeyArray) -> tuple[CRLState, Metrics]:
+        """Take one gradient step on `batch`, all losses with the old networks."""
+        alpha = jnp.exp(state.log_alpha)
+        (actor_gradient, critic_gradient), metrics = jax.grad(self.losses, argnums=(0, 1), has_aux=True)(
+            state.actor, state.critic, alpha, batch, key
+        )
+        critic, optimizers = self.descend("critic", state.critic, critic_gradient, state.optimizers)
         actor, optimizers = self.descend("actor", state.actor, actor_gradient, optimizers)
 
         # Raise alpha where the entropy is below its target, lower it where it is above.
-        loss, alpha_gradient = jax.value_and_grad(alpha_loss)(
-            state.log_alpha, actor_metrics["entropy"], self.target_entropy
-        )
+        loss, alpha_gradient = jax.value_and_grad(alpha_loss)(state.log_alpha, metrics["entropy"], self.target_entropy)
         log_alpha, optimizers = self.descend("alpha", state.log_alpha, alpha_gradient, optimizers)
 
         new_state = CRLState(actor=actor, critic=critic, log_alpha=log_alpha, optimizers=optimizers)
-        return new_state, actor_metrics | critic_metrics | {"alpha_loss": loss, "alpha": alpha}
+        return new_state, metrics | {"alpha_loss": loss, "alpha": alpha}
 
     def update(self, state: CRLState, data: ReplayBuffer, key: PRNGKeyArray) -> tuple[CRLState, Metrics]:
         """Draw a batch of state-actions with hindsight goals from the whole buffer and learn from it."""
@@ -228,14 +259,12 @@ class CRL(ContrastiveAgent):
         """Return actor, phi and psi with the gradients of their losses on a batch."""
         sample_key, learn_key = jax.random.split(key)
         batch = self.draw(data, sample_key)
-        critic = state.critic
-        critic_gradient, (psi, _) = jax.grad(self.critic_loss, has_aux=True)(critic, batch)
-        alpha = jnp.exp(state.log_alpha)
-        actor_gradient, _ = jax.grad(self.actor_loss, has_aux=True)(state.actor, critic, psi, alpha, batch, learn_key)
-        desired_goal, _ = self.goals_to_reach(batch, psi, learn_key)
-        actor_input = jnp.concatenate([batch.observation, desired_goal], axis=-1)
+        actor_gradient, critic_gradient = jax.grad(self.losses, argnums=(0, 1), has_aux=True)(
+            state.actor, state.critic, jnp.exp(state.log_alpha), batch, learn_key
+        )[0]
+        actor_input = policy_input(batch.observation, self.dealt(batch.desired_goal, learn_key))
         actor_probe = Probe(state.actor, actor_gradient, actor_input)
-        return {"actor": actor_probe, **self.critic_probes(critic, critic_gradient, batch)}
+        return {"actor": actor_probe, **self.critic_probes(state.critic, critic_gradient, batch)}
 
 
 register_agent(AgentSpec("crl", "contrastive RL, the paper's method", CRLConfig, CRL))

@@ -116,7 +116,7 @@ class CRLDiscrete(ContrastiveAgent):
 
     def learn(self, state: CRLDiscreteState, batch: Batch) -> tuple[CRLDiscreteState, Metrics]:
         """Take one gradient step on `batch`."""
-        gradient, (_, metrics) = jax.grad(self.critic_loss, has_aux=True)(state.critic, batch)
+        gradient, metrics = jax.grad(self.loss_of_critic, has_aux=True)(state.critic, batch)
         critic, optimizers = self.descend("critic", state.critic, gradient, state.optimizers)
         return CRLDiscreteState(critic, optimizers), metrics
 
@@ -131,7 +131,7 @@ class CRLDiscrete(ContrastiveAgent):
     def probes(self, state: CRLDiscreteState, data: ReplayBuffer, key: PRNGKeyArray) -> dict[str, Probe]:
         """Return phi and psi with the gradient of their loss on a batch."""
         batch = self.draw(data, key)
-        gradient, _ = jax.grad(self.critic_loss, has_aux=True)(state.critic, batch)
+        gradient, _ = jax.grad(self.loss_of_critic, has_aux=True)(state.critic, batch)
         return self.critic_probes(state.critic, gradient, batch)
 
 

@@ -43,19 +43,14 @@ class Critic(eqx.Module):
         """Return phi(s, a); with action chunks, `a` is all actions of one."""
         return self.phi(jnp.concatenate([observation, action], axis=-1))
 
-    def encode(
-        self,
-        observation: Float[Array, "*batch observation"],
-        action: Float[Array, "*batch action"],
-        goal: Float[Array, "*batch goal"],
-    ) -> tuple[Float[Array, "*batch representation"], Float[Array, "*batch representation"]]:
-        """Return phi(s, a) and psi(g), in one walk where they can walk together."""
-        phi, psi = call_together([(self.phi, jnp.concatenate([observation, action], axis=-1)), (self.psi, goal)])
-        return phi, psi
-
     def encode_goal(self, goal: Float[Array, "*batch goal"]) -> Float[Array, "*batch representation"]:
         """Return psi(g)."""
         return self.psi(goal)
+
+
+def critic_inputs(batch: Batch) -> tuple[Float[Array, "batch in"], Float[Array, "batch goal"]]:
+    """Return what phi and psi take: s and a, one behind the other; and g."""
+    return jnp.concatenate([batch.observation, batch.action], axis=-1), batch.desired_goal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,17 +155,23 @@ class ContrastiveAgent(DeepAgent):
             psi=self.network("goal_encoder", self.goal_size, size, psi_key),
         )
 
-    def critic_loss(self, critic: Critic, batch: Batch) -> tuple[Scalar, tuple[Embeddings, Metrics]]:
+    def critic_loss(self, phi: Embeddings, psi: Embeddings) -> tuple[Scalar, Metrics]:
         """Contrast the own future goal of each state-action with all other goals (Wang et al., 2025, section 3).
 
-        Returns:
-            The loss, and beside it psi(g) of the batch, with the metrics.
+        Args:
+            phi: phi(s, a) of each state-action.
+            psi: psi(g) of its own goal, in the same row.
         """
-        phi, psi = critic.encode(batch.observation, batch.action, batch.desired_goal)
         logits = self.energy.logits(phi, psi)
         contrastive = loss_function(self.config.loss)(logits)
         loss = contrastive + self.config.logsumexp_penalty * logsumexp_penalty(logits)
-        return loss, (psi, {"critic_loss": loss, **contrastive_metrics(logits, phi, psi)})
+        return loss, {"critic_loss": loss, **contrastive_metrics(logits, phi, psi)}
+
+    def loss_of_critic(self, critic: Critic, batch: Batch) -> tuple[Scalar, Metrics]:
+        """Return the loss of the encoders on a batch, and metrics."""
+        inputs = critic_inputs(batch)
+        phi, psi = call_together(list(zip((critic.phi, critic.psi), inputs, strict=True)))
+        return self.critic_loss(phi, psi)
 
     def draw(self, buffer: ReplayBuffer, key: PRNGKeyArray) -> Batch:
         """Draw state-actions with goals that their own episodes reach later."""
@@ -187,8 +188,8 @@ class ContrastiveAgent(DeepAgent):
     @staticmethod
     def critic_probes(critic: Critic, gradient: Critic, batch: Batch) -> dict[str, Probe]:
         """Return phi and psi with the gradient of their loss on a batch."""
-        state_action = jnp.concatenate([batch.observation, batch.action], axis=-1)
+        state_action, goal = critic_inputs(batch)
         return {
             "phi": Probe(critic.phi, gradient.phi, state_action),
-            "psi": Probe(critic.psi, gradient.psi, batch.desired_goal),
+            "psi": Probe(critic.psi, gradient.psi, goal),
         }

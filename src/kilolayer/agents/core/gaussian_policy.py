@@ -20,7 +20,21 @@ def policy(
     actor: Torso, observation: Float[Array, "*batch observation"], desired_goal: Float[Array, "*batch goal"]
 ) -> tuple[Float[Array, "*batch action"], Float[Array, "*batch action"]]:
     """Return mean and log standard deviation of pi(. | s, g), before the tanh."""
-    mean, log_std = jnp.split(actor(jnp.concatenate([observation, desired_goal], axis=-1)), 2, axis=-1)
+    return split_policy(actor(policy_input(observation, desired_goal)))
+
+
+def policy_input(
+    observation: Float[Array, "*batch observation"], desired_goal: Float[Array, "*batch goal"]
+) -> Float[Array, "*batch in"]:
+    """Return what the network of a policy takes: s and g, one behind the other."""
+    return jnp.concatenate([observation, desired_goal], axis=-1)
+
+
+def split_policy(
+    output: Float[Array, "*batch out"],
+) -> tuple[Float[Array, "*batch action"], Float[Array, "*batch action"]]:
+    """Return mean and log standard deviation from what the network of a policy returns."""
+    mean, log_std = jnp.split(output, 2, axis=-1)
     return mean, tanh_gaussian.squash_log_std(log_std)
 
 
