@@ -79,7 +79,8 @@ def _visit(text: str) -> Iterator[tuple[int, str, Edit | None]]:
         kind, expression = found.group(1), " ".join(found.group(2).split())
         try:
             if kind == "holds":
-                problem = "" if np.all(_evaluate(expression)) else f"does not hold: {expression}"
+                claims = np.atleast_1d(_evaluate(expression))
+                problem = "" if claims.size and claims.all() else f"does not hold: {expression}"
                 yield found.start(), problem, None
             elif kind == "is":
                 yield found.start(), *_numbers(text, start, found.start(), np.atleast_1d(_flat(_evaluate(expression))))

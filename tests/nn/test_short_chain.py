@@ -1,7 +1,5 @@
 """The short chain computes what the plain form computes, and has fewer products that wait for each other."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -158,7 +156,3 @@ def test_a_layer_of_crl_has_four_products_in_the_chain_and_the_step_no_more_arit
     assert products_in_a_chain(short) == 4 * 64
     assert products_in_a_chain(plain) == 11 * 64
     assert gradient_step_flops(short) == gradient_step_flops(plain)
-
-
-def test_dataclasses_keep_the_setting():
-    assert dataclasses.replace(ResidualArchitecture(chain="short"), unroll=2).chain == "short"
