@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents.core.base import DeepAgent, Optimizers, Probe, sizes_of
 from kilolayer.agents.core.checks import check_counts, check_discount, check_finite, check_positive, check_share
+from kilolayer.agents.core.gaussian_policy import policy_input
 from kilolayer.agents.core.interface import AgentState, Metrics
 from kilolayer.agents.core.registry import NetworkSettings, Problem
 from kilolayer.data import ReplayBuffer, Transitions, sample_transitions
@@ -99,13 +100,6 @@ class TwinCritic(eqx.Module):
         return jnp.min(self(observation, action, desired_goal), axis=0)
 
 
-def actor_input(
-    observation: Float[Array, "*batch observation"], desired_goal: Float[Array, "*batch goal"]
-) -> Float[Array, "*batch in"]:
-    """Return what an actor takes: s and g, one behind the other."""
-    return jnp.concatenate([observation, desired_goal], axis=-1)
-
-
 def critic_input(
     observation: Float[Array, "*batch observation"],
     action: Float[Array, "*batch action"],
@@ -157,7 +151,7 @@ class TwinCriticAgent(DeepAgent):
         desired_goal: Float[Array, "*batch goal"],
     ) -> Float[Array, "*batch action"]:
         """Return the deterministic action."""
-        return jnp.tanh(actor(actor_input(observation, desired_goal))[..., : self.action_size])
+        return jnp.tanh(actor(policy_input(observation, desired_goal))[..., : self.action_size])
 
     def value(
         self,
@@ -220,7 +214,7 @@ class TwinCriticAgent(DeepAgent):
     ) -> dict[str, Probe]:
         """Return actor and critics with the gradients of their losses on a batch."""
         critic_gradient, _ = jax.grad(self.critic_loss, has_aux=True)(state.critic, batch, target)
-        actor_in = actor_input(batch.observation, batch.desired_goal)
+        actor_in = policy_input(batch.observation, batch.desired_goal)
         critic_in = critic_input(batch.observation, batch.action, batch.desired_goal)
         return {
             "actor": Probe(state.actor, actor_gradient, actor_in),
