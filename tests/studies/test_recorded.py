@@ -21,6 +21,8 @@ def written(tmp_path_factory):
     grid = study.grid("cpu")
     scores = {case.name: (0.25, 0.5, 0.75 + 0.01 * place) for place, case in enumerate(grid)}
     found = outcomes(base / "runs", grid, scores)
+    for one, date in zip(found, ("2026-11-26T09:00:00+0000", "2026-11-27T10:00:00+0000"), strict=False):
+        one.run.system_file.write_text(json.dumps([{"started": date, "cpu": "one of them", "imported": []}]))
     write_results(study, found, base / "results", command="kilolayer study batch")
     rows = table(study, found)
     for path in (base / "runs").rglob("metrics.jsonl"):
@@ -43,6 +45,7 @@ def test_the_table_is_that_of_the_runs(written):
 def test_drawing_again_changes_no_data(written, capsys):
     directory, _ = written
     before = files(directory)
+    assert json.loads(before["study.json"])["dates"] == ["2026-11-26", "2026-11-27"]
     (directory / "batch.png").unlink()
     assert main(["study", f"--redraw={directory}"]) == 0
     assert files(directory) == before

@@ -97,9 +97,15 @@ def _outcomes(directory: Path, description: Mapping[str, Any], study: Study) -> 
                 _measured(score, study, in_curves, "_untrained"),
             ),
             _rows_of(curves, own),
-            [dict(system) for system in description["systems"]],
+            _systems(description),
             int(rows[0].get("seeds_side_by_side", 0)) if rows else 0,
         )
+
+
+def _systems(description: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the systems as a run has them, with the dates, which are of all of them together."""
+    dates = [{"started": date} for date in description.get("dates", ())] or [{}]
+    return [system | date for system in description["systems"] for date in dates]
 
 
 def _case(description: Mapping[str, Any], labels: Mapping[str, Label]) -> Case:
