@@ -52,6 +52,17 @@ def bounded_memory():
         forget_if_short()
 
 
+@pytest.fixture(autouse=True)
+def imported_files():
+    """Forget the files that a test imports: a later test's command line would name them."""
+    from kilolayer import user_code
+
+    targets = user_code._imported
+    before = list(targets)
+    yield
+    targets[:] = before
+
+
 @pytest.fixture
 def x64():
     """Compute in float64."""
