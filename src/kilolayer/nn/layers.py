@@ -100,6 +100,11 @@ class HiddenLayer(eqx.Module):
                 raise ConfigurationError(f"normalization={normalization!r} is unknown; choose one of layer, rms, none")
         self.activation = activation
 
+    @property
+    def normalization(self) -> Normalization:
+        """The name of the normalisation."""
+        return "none" if self.norm is None else "rms" if isinstance(self.norm, RMSNorm) else "layer"
+
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         """Apply dense, normalisation and activation to the last axis."""
         x = self.dense(x)

@@ -10,12 +10,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn.dense import Dense
+from kilolayer.nn.kernel_check import kernels_agree
+from kilolayer.nn.kernels import PRECISIONS, WIDTHS, check_device
 from kilolayer.nn.layers import Activation, HiddenLayer, Normalization
 from kilolayer.nn.remat import BlockNumbers
 from kilolayer.nn.short_chain import walk_layers
 from kilolayer.nn.stack import BlockOutput, StackedArchitecture, StackedTorso
 from kilolayer.nn.torso import TorsoSpec, check_sizes, register_torso
 
+Kernels = Literal["auto", "fused", "xla"]
 ResidualScaling = Literal["auto", "none", "inverse_sqrt"]
 
 GROWABLE_ACTIVATIONS = ("swish", "gelu")
@@ -45,6 +48,10 @@ class ResidualArchitecture(StackedArchitecture):
     scaled_for_depth: int | None = None
     """Depth whose number of blocks residual_scaling takes; None takes the network's own. A network that grows takes the
     depth that it grows to, so that the factor does not change."""
+    kernels: Kernels = "auto"
+    """What walks the blocks of a short chain. fused: kernels that walk all blocks in one launch, on a GPU, in tf32 or
+    bfloat16, for widths of 64, 128, 256, 512 and 1024. xla: what XLA makes of a scan. auto: fused where it runs and
+    gives what XLA gives, else xla."""
     zero_init: bool = False
     """Start the last dense layer of every block with zero weights, as MACRL does, so that a new network is its input
     layer and its head. Normalisation follows that layer, so branches reach their full size after a few updates."""
@@ -56,6 +63,21 @@ class ResidualArchitecture(StackedArchitecture):
             ConfigurationError: naming the field, its value and what would be valid.
         """
         super().__post_init__()
+        if self.kernels not in get_args(Kernels):
+            raise ConfigurationError(
+                f"kernels={self.kernels!r} is unknown; choose one of {', '.join(get_args(Kernels))}"
+            )
+        if self.kernels == "fused":
+            if self.chain == "plain":
+                raise ConfigurationError("kernels='fused' walks a short chain, so chain='plain' must be auto or short")
+            if self.remat not in ("auto", "layer"):
+                raise ConfigurationError(
+                    f"kernels='fused' keeps every product, so remat={self.remat!r} must be auto or layer"
+                )
+            if self.precision not in PRECISIONS:
+                raise ConfigurationError(
+                    f"kernels='fused' needs precision={' or '.join(PRECISIONS)}, not {self.precision!r}"
+                )
         if self.block_size < 1:
             raise ConfigurationError(f"block_size={self.block_size} must be at least 1")
         if self.residual_scaling not in get_args(ResidualScaling):
@@ -103,6 +125,49 @@ class ResidualArchitecture(StackedArchitecture):
         deep = self.residual and num_blocks * self.block_size >= SCALED_FROM_DEPTH
         scaled = self.residual_scaling == "inverse_sqrt" or (self.residual_scaling == "auto" and deep)
         return num_blocks**-0.5 if scaled else 1.0
+
+    def check_width(self, width: int) -> None:
+        """Check that the kernels can walk a network of this width.
+
+        Raises:
+            ConfigurationError: naming the width and the valid ones.
+        """
+        if self.kernels == "fused" and width not in WIDTHS:
+            raise ConfigurationError(
+                f"kernels='fused' walks networks of width {', '.join(map(str, WIDTHS))}, not {width}"
+            )
+
+    def check_device(self) -> None:
+        """Check that networks with these settings can learn on this device.
+
+        Raises:
+            ConfigurationError: if the kernels cannot run here.
+        """
+        if self.kernels == "fused":
+            check_device()
+
+    def resolve(self, *, batch_size: int, depth: int, width: int, copies: int = 1) -> "ResidualArchitecture":
+        """Return these settings with a choice in place of `auto`; see `Architecture.resolve`."""
+        own = dataclasses.replace(self, chain="short") if self.kernels == "fused" else self
+        resolved = super(ResidualArchitecture, own).resolve(
+            batch_size=batch_size, depth=depth, width=width, copies=copies
+        )
+        assert isinstance(resolved, ResidualArchitecture)
+        if self.kernels != "auto":
+            return resolved
+        walked = resolved.chain == "short" and jax.default_backend() == "gpu" and width in WIDTHS
+        fits = walked and self.precision in PRECISIONS
+        return dataclasses.replace(resolved, kernels="fused" if fits and self._kernels_agree(width) else "xla")
+
+    def _kernels_agree(self, width: int) -> bool:
+        return kernels_agree(
+            width,
+            block_size=self.block_size,
+            residual=self.residual,
+            normalization=self.normalization,
+            activation=self.activation,
+            precision=self.precision,
+        )
 
     def build(self, in_size: int, out_size: int, *, depth: int, width: int, key: PRNGKeyArray) -> "ResidualMLP":
         """Return a new network; see `ResidualMLP`."""
@@ -226,7 +291,8 @@ class ResidualMLP(StackedTorso):
         if architecture.chain != "short":
             return super().walk_blocks(x, blocks, architecture)
         own = self.architecture
-        return walk_layers(x, blocks, factor=self.branch_factor, residual=own.residual, unroll=own.unroll)
+        fused = own.kernels == "fused" and x.shape[-1] in WIDTHS
+        return walk_layers(x, blocks, factor=self.branch_factor, residual=own.residual, unroll=own.unroll, fused=fused)
 
     def read_out(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch out"]:
         """Apply the head."""

@@ -4,25 +4,33 @@ A gradient step walks every network forwards and backwards, one layer after the 
 walk is short, and its start costs more than its arithmetic. Two forms of the same mathematics have fewer of them:
 
 * `walk_layers`: gradients of weights leave the walk. The walk backwards keeps what every product received and gave
-  back, and the gradients of all weights are one batched product behind it.
+  back, and the gradients of all weights are one batched product behind it. Each walk is a scan, or one fused kernel.
 * `call_together`: networks of equal shape that do not depend on each other are one network with stacked parameters.
 """
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from kilolayer.nn import kernels
 from kilolayer.nn.dense import Dense, Precision, matrix_product
-from kilolayer.nn.layers import ACTIVATIONS, HiddenLayer
+from kilolayer.nn.layers import ACTIVATIONS, HiddenLayer, LayerNorm
 from kilolayer.nn.torso import Torso
 
 
 def walk_layers(
-    x: Float[Array, "*rows width"], blocks: HiddenLayer, *, factor: float, residual: bool, unroll: int = 1
+    x: Float[Array, "*rows width"],
+    blocks: HiddenLayer,
+    *,
+    factor: float,
+    residual: bool,
+    unroll: int = 1,
+    fused: bool = False,
 ) -> Float[Array, "*rows width"]:
     """Apply residual blocks of hidden layers, as `ResidualMLP` does, with the gradients of weights behind the walk.
 
@@ -34,20 +42,31 @@ def walk_layers(
         factor: on what each block adds.
         residual: add each block's input to its output.
         unroll: blocks in one iteration of a scan.
+        fused: walk by the fused kernels; see `kilolayer.nn.kernels`.
 
     Returns:
         The stream after the last block.
     """
     rows = x.reshape(-1, x.shape[-1])
-    return _walk(factor, residual, unroll, rows, blocks).reshape(x.shape)
+    form = Form(factor, residual, unroll)
+    walk = _walk_by_kernels if fused else _walk_by_scan
+    return walk(form, rows, blocks).reshape(x.shape)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _walk(factor: float, residual: bool, unroll: int, x: Array, blocks: HiddenLayer) -> Array:
-    return _forward(factor, residual, unroll, x, blocks)[0]
+class Form(NamedTuple):
+    """What a walk computes beside the layers."""
+
+    factor: float
+    residual: bool
+    unroll: int
 
 
-def _forward(factor: float, residual: bool, unroll: int, x: Array, blocks: HiddenLayer) -> tuple[Array, tuple]:
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _walk_by_scan(form: Form, x: Array, blocks: HiddenLayer) -> Array:
+    return _scan_forward(form, x, blocks)[0]
+
+
+def _scan_forward(form: Form, x: Array, blocks: HiddenLayer) -> tuple[Array, tuple]:
     """Return the stream after the last block; and each block's input, all products, and the parameters."""
     precision = _precision(blocks)
 
@@ -58,22 +77,20 @@ def _forward(factor: float, residual: bool, unroll: int, x: Array, blocks: Hidde
         for layer, weight in _layers(light, weights):
             products.append(matrix_product(stream, weight, precision))
             stream = _after_product(layer, products[-1])
-        added = factor * stream
-        return (x + added if residual else added), (x, jnp.stack(products))
+        added = form.factor * stream
+        return (x + added if form.residual else added), (x, jnp.stack(products))
 
-    out, (inputs, products) = jax.lax.scan(step, x, _parts(blocks), unroll=unroll)
+    out, (inputs, products) = jax.lax.scan(step, x, _parts(blocks), unroll=form.unroll)
     return out, (inputs, products, blocks)
 
 
-def _backward(
-    factor: float, residual: bool, unroll: int, saved: tuple[Array, Array, HiddenLayer], cotangent: Array
-) -> tuple[Array, HiddenLayer]:
+def _scan_backward(form: Form, saved: tuple[Array, Array, HiddenLayer], cotangent: Array) -> tuple[Array, HiddenLayer]:
     inputs, products, blocks = saved
     precision, parts = _precision(blocks), _parts(blocks)
 
     def step(cotangent: Array, own: tuple[HiddenLayer, Array, Array]) -> tuple[Array, tuple[Array, HiddenLayer]]:
         light, weights, products = own
-        gradient = factor * cotangent
+        gradient = form.factor * cotangent
         of_products: list[Array] = []
         of_layers: list[HiddenLayer] = []
         for (layer, weight), product in reversed(list(zip(_layers(light, weights), products, strict=True))):
@@ -81,18 +98,71 @@ def _backward(
             gradient = matrix_product(of_product, weight.T, precision)
             of_products.insert(0, of_product)
             of_layers.insert(0, of_layer)
-        before = cotangent + gradient if residual else gradient
+        before = cotangent + gradient if form.residual else gradient
         return before, (jnp.stack(of_products), jax.tree.map(lambda *each: jnp.stack(each), *of_layers))
 
-    of_x, (of_products, of_light) = jax.lax.scan(step, cotangent, (*parts, products), reverse=True, unroll=unroll)
+    of_x, (of_products, of_light) = jax.lax.scan(step, cotangent, (*parts, products), reverse=True, unroll=form.unroll)
     # Each layer received what the one before made of its product; the first of a block the stream.
     received = jax.vmap(jax.vmap(_after_product))(parts[0], products)
     received = jnp.concatenate([inputs[:, None], received[:, :-1]], axis=1)
-    of_weights = jax.vmap(jax.vmap(lambda into, out: matrix_product(into.T, out, precision)))(received, of_products)
-    return of_x, _with_weight(of_light, of_weights)
+    return of_x, _with_weight(of_light, _of_weights(received, of_products, precision))
 
 
-_walk.defvjp(_forward, _backward)
+_walk_by_scan.defvjp(_scan_forward, _scan_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _walk_by_kernels(form: Form, x: Array, blocks: HiddenLayer) -> Array:
+    return kernels.forward(*_for_kernels(form, blocks), x[None], keep=False).out[0]
+
+
+def _kernels_forward(form: Form, x: Array, blocks: HiddenLayer) -> tuple[Array, tuple]:
+    """Return the stream after the last block; and all layers' inputs and products, and the parameters."""
+    found = kernels.forward(*_for_kernels(form, blocks), x[None], keep=True)
+    return found.out[0], (found.received, found.products, blocks)
+
+
+def _kernels_backward(
+    form: Form, saved: tuple[Array, Array, HiddenLayer], cotangent: Array
+) -> tuple[Array, HiddenLayer]:
+    received, products, blocks = saved
+    found = kernels.backward(*_for_kernels(form, blocks), cotangent[None], products)
+    stacked = blocks.dense.weight.shape[:2]
+
+    def unflatten(each: Array) -> Array:
+        return each.reshape(*stacked, *each.shape[2:])
+
+    of_weights = _of_weights(unflatten(received), unflatten(found.products), _precision(blocks))
+    of_layers = [of_weights, *(unflatten(each) for each in (found.bias, found.scale, found.offset) if each is not None)]
+    return found.stream[0], jax.tree.unflatten(jax.tree.structure(blocks), of_layers)
+
+
+_walk_by_kernels.defvjp(_kernels_forward, _kernels_backward)
+
+
+def _for_kernels(form: Form, blocks: HiddenLayer) -> tuple[kernels.Walk, kernels.Parameters]:
+    """Return what the layers compute and their parameters, as the kernels take them: layers of all blocks in a row."""
+    walk = kernels.Walk(
+        block_size=blocks.dense.weight.shape[1],
+        factor=form.factor,
+        residual=form.residual,
+        normalization=blocks.normalization,
+        activation=blocks.activation,
+        bfloat16=_precision(blocks) == "bfloat16",
+    )
+    norm = blocks.norm
+    parameters = kernels.Parameters(
+        blocks.dense.weight,
+        blocks.dense.bias,
+        None if norm is None else norm.scale,
+        norm.offset if isinstance(norm, LayerNorm) else None,
+    )
+    return walk, jax.tree.map(lambda each: each.reshape(1, -1, *each.shape[2:]), parameters)
+
+
+def _of_weights(received: Array, of_products: Array, precision: Precision) -> Array:
+    """Return the gradients of all weights, `(blocks, layers, width, width)`, as one batched product."""
+    return jax.vmap(jax.vmap(lambda into, out: matrix_product(into.T, out, precision)))(received, of_products)
 
 
 def _precision(blocks: HiddenLayer) -> Precision:

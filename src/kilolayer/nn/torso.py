@@ -141,6 +141,22 @@ class Architecture(abc.ABC):
         del batch_size, depth, width, copies
         return self
 
+    def check_width(self, width: int) -> None:
+        """Check that a network can have this width.
+
+        Raises:
+            ConfigurationError: naming the width and the valid ones.
+        """
+        del width
+
+    def check_device(self) -> None:
+        """Check that networks with these settings can learn on this device; to act they need nothing of it.
+
+        Raises:
+            ConfigurationError: naming the setting, and what it needs.
+        """
+        return None
+
     def check_growable(self) -> None:
         """Check that networks with these settings can grow.
 

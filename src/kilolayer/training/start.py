@@ -191,6 +191,7 @@ def _build(
     """Build what the settings amount to, and validate everything that can be validated before a file is written."""
     with nullcontext() if resumed is None else resumed.explain_unknown_names():
         setup = Setup.build(config, seeds=seeds)
+    config.architecture.check_device()
     check_run_fits(setup, config, seeds=seeds)
     if data is not None:
         check_data(data, config, setup.collector)

@@ -88,6 +88,10 @@ class DeepAgent:
                 self.architecture.num_blocks(self.depth_of(part))
             except ConfigurationError as error:
                 raise ConfigurationError(f"{part}_depth: {error}") from None
+            try:
+                self.architecture.check_width(self.width_of(part))
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{part}_width: {error}") from None
 
     @classmethod
     def build(cls, problem: Problem, config: Any, networks: NetworkSettings) -> "DeepAgent":

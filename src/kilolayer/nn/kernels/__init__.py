@@ -1,0 +1,25 @@
+"""Fused kernels for a GPU: the walk through all residual blocks of a network, forwards and backwards, in one launch."""
+
+from kilolayer.nn.kernels.walk import (
+    PRECISIONS,
+    WIDTHS,
+    Backward,
+    Forward,
+    Parameters,
+    Walk,
+    backward,
+    check_device,
+    forward,
+)
+
+__all__ = [
+    "PRECISIONS",
+    "WIDTHS",
+    "Backward",
+    "Forward",
+    "Parameters",
+    "Walk",
+    "backward",
+    "check_device",
+    "forward",
+]
