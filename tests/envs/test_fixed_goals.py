@@ -25,7 +25,7 @@ def episodes(environment, num_steps=22):
     return starts
 
 
-@pytest.mark.parametrize("engine", ["mujoco", "mjx"])
+@pytest.mark.parametrize("engine", ["mujoco", pytest.param("mjx", marks=pytest.mark.slow)])
 def test_starts_and_goals_are_kept(engine):
     environment = dataclasses.replace(make("reacher", episode_length=5, engine=engine), fixed_goals=True)
     first, *later = episodes(environment)

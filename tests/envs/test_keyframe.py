@@ -35,7 +35,7 @@ class Reach(RobotTask):
         return jax.random.uniform(key, (3,))
 
 
-@pytest.mark.parametrize("kind", [MujocoEngine, MjxEngine])
+@pytest.mark.parametrize("kind", [MujocoEngine, pytest.param(MjxEngine, marks=pytest.mark.slow)])
 def test_activations_and_mocap_bodies_are_those_of_the_keyframe(kind):
     task = Reach()
     expected = mujoco.MjData(task.model)

@@ -39,7 +39,7 @@ class Drawn(RobotTask):
         return jnp.zeros(3)
 
 
-@pytest.mark.parametrize("engine", ["mujoco", "mjx"])
+@pytest.mark.parametrize("engine", ["mujoco", pytest.param("mjx", marks=pytest.mark.slow)])
 def test_they_are_normalised_and_zeros_are_the_identity(engine):
     task = Drawn()
     state = Environment("drawn", task, make_engine(engine, task), episode_length=10).reset(jax.random.key(0), 2)

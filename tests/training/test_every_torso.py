@@ -70,6 +70,7 @@ def test_its_program_does_not_grow_with_depth(agent, torso):
     assert counts[1] == counts[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("agent", "torso"), GRID)
 def test_it_resumes_bit_for_bit(agent, torso, tmp_path):
     chosen = settings(agent, torso)

@@ -61,6 +61,7 @@ def test_evaluations_keep_the_last_few_programs(run):
     assert engines_alive(evaluate, run, PROGRAMS + 3) <= PROGRAMS
 
 
+@pytest.mark.slow
 def test_films_keep_the_last_few_programs(run):
     assert engines_alive(film, run, RECORDINGS + 3) <= RECORDINGS
 
