@@ -16,69 +16,22 @@ import pytest
 if importlib.util.find_spec("triton") is None:
     pytest.skip("needs triton, which is made for Linux", allow_module_level=True)
 
+from kernel_cases import FORMS, TOLERANCE, assert_close, exact, in_float64, inputs, network, value_and_gradients
+
 import kilolayer as kl
-import triton_interpreter
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ResidualArchitecture, ResidualMLP
+from kilolayer.nn import ResidualArchitecture
 from kilolayer.nn.kernel_check import kernels_agree
 from kilolayer.nn.kernels import WIDTHS, walk
 
-TOLERANCE = {"tf32": 3e-3, "bfloat16": 3e-2}
-"""Of each array, relative to its length: TF32 rounds to 0.0005 of a number, bfloat16 to 0.004, in every layer."""
-
-FORMS = {
-    "as the paper has it": {},
-    "rms": {"normalization": "rms"},
-    "no normalisation": {"normalization": "none", "activation": "relu"},
-    "no residual connections": {"residual": False},
-    "scaled branches": {"residual_scaling": "inverse_sqrt", "activation": "gelu"},
-    "blocks of one layer": {"block_size": 1},
-    "bfloat16": {"precision": "bfloat16"},
-}
-
 
 @pytest.fixture(autouse=True)
-def interpreted(monkeypatch):
-    """Run kernels by the interpreter, and let the settings believe in a GPU."""
+def interpreter(monkeypatch):
+    """Run kernels by the interpreter. It is not loaded before a test needs it: it is for good in a process."""
+    import triton_interpreter
+
     monkeypatch.setattr(walk, "_launch", triton_interpreter.launch)
-
-
-def network(form, kernels, *, depth=8, width=64, seed=0):
-    architecture = ResidualArchitecture(chain="short" if kernels == "fused" else "plain", kernels=kernels, **form)
-    torso = ResidualMLP(5, 3, depth=depth, width=width, architecture=architecture, key=jax.random.key(seed))
-    keys = iter(jax.random.split(jax.random.key(seed + 1), 100))
-    # Biases, scales and offsets away from 0 and 1, at which mistakes do not show.
-    return jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape) if p.ndim < 4 else p, torso)
-
-
-def inputs(*shape, seed=1):
-    return jax.random.normal(jax.random.key(seed), shape)
-
-
-def value_and_gradients(network, x):
-    def loss(network, x):
-        out = network(x)
-        return jnp.sum(jnp.sin(out)), out
-
-    gradients, out = jax.grad(loss, argnums=(0, 1), has_aux=True)(network, x)
-    return out, gradients
-
-
-def in_float64(function, *arguments):
-    with jax.enable_x64(True):
-        arguments = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), arguments)
-        return jax.tree.map(np.asarray, jax.jit(function)(*arguments))
-
-
-def exact(form):
-    """The form without what rounds products."""
-    return {**form, "precision": "float32"}
-
-
-def assert_close(found, expected, tolerance):
-    for own, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        assert own.shape == other.shape
-        assert np.linalg.norm(own - other) <= tolerance * np.linalg.norm(other) + 1e-9
+    return triton_interpreter
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
@@ -152,12 +105,12 @@ def test_a_network_that_grew_walks_by_the_kernels():
 
 
 @pytest.fixture
-def launches(monkeypatch):
+def launches(monkeypatch, interpreter):
     """Return what is launched for a gradient of a network, as `compile_kernels` reads it."""
     found = []
 
     def record(kernel, arrays, outputs, *, grid, warps, constants):
-        types = ["*" + triton_interpreter.NAMES[each.dtype.name] for each in (*arrays, *outputs)]
+        types = ["*" + interpreter.NAMES[each.dtype.name] for each in (*arrays, *outputs)]
         found.append({"kernel": kernel, "types": types, "constants": constants, "warps": warps})
         return [jnp.zeros(each.shape, each.dtype) for each in outputs]
 
@@ -165,7 +118,8 @@ def launches(monkeypatch):
 
     def of(form, *, width, rows):
         before = len(found)
-        jax.eval_shape(value_and_gradients, network(form, "fused", width=width), inputs(rows, 5))
+        # A function of its own, so that JAX traces it anew.
+        jax.eval_shape(lambda *own: value_and_gradients(*own), network(form, "fused", width=width), inputs(rows, 5))
         return found[before:]
 
     return of
@@ -240,11 +194,11 @@ def test_the_choice_may_fall_inside_a_program(gpu):
 
 
 @pytest.mark.parametrize("fault", ["wrong", "not a number", "fails"])
-def test_kernels_that_are_wrong_or_do_not_run_leave_the_walk_to_xla(gpu, monkeypatch, caplog, fault):
+def test_kernels_that_are_wrong_or_do_not_run_leave_the_walk_to_xla(gpu, monkeypatch, caplog, fault, interpreter):
     def launch(*args, **kwargs):
         if fault == "fails":
             raise RuntimeError("out of resources:\n shared memory")
-        results = triton_interpreter.launch(*args, **kwargs)
+        results = interpreter.launch(*args, **kwargs)
         return [x * (1.05 if fault == "wrong" else jnp.nan) for x in results]
 
     monkeypatch.setattr(walk, "_launch", launch)
