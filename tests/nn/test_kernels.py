@@ -19,10 +19,13 @@ if importlib.util.find_spec("triton") is None:
 from kernel_cases import FORMS, TOLERANCE, assert_close, exact, in_float64, inputs, network, value_and_gradients
 
 import kilolayer as kl
+from kilolayer.bench.flops import gradient_step_flops
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ResidualArchitecture
 from kilolayer.nn.kernel_check import kernels_agree
 from kilolayer.nn.kernels import WIDTHS, walk
+from kilolayer.training import Setup
+from small_runs import small_config
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +102,14 @@ def test_a_network_that_grew_walks_by_the_kernels():
     of_scale = gradients.blocks.norm.scale
     assert jnp.all(jnp.abs(of_scale[0]).max(axis=-1) > 0)
     assert jnp.abs(of_scale[1, -1]).max() > 0  # the layer that starts at zero learns first
+
+
+def test_what_it_computes_is_counted():
+    def counted(kernels):
+        setup = Setup.build(small_config(depth=8, width=64, architecture={"chain": "short", "kernels": kernels}))
+        return gradient_step_flops(setup)
+
+    assert counted("fused") == counted("xla")
 
 
 # The compiler

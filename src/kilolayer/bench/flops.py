@@ -9,6 +9,7 @@ import numpy as np
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from kilolayer.errors import ConfigurationError
+from kilolayer.nn.kernels import FUSED, fused_operations
 from kilolayer.training import Setup, state_shape
 
 
@@ -74,6 +75,9 @@ def matrix_products(jaxpr: Any) -> float:
     """
     total = 0.0
     for equation in jaxpr.eqns:
+        if equation.params.get("name") == FUSED:
+            total += fused_operations(*(each.aval.shape for each in equation.invars[:2]))
+            continue
         inner = [matrix_products(each) for each in _programs(equation.params)]
         match equation.primitive.name:
             case "dot_general":

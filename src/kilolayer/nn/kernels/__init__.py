@@ -1,6 +1,7 @@
 """Fused kernels for a GPU: the walk through all residual blocks of a network, forwards and backwards, in one launch."""
 
 from kilolayer.nn.kernels.walk import (
+    FUSED,
     PRECISIONS,
     WIDTHS,
     Backward,
@@ -10,9 +11,11 @@ from kilolayer.nn.kernels.walk import (
     backward,
     check_device,
     forward,
+    fused_operations,
 )
 
 __all__ = [
+    "FUSED",
     "PRECISIONS",
     "WIDTHS",
     "Backward",
@@ -22,4 +25,5 @@ __all__ = [
     "backward",
     "check_device",
     "forward",
+    "fused_operations",
 ]

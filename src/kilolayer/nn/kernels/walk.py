@@ -24,6 +24,9 @@ PRECISIONS = ("tf32", "bfloat16")
 NUMBERS_IN_A_TILE = 8192
 """At most so many numbers of the stream does a program hold: three such tiles fill its registers."""
 
+FUSED = "fused_walk"
+"""Name under which a walk stands in a program of JAX, as a call of its own."""
+
 PROGRAMS = 128
 """About as many programs run at a time on a large card; from there on a program takes more rows."""
 
@@ -249,7 +252,24 @@ def _run(
         "STAGES": 4 if width <= 256 else 2,
     }
     warps = 8 if tile * width >= NUMBERS_IN_A_TILE else 4
-    return _launch(kernel, arrays, outputs, grid=(-(-rows // tile), networks), warps=warps, constants=constants)
+    grid = (-(-rows // tile), networks)
+
+    def launch(*arrays: Array) -> list[Array]:
+        return _launch(kernel, list(arrays), outputs, grid=grid, warps=warps, constants=constants)
+
+    launch.__name__ = FUSED
+    return jax.jit(launch)(*arrays)
+
+
+def fused_operations(stream: tuple[int, ...], kept_or_weight: tuple[int, ...]) -> float:
+    """Return the operations of all products in a fused walk: a multiplication with an addition counts as two.
+
+    Args:
+        stream: shape of its first array, `(networks, rows, width)`.
+        kept_or_weight: of its second, whose second axis is that of layers.
+    """
+    networks, rows, width = stream
+    return 2.0 * networks * rows * width * width * kept_or_weight[1]
 
 
 def _tile(networks: int, rows: int, width: int) -> int:
