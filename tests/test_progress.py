@@ -84,9 +84,9 @@ def test_an_activity_has_a_line_when_it_begins_and_while_it_lasts(capsys):
             printed += capsys.readouterr().err
         show("measuring")
     first, second, *_ = printed.splitlines()
-    assert first == "compiling ..."
-    assert second == "compiling ... 0 s"
-    assert "measuring ...\n" in printed + capsys.readouterr().err
+    assert first == "   0 s  compiling"
+    assert second == "   0 s  compiling, for 0 s"
+    assert "   0 s  measuring\n" in printed + capsys.readouterr().err
 
 
 def test_an_activity_moves_on_a_terminal_and_makes_room_for_a_table(capsys):

@@ -232,8 +232,8 @@ def counted(label: str, total: int, *, shown: bool = True) -> Iterator[Callable[
 class Activity:
     """What is done now and for how long, for work of unknown length: a line that moves on a terminal, else plain lines.
 
-    A plain line comes whenever something else begins, and every few seconds while it lasts. Work is never ended by its
-    display.
+    A plain line comes whenever something else begins, and every few seconds while it lasts; it begins with the seconds
+    since all work began. Work is never ended by its display.
     """
 
     def __init__(self, console: Console | None = None, *, seconds: float = SECONDS):
@@ -243,7 +243,8 @@ class Activity:
             console: of standard error; None makes one.
             seconds: between two plain lines about the same work.
         """
-        self._what, self._began = "", time.monotonic()
+        self._what, self._first = "", time.monotonic()
+        self._began = self._shown = self._first
         self._ended = threading.Event()
         self._moving: Progress | None = None
         with suppress(OSError, ValueError):  # standard error is closed
@@ -266,9 +267,10 @@ class Activity:
 
     def __call__(self, what: str) -> None:
         """Show what is done from now on."""
-        self._what, self._began = what, time.monotonic()
+        now = time.monotonic()
+        self._what, self._began, self._shown = what, now, now
         if self._moving is None:
-            self.note(f"{what} ...")
+            self.note(f"{now - self._first:4.0f} s  {what}")
             return
         with suppress(OSError, ValueError):
             for task in self._moving.task_ids:
@@ -296,6 +298,8 @@ class Activity:
                 self._moving.stop()
 
     def _repeat(self, seconds: float) -> None:
-        while not self._ended.wait(seconds):
-            if self._what:
-                self.note(f"{self._what} ... {time.monotonic() - self._began:.0f} s")
+        while not self._ended.wait(min(seconds, 1.0)):
+            now = time.monotonic()
+            if self._what and now - self._shown >= seconds:
+                self._shown = now
+                self.note(f"{now - self._first:4.0f} s  {self._what}, for {now - self._began:.0f} s")

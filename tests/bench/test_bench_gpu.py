@@ -2,17 +2,20 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 from kilolayer.bench import ActSpeed, bench_gpu, gpu, gpu_plan
 from kilolayer.bench.budget import Budget
+from kilolayer.bench.first_step import FirstStep, until_first_step
 from kilolayer.bench.gpu_plan import PARTS, Plan, Sizes, own_forms
 from kilolayer.bench.jobs import GpuRow, Job, run_jobs
 from kilolayer.bench.round import RoundCost
 from kilolayer.bench.step import StepCost
-from kilolayer.cli.bench_options import _train
+from kilolayer.cli.bench_options import train_command
 from kilolayer.cli.main import main
 from kilolayer.errors import ConfigurationError, KilolayerError
 from kilolayer.nn import ResidualArchitecture
@@ -140,7 +143,7 @@ def measured(monkeypatch):
     for fake in (Turns, run_apart, bench_round, bench_act):
         monkeypatch.setattr(gpu_plan, fake.__name__, fake)
     monkeypatch.setattr(gpu, "run_apart", run_apart)
-    monkeypatch.setattr(gpu_plan, "first_step_seconds", lambda *arguments, **options: 12.0)
+    monkeypatch.setattr(gpu_plan, "time_to_first_step", lambda *arguments, **options: FirstStep(12.0, "mjx"))
     monkeypatch.setattr(gpu_plan, "has_torch", lambda: True)
     return asked
 
@@ -148,7 +151,7 @@ def measured(monkeypatch):
 def test_the_most_valuable_comes_first_and_each_row_is_written(measured, tmp_path):
     notes = []
     (tmp_path / "gpu.jsonl").write_text('{"half a li')
-    rows = bench_gpu(100.0, train_command=_train, sizes=TINY, results=tmp_path, note=notes.append)
+    rows = bench_gpu(100.0, train_command=train_command, sizes=TINY, results=tmp_path, note=notes.append)
     next(rows)
     lines = (tmp_path / "gpu.jsonl").read_text().splitlines()
     assert lines[0] == '{"half a li'  # a process was killed while it wrote; the next row has its own line
@@ -178,12 +181,12 @@ def test_the_most_valuable_comes_first_and_each_row_is_written(measured, tmp_pat
 
 
 def test_parts_come_in_the_order_that_is_asked_for(measured):
-    rows = list(bench_gpu(100.0, train_command=_train, sizes=TINY, parts=["act", "spread"]))
+    rows = list(bench_gpu(100.0, train_command=train_command, sizes=TINY, parts=["act", "spread"]))
     assert [row.part for row in rows] == ["act", "spread", "spread"]
 
 
 def test_pytorch_is_one_graph_too_on_a_gpu(measured):
-    jobs = list(Plan(TINY, _train, id, on_gpu=True).step())
+    jobs = list(Plan(TINY, train_command, id, on_gpu=True).step())
     assert [job.row.what for job in jobs] == ["kilolayer", "naive", "torch", "torch graph", "kilolayer"]
 
 
@@ -194,6 +197,29 @@ def test_kernels_are_compared_where_there_is_such_a_setting(monkeypatch):
 
     monkeypatch.setattr(gpu_plan, "ResidualArchitecture", WithKernels)
     assert own_forms() == [("short", "fused"), ("plain", "fused"), ("short", "xla"), ("plain", "xla")]
+
+
+def test_a_run_until_the_first_step_learns_one_round(tmp_path):
+    settings = until_first_step(TINY.run_settings, "mujoco")
+    assert (settings["total_env_steps"], settings["num_evals"]) == (20 * 4 + 10 * 4, 1)
+    command = train_command(settings, tmp_path)
+    assert command[3:5] == ["train", "ant"]
+    assert {"--total-env-steps=120", "--num-envs=4", f"--run-dir={tmp_path}"} <= set(command)
+
+
+def test_this_process_does_not_touch_the_device():
+    """On a GPU it would take most of the memory that the measurements need."""
+    program = """
+from jax._src import xla_bridge
+from kilolayer.bench.first_step import until_first_step
+from kilolayer.bench.gpu_plan import Plan, Sizes
+plan = Plan(Sizes(), None, id)
+until_first_step(Sizes().run_settings, plan._engines()[0][0])
+assert [list(part(plan)) for part in (Plan.step, Plan.round, Plan.forms, Plan.physics, Plan.act, Plan.start)]
+assert not xla_bridge.backends_are_initialized()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_calls_of_deep_networks_have_fewer_steps():
@@ -219,7 +245,7 @@ def test_what_cannot_be_planned_is_refused_in_one_line(capsys, tmp_path, argumen
 def test_every_part_measures(tmp_path):
     sizes = dataclasses.replace(TINY, depths=(4,))
     parts = ["step", "round", "act", "start", "spread"]
-    rows = list(bench_gpu(600.0, train_command=_train, sizes=sizes, parts=parts, results=tmp_path))
+    rows = list(bench_gpu(600.0, train_command=train_command, sizes=sizes, parts=parts, results=tmp_path))
     assert {row.part for row in rows} == set(parts)
     for row in rows:
         assert row.left_out or row.seconds > 0.0
@@ -231,4 +257,4 @@ def test_every_part_measures(tmp_path):
 
 def test_a_budget_is_refused_at_the_call():
     with pytest.raises(ConfigurationError):
-        bench_gpu(-1.0, train_command=_train)
+        bench_gpu(-1.0, train_command=train_command)

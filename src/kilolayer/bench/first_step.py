@@ -3,28 +3,36 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from kilolayer.compilation_cache import VARIABLE
 from kilolayer.errors import KilolayerError
-from kilolayer.files import write_json
-from kilolayer.runs import RunDirectory, TrainConfig, default_config
+from kilolayer.runs import RunDirectory, default_config
 
-TrainCommand = Callable[[Path, Path], Sequence[str]]
-"""Returns the command that trains with the configuration in a file, in a run directory."""
+TrainCommand = Callable[[Mapping[str, Any], Path], Sequence[str]]
+"""Returns the command that trains with settings in a run directory."""
 
 
-def first_step_seconds(
-    config: TrainConfig, command: TrainCommand, place: Path, *, seconds: float | None = None
-) -> float:
+class FirstStep(NamedTuple):
+    """How long a command took until its first round of gradient steps was done."""
+
+    seconds: float
+    engine: str
+    """That the run took."""
+
+
+def time_to_first_step(
+    settings: Mapping[str, Any], command: TrainCommand, place: Path, *, seconds: float | None = None
+) -> FirstStep:
     """Run a training command until its first round of gradient steps, in a process of its own.
 
     The command evaluates, collects until there is enough data, learns for one round, and evaluates again, which is when
     it writes its metrics; that evaluation is not counted.
 
     Args:
-        config: of the run; see `until_first_step`.
+        settings: of the run; see `until_first_step`.
         command: that trains.
         place: a directory for the run, and for compiled programs: the second run in it finds those of the first.
         seconds: give up after so many.
@@ -32,14 +40,12 @@ def first_step_seconds(
     Raises:
         KilolayerError: if the command fails or its time is over.
     """
-    file = place / "config.json"
-    write_json(file, config.to_dict())
     directory = place / f"run-{len(list(place.glob('run-*')))}"
     environment = os.environ | {VARIABLE: str(place / "compiled")}
     began = time.time()
     try:
         done = subprocess.run(
-            command(file, directory), capture_output=True, text=True, timeout=seconds, env=environment
+            command(settings, directory), capture_output=True, text=True, timeout=seconds, env=environment
         )
     except subprocess.TimeoutExpired:
         raise KilolayerError("the run until the first gradient step failed: its time was over") from None
@@ -47,11 +53,16 @@ def first_step_seconds(
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise KilolayerError(f"the run until the first gradient step failed: {reason}")
     run = RunDirectory.open(directory)
-    return run.metrics_file.stat().st_mtime - run.metrics()[-1]["perf/eval_seconds"] - began
+    behind = run.metrics()[-1]["perf/eval_seconds"]
+    return FirstStep(run.metrics_file.stat().st_mtime - behind - began, run.config().engine)
 
 
-def until_first_step(**settings: object) -> TrainConfig:
-    """Return the configuration of a run that ends behind its first round of gradient steps."""
-    full = default_config(**settings)  # type: ignore[arg-type]
-    steps = full.prefill_env_steps + full.env_steps_per_unroll
-    return default_config(**settings, total_env_steps=steps, num_evals=1)  # type: ignore[arg-type]
+def until_first_step(settings: Mapping[str, Any], engine: str) -> dict[str, Any]:
+    """Return the settings of a run that ends behind its first round of gradient steps.
+
+    Args:
+        settings: as `default_config` takes them, without an engine.
+        engine: any that the task runs on; the run itself chooses its own.
+    """
+    full = default_config(**settings, engine=engine)
+    return {**settings, "total_env_steps": full.prefill_env_steps + full.env_steps_per_unroll, "num_evals": 1}

@@ -8,7 +8,7 @@ from typing import Any
 
 from kilolayer.bench import env
 from kilolayer.bench.act import bench_act
-from kilolayer.bench.first_step import TrainCommand, first_step_seconds, until_first_step
+from kilolayer.bench.first_step import TrainCommand, time_to_first_step, until_first_step
 from kilolayer.bench.jobs import GpuRow, Job
 from kilolayer.bench.process import run_apart
 from kilolayer.bench.round import bench_round
@@ -189,9 +189,9 @@ class Plan:
 
                 def run(left: float, what: str = what) -> Iterator[Mapping[str, Any]]:
                     self.log(f"until the first gradient step, {what}")
-                    config = until_first_step(**self.sizes.run_settings)
-                    seconds = first_step_seconds(config, self.train_command, Path(place), seconds=left)
-                    yield {"seconds": seconds, "details": {"engine": config.engine}}
+                    settings = until_first_step(self.sizes.run_settings, self._engines()[0][0])
+                    found = time_to_first_step(settings, self.train_command, Path(place), seconds=left)
+                    yield {"seconds": found.seconds, "details": found._asdict()}
 
                 yield Job(self._row("start", what), "start", run)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -269,7 +269,7 @@ class GpuBench(BenchOptions):
     def rows(self, log: Activity) -> Iterable[Any]:
         """Return an iterator over the measurements."""
         return bench_gpu(
-            self.budget, train_command=_train, parts=self.parts, results=self.results, log=log, note=log.note
+            self.budget, train_command=train_command, parts=self.parts, results=self.results, log=log, note=log.note
         )
 
     def columns(self) -> Columns:
@@ -290,9 +290,10 @@ class GpuBench(BenchOptions):
         }
 
 
-def _train(config: Path, run_dir: Path) -> Sequence[str]:
-    """Return the command that trains with a configuration."""
-    return [sys.executable, "-m", "kilolayer", "train", f"--config={config}", f"--run-dir={run_dir}", "--quiet"]
+def train_command(settings: Mapping[str, Any], run_dir: Path) -> Sequence[str]:
+    """Return the command that trains with settings."""
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items() if name != "env"]
+    return [sys.executable, "-m", "kilolayer", "train", settings["env"], f"--run-dir={run_dir}", "--quiet", *flags]
 
 
 def _text(value: float | None, form: str, factor: float = 1) -> str:
