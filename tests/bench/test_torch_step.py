@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kilolayer.agents import CRL
-from kilolayer.bench import naive
+from kilolayer.bench import bench_step, naive
 from kilolayer.bench import step as bench
 from kilolayer.cli.main import main
 from kilolayer.data import Batch
@@ -60,6 +60,14 @@ def test_both_sides_take_turns_and_have_a_ratio(capsys):
     assert "times first" in headings
     assert (ours.split()[0], theirs.split()[0]) == ("kilolayer", "torch")
     assert (ours.count("x"), theirs.count("x")) == (1, 2)  # of floor, and times the first
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_step_is_one_graph_too():
+    pytest.importorskip("torch")
+    rows = list(bench_step([4], width=64, batch_size=32, torch_depths=[4], steps=2, rounds=2))
+    assert [row.form for row in rows] == ["kilolayer", "torch", "torch graph"]
+    assert all(row.ratio > 0.0 for row in rows[1:])
 
 
 def test_without_pytorch_one_line_says_how_to_get_it(capsys, monkeypatch):

@@ -45,6 +45,8 @@ class StepCost:
     """How networks are walked; see `StackedArchitecture`. Empty for other forms than `kilolayer`, as `kernels`."""
     kernels: str
     precision: str
+    torch_version: str
+    """Of PyTorch; empty for forms without it."""
     trace_seconds: float
     compile_seconds: float
     """Time to compile a scan over gradient steps, as in training, without the cache on disk. PyTorch compiles nothing:
@@ -289,6 +291,7 @@ def measure(
         "width": width,
         "batch_size": batch_size,
         **own,
+        "torch_version": "",
         "trace_seconds": program.trace_seconds,
         "compile_seconds": program.compile_seconds,
         "device": device_name(),

@@ -208,6 +208,7 @@ def measure(
     began = time.perf_counter()
     run: Callable[[], object] = lambda: step.learn(batch)  # noqa: E731
     if form == "torch graph":
+        wait(device)
         with torch.cuda.stream(torch.cuda.Stream()):  # as PyTorch asks for before a capture
             for _ in range(WARM_UP):
                 run()
@@ -224,6 +225,7 @@ def measure(
         "chain": "",
         "kernels": "",
         "precision": "tf32",
+        "torch_version": torch.__version__,
         "trace_seconds": 0.0,
         "compile_seconds": time.perf_counter() - began,
         "device": torch.cuda.get_device_name() if on_gpu else cpu_name(),
