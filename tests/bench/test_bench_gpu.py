@@ -13,7 +13,7 @@ from kilolayer.bench.budget import Budget
 from kilolayer.bench.first_step import FirstStep, until_first_step
 from kilolayer.bench.gpu_plan import PARTS, Plan, Sizes, own_forms
 from kilolayer.bench.jobs import GpuRow, Job, run_jobs
-from kilolayer.bench.round import RoundCost
+from kilolayer.bench.round import RoundCost, bench_round
 from kilolayer.bench.step import StepCost
 from kilolayer.cli.bench_options import train_command
 from kilolayer.cli.main import main
@@ -242,17 +242,19 @@ def test_what_cannot_be_planned_is_refused_in_one_line(capsys, tmp_path, argumen
 
 
 @pytest.mark.slow
-def test_every_part_measures(tmp_path):
+def test_what_the_plan_asks_for_is_measured(tmp_path):
     sizes = dataclasses.replace(TINY, depths=(4,))
-    parts = ["step", "round", "act", "start", "spread"]
+    parts = ["step", "act", "start"]
     rows = list(bench_gpu(600.0, train_command=train_command, sizes=sizes, parts=parts, results=tmp_path))
     assert {row.part for row in rows} == set(parts)
     for row in rows:
         assert row.left_out or row.seconds > 0.0
     by_what = {(row.part, row.what): row for row in rows}
     assert by_what["step", "naive"].ratio > 0.0
-    assert by_what["round", "mujoco"].per_second > 0.0
     assert by_what["start", "compiled before"].seconds > 1.0
+    cost = bench_round(TINY.run_settings | {"engine": "mujoco"}, rounds=2)
+    assert (cost.engine, cost.gradient_steps) == ("mujoco", 3)
+    assert cost.env_steps_per_second == pytest.approx(4 * 10 / cost.seconds)
 
 
 def test_a_budget_is_refused_at_the_call():
