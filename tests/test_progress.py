@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from kilolayer import progress
-from kilolayer.progress import Bar, Lines, Pace, counted
+from kilolayer.progress import Activity, Bar, Lines, Pace, counted
 
 
 @pytest.fixture
@@ -74,3 +74,32 @@ def test_counted_work_shows_lines_only_if_it_is_shown(now, capsys):
         printed = capsys.readouterr().err.splitlines()
         assert len(printed) == lines
     assert Pace(total=0).share == 0.0
+
+
+def test_an_activity_has_a_line_when_it_begins_and_while_it_lasts(capsys):
+    with Activity(seconds=0.01) as show:
+        show("compiling")
+        printed = ""
+        while printed.count("\n") < 2:
+            printed += capsys.readouterr().err
+        show("measuring")
+    first, second, *_ = printed.splitlines()
+    assert first == "   0 s  compiling"
+    assert second == "   0 s  compiling, for 0 s"
+    assert "   0 s  measuring\n" in printed + capsys.readouterr().err
+
+
+def test_an_activity_moves_on_a_terminal_and_makes_room_for_a_table(capsys):
+    console = Console(file=io.StringIO(), force_terminal=True, width=60)
+    with Activity(console) as show:
+        show("compiling [64]")
+        show._moving.refresh()
+        with show.aside():
+            print("a row")
+            assert not show._moving.live.is_started
+        assert show._moving.live.is_started
+    assert not show._moving.live.is_started
+    text = console.file.getvalue()
+    assert "compiling [64]" in text
+    assert "0:00:00" in text
+    assert capsys.readouterr().out == "a row\n"

@@ -1,14 +1,15 @@
 """Progress on standard error: one line with a bar on a terminal, plain lines elsewhere."""
 
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 SECONDS = 10.0
@@ -226,3 +227,79 @@ def counted(label: str, total: int, *, shown: bool = True) -> Iterator[Callable[
 
     with closing(display):
         yield advance
+
+
+class Activity:
+    """What is done now and for how long, for work of unknown length: a line that moves on a terminal, else plain lines.
+
+    A plain line comes whenever something else begins, and every few seconds while it lasts; it begins with the seconds
+    since all work began. Work is never ended by its display.
+    """
+
+    def __init__(self, console: Console | None = None, *, seconds: float = SECONDS):
+        """Show nothing yet.
+
+        Args:
+            console: of standard error; None makes one.
+            seconds: between two plain lines about the same work.
+        """
+        self._what, self._first = "", time.monotonic()
+        self._began = self._shown = self._first
+        self._ended = threading.Event()
+        self._moving: Progress | None = None
+        with suppress(OSError, ValueError):  # standard error is closed
+            console = console or Console(stderr=True)
+            if console.is_terminal:
+                columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+                self._moving = Progress(*columns, console=console, transient=True)
+        if self._moving is None:
+            threading.Thread(target=self._repeat, args=(seconds,), daemon=True).start()
+
+    def __enter__(self) -> "Activity":
+        """Return this."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the display."""
+        self._ended.set()
+        if self._moving is not None:
+            self._stop()
+
+    def __call__(self, what: str) -> None:
+        """Show what is done from now on."""
+        now = time.monotonic()
+        self._what, self._began, self._shown = what, now, now
+        if self._moving is None:
+            self.note(f"{now - self._first:4.0f} s  {what}")
+            return
+        with suppress(OSError, ValueError):
+            for task in self._moving.task_ids:
+                self._moving.remove_task(task)
+            self._moving.add_task(what, total=None)
+            self._moving.start()
+
+    def note(self, text: str) -> None:
+        """Print a line that stays."""
+        with suppress(OSError, ValueError), self.aside():
+            print(text, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leave the terminal to others, such as a table on standard output, while this lasts."""
+        self._stop()
+        yield
+        if self._moving is not None and self._what and not self._ended.is_set():
+            with suppress(OSError, ValueError):
+                self._moving.start()
+
+    def _stop(self) -> None:
+        if self._moving is not None:
+            with suppress(OSError, ValueError):
+                self._moving.stop()
+
+    def _repeat(self, seconds: float) -> None:
+        while not self._ended.wait(min(seconds, 1.0)):
+            now = time.monotonic()
+            if self._what and now - self._shown >= seconds:
+                self._shown = now
+                self.note(f"{now - self._first:4.0f} s  {self._what}, for {now - self._began:.0f} s")

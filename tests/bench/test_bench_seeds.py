@@ -44,6 +44,22 @@ def test_the_ratios_are_those_of_each_round(monkeypatch, capsys):
     assert [line.split()[1] for line in lines] == ["mode", *bench.MODES]
 
 
+def test_the_whole_rounds_before_ctrl_c_are_not_lost(monkeypatch):
+    asked = []
+
+    def measured(case, mode, seeds):
+        asked.append(mode)
+        if len(asked) == len(bench.MODES) + 2:
+            raise KeyboardInterrupt
+        return {"train_seconds": 1.0, "step_seconds": 1.0}
+
+    monkeypatch.setattr(bench, "_measure_apart", measured)
+    rows = bench.bench_seeds(["point-4x64"], seeds=2, rounds=2)
+    assert [len(next(rows).rounds) for _ in bench.MODES] == [1, 1, 1]
+    with pytest.raises(KeyboardInterrupt):
+        next(rows)
+
+
 @pytest.mark.slow
 def test_a_mode_is_measured_in_a_process_of_its_own():
     found = bench._measure_apart("point-4x64", "threads", 2)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 
 from kilolayer.agents import CRL, CRLConfig
-from kilolayer.bench import bench_step, naive
+from kilolayer.bench import bench_step, env, naive
 from kilolayer.bench.flops import matrix_products
 from kilolayer.bench.process import run_apart
 from kilolayer.bench.step import matrix_operations
 from kilolayer.cli import bench as command
+from kilolayer.cli.bench_options import BenchOptions
 from kilolayer.cli.main import main
 from kilolayer.data import Batch
 from kilolayer.errors import ConfigurationError, KilolayerError
@@ -157,7 +159,7 @@ def test_rows_are_printed_as_soon_as_they_are_measured(capsys, monkeypatch):
         yield Row("bcd", 20_000_000)
         seen.append(capsys.readouterr().out)
 
-    class Bench(command.BenchOptions):
+    class Bench(BenchOptions):
         def rows(self, log):
             return measuring(log)
 
@@ -170,6 +172,59 @@ def test_rows_are_printed_as_soon_as_they_are_measured(capsys, monkeypatch):
     assert [line.split() for line in first.splitlines()] == [["form", "value"], ["a", "1"]]
     assert len({len(line) for line in first.splitlines()}) == 1  # aligned
     assert second.split() == ["bcd", "20,000,000"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Interrupted(BenchOptions):
+    """One row, and then Ctrl-C."""
+
+    def rows(self, log):
+        yield Named("a", 1)
+        raise KeyboardInterrupt
+
+    def columns(self):
+        return {"form": lambda row: row.name}
+
+
+@dataclasses.dataclass
+class Named:
+    name: str
+    value: int
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_what_was_measured_before_ctrl_c_is_printed(capsys, monkeypatch, flags):
+    monkeypatch.setitem(command.BENCHES, "step", Interrupted)
+    assert main(["bench", "step", *flags]) == 130
+    out, error = capsys.readouterr()
+    if flags:
+        assert json.loads(out)["rows"] == [{"name": "a", "value": 1}]
+        assert error.split() == ["form", "a", "kilolayer:", "interrupted"]
+    else:
+        assert out.split() == ["form", "a"]
+
+
+def test_the_rounds_of_an_environment_before_ctrl_c_are_not_lost(monkeypatch):
+    """Two sides, three seconds a call; Ctrl-C comes in the third round."""
+    calls = []
+
+    def seconds_of(run):
+        calls.append(run)
+        if len(calls) == 2 * (1 + 2) + 2:
+            raise KeyboardInterrupt
+        return 3.0
+
+    reference = SimpleNamespace(run=lambda: None)
+    monkeypatch.setattr(env, "seconds_of", seconds_of)
+    monkeypatch.setattr(env, "Rollout", lambda *sizes: reference)
+    monkeypatch.setattr(env, "_bare_mujoco", lambda rollout: None)
+    monkeypatch.setattr(env, "_variant", lambda rollout: "default")
+    rows = env._measure_tasks({"ant": {"mujoco": SimpleNamespace(depth=4)}}, ["mujoco"], 2, 3, 5, 16, id)
+    for kind in ("bare", "rollout"):
+        row = next(rows)
+        assert (row.kind, row.rounds, row.env_steps_per_second) == (kind, 2, 2.0)
+    with pytest.raises(KeyboardInterrupt):
+        next(rows)
 
 
 @pytest.mark.parametrize("options", [{"depths": [4, 6]}, {"rounds": 0}, {"steps": 0}])

@@ -3,6 +3,7 @@
 from kilolayer.bench.act import ActSpeed, bench_act
 from kilolayer.bench.env import Speed, bench_env
 from kilolayer.bench.flops import gradient_step_flops
+from kilolayer.bench.gpu import GpuRow, bench_gpu
 from kilolayer.bench.memory import Memory, learn_memory
 from kilolayer.bench.replay import ReplayCost, bench_replay
 from kilolayer.bench.seeds import SeedsCost, bench_seeds
@@ -10,6 +11,7 @@ from kilolayer.bench.step import StepCost, bench_step
 
 __all__ = [
     "ActSpeed",
+    "GpuRow",
     "Memory",
     "ReplayCost",
     "SeedsCost",
@@ -17,6 +19,7 @@ __all__ = [
     "StepCost",
     "bench_act",
     "bench_env",
+    "bench_gpu",
     "bench_replay",
     "bench_seeds",
     "bench_step",

@@ -59,6 +59,7 @@ def bench_act(
     batch: int = 1,
     precisions: Sequence[ActingPrecision] = PRECISIONS,
     calls: int = 200,
+    seconds: float | None = None,
     log: Callable[[str], object] = id,
 ) -> Iterator[ActSpeed]:
     """Time compiled policies with untrained actors of the ant's sizes, in a process bound to one core.
@@ -71,6 +72,7 @@ def bench_act(
         batch: observations in a call.
         precisions: to compare.
         calls: timed calls of each precision, spread over the rounds.
+        seconds: give up on a depth after so many.
         log: called with a line before each measurement.
 
     Returns:
@@ -88,16 +90,17 @@ def bench_act(
         if value < 1:
             raise ConfigurationError(f"{name}={value} must be at least 1")
     sizes = {"width": width, "batch": batch, "precisions": list(precisions), "calls": calls}
-    return _measure_depths(depths, sizes, log)
+    return _measure_depths(depths, sizes, seconds, log)
 
 
 def _measure_depths(
-    depths: Sequence[int], sizes: Mapping[str, Any], log: Callable[[str], object]
+    depths: Sequence[int], sizes: Mapping[str, Any], seconds: float | None, log: Callable[[str], object]
 ) -> Iterator[ActSpeed]:
     for depth in depths:
         log(f"depth {depth}, {' and '.join(sizes['precisions'])}")
         arguments = {"depth": depth, **sizes}
-        for line in run_apart(f"{__name__}:measure", arguments, environment={"JAX_PLATFORMS": "cpu"}, one_core=True):
+        on_cpu = {"JAX_PLATFORMS": "cpu"}
+        for line in run_apart(f"{__name__}:measure", arguments, environment=on_cpu, one_core=True, seconds=seconds):
             yield ActSpeed(**line)
 
 

@@ -52,6 +52,8 @@ class Speed:
     """Env steps per second in the slowest round."""
     fastest: float
     """Env steps per second in the fastest round."""
+    rounds: int
+    """Rounds that were measured; fewer than asked for after Ctrl-C."""
     compile_seconds: float
     """Time of the first call minus the median time of later calls."""
     ratio_to_bare: float | None
@@ -87,7 +89,8 @@ def bench_env(
         log: called with a line before each measurement.
 
     Returns:
-        An iterator that measures as it is read: the lines of a task come once that task is measured.
+        An iterator that measures as it is read: the lines of a task come once that task is measured, or after Ctrl-C,
+        which goes on behind the lines of the rounds so far.
 
     Raises:
         ConfigurationError: at the call, for an unknown task or engine, a task without a robot, an engine that is not
@@ -113,6 +116,18 @@ def bench_env(
                     raise
     engines = ENGINES_TO_COMPARE if engines is None else engines
     return _measure_tasks(setups, engines, num_envs, num_steps, rounds, width, log)
+
+
+def measure(task: str, engine: str, **sizes: Any) -> list[dict[str, Any]]:
+    """Measure one engine in this process and return the fields of its rows.
+
+    Args:
+        task: name of an environment with a robot.
+        engine: name of an engine.
+        sizes: of `bench_env`.
+    """
+    rows = bench_env([task], engines=[engine], **sizes)
+    return [dataclasses.asdict(row) for row in rows if row.engine == engine]
 
 
 def variant_on(task: str, engine: str) -> Variant | None:
@@ -161,10 +176,16 @@ def _measure_tasks(
             log(f"{task}: compiling {kind} on {engine}")
             first.append(seconds_of(run))
         times: list[list[float]] = [[] for _ in sides]
-        for number in range(rounds):
-            log(f"{task}: round {number + 1} of {rounds}")
-            for (_, _, _, run), seconds in zip(sides, times, strict=True):
-                seconds.append(seconds_of(run))
+        interrupted: KeyboardInterrupt | None = None
+        try:
+            for number in range(rounds):
+                log(f"{task}: round {number + 1} of {rounds}")
+                for (_, _, _, run), seconds in zip(sides, times, strict=True):
+                    seconds.append(seconds_of(run))
+        except KeyboardInterrupt as error:  # the rounds so far are not lost
+            if not times[-1]:
+                raise
+            interrupted, times = error, [seconds[: len(times[-1])] for seconds in times]
         base = next((i for i, side in enumerate(sides) if side[1:3] == (REFERENCE, "rollout")), None)
         for i, (variant, engine, kind, _) in enumerate(sides):
             speeds = [num_envs * num_steps / seconds for seconds in times[i]]
@@ -180,10 +201,13 @@ def _measure_tasks(
                 env_steps_per_second=statistics.median(speeds),
                 slowest=min(speeds),
                 fastest=max(speeds),
+                rounds=len(times[i]),
                 compile_seconds=max(first[i] - statistics.median(times[i]), 0.0),
                 ratio_to_bare=_ratio(times[0], times[i]),
                 rollout_ratio=None if base is None else _ratio(times[i], times[base]),
             )
+        if interrupted is not None:
+            raise interrupted
 
 
 def _ratio(seconds: list[float], others: list[float]) -> float:

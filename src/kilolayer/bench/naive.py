@@ -5,6 +5,7 @@ of embeddings (batch x batch x representation). It takes its first parameters fr
 with `kilolayer.nn` or with the agent's own step.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ from jaxtyping import Array, PRNGKeyArray
 from kilolayer.agents import CRL, CRLConfig, CRLState
 from kilolayer.data import Batch
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ResidualArchitecture, ResidualMLP, Torso
+from kilolayer.nn import Architecture, ResidualArchitecture, ResidualMLP, Torso
 
 Network = dict[str, Any]
 
@@ -35,16 +36,20 @@ def from_crl(agent: CRL, state: CRLState) -> NaiveState:
     Raises:
         ConfigurationError: if the agent has another architecture or other settings than the defaults.
     """
-    architecture = agent.architecture
-    plain = isinstance(architecture, ResidualArchitecture) and architecture == ResidualArchitecture(
-        remat=architecture.remat
-    )
-    if not plain or agent.config != CRLConfig():
+    if not _is_plain(agent.architecture) or agent.config != CRLConfig():
         raise ConfigurationError("the naive step supports the default architecture and settings only")
     actor, critic = _layers(state.actor), {"phi": _layers(state.critic.phi), "psi": _layers(state.critic.psi)}
     parameters = {"actor": actor, "critic": critic, "alpha": state.log_alpha}
     optimizers = {name: optax.adam(3e-4).init(part) for name, part in parameters.items()}
     return NaiveState(actor, critic, state.log_alpha, optimizers)
+
+
+def _is_plain(architecture: Architecture) -> bool:
+    """Return whether networks compute what they do by default; how they compute it does not count."""
+    if not isinstance(architecture, ResidualArchitecture):
+        return False
+    names = {field.name for field in dataclasses.fields(architecture)} & {"remat", "unroll", "chain", "kernels"}
+    return architecture == ResidualArchitecture(**{name: getattr(architecture, name) for name in names})
 
 
 def _layers(network: Torso) -> Network:

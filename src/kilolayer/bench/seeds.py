@@ -86,7 +86,8 @@ def bench_seeds(
         log: called with a line before each measurement.
 
     Returns:
-        An iterator that measures as it is read: the lines of a case come once that case is measured.
+        An iterator that measures as it is read: the lines of a case come once that case is measured, or after Ctrl-C,
+        which goes on behind the lines of the rounds so far.
 
     Raises:
         ConfigurationError: at the call, for an unknown case, or for fewer than one seed or round.
@@ -104,10 +105,17 @@ def bench_seeds(
 def _measure_cases(cases: Sequence[str], seeds: int, rounds: int, log: Callable[[str], object]) -> Iterator[SeedsCost]:
     for case in cases:
         found: dict[str, list[dict[str, float]]] = {mode: [] for mode in MODES}
-        for number in range(rounds):
-            for mode in MODES:
-                log(f"{case}: {mode}, round {number + 1} of {rounds}")
-                found[mode].append(_measure_apart(case, mode, seeds))
+        interrupted: KeyboardInterrupt | None = None
+        try:
+            for number in range(rounds):
+                for mode in MODES:
+                    log(f"{case}: {mode}, round {number + 1} of {rounds}")
+                    found[mode].append(_measure_apart(case, mode, seeds))
+        except KeyboardInterrupt as error:  # the rounds so far are not lost
+            whole = len(found[MODES[-1]])
+            if not whole:
+                raise
+            interrupted, found = error, {mode: each[:whole] for mode, each in found.items()}
         for mode in MODES:
             yield SeedsCost(
                 case=case,
@@ -120,6 +128,8 @@ def _measure_cases(cases: Sequence[str], seeds: int, rounds: int, log: Callable[
                 rounds=found[mode],
                 device=device_name(),
             )
+        if interrupted is not None:
+            raise interrupted
 
 
 def _median(rounds: Sequence[Mapping[str, float]], name: str) -> float:

@@ -1,0 +1,313 @@
+"""Options and columns of each benchmark of `kilolayer bench`."""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from kilolayer.bench import bench_act, bench_env, bench_gpu, bench_replay, bench_seeds, bench_step
+from kilolayer.bench.env import TASKS
+from kilolayer.bench.seeds import CASES
+from kilolayer.errors import ConfigurationError
+from kilolayer.nn import ResidualArchitecture
+from kilolayer.progress import Activity
+
+Columns = dict[str, Callable[[Any], str]]
+"""For each heading the text of a row under it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """Options of all benchmarks."""
+
+    json: bool = False
+    """Print one JSON object at the end: command, system and rows."""
+
+    def __post_init__(self) -> None:
+        """Validate numbers.
+
+        Raises:
+            ConfigurationError: for a number below 1.
+        """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type is int and value < 1:
+                raise ConfigurationError(f"{field.name}={value} must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EnvBench(BenchOptions):
+    """Measure env steps per second: rollouts with a policy, bare physics, and Brax's spring pipeline."""
+
+    tasks: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Environments with a robot, one flag each; none takes ant, humanoid and arm_push_easy."""
+    engines: tuple[str, ...] | None = None
+    """Engines to compare; None takes mujoco, and spring where it can run the task."""
+    num_envs: int = 512
+    """Robots side by side."""
+    num_steps: int = 50
+    """Control steps of each robot in a round."""
+    rounds: int = 5
+    """Rounds to take the median of; all sides take turns in each."""
+    depth: int = 4
+    """Depth of the actor."""
+    width: int = 256
+    """Width of the actor."""
+
+    def rows(self, log: Activity) -> Iterable[Any]:
+        """Return an iterator over the measurements."""
+        settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("json", "tasks")}
+        return bench_env(self.tasks or TASKS, **settings, log=log)
+
+    def columns(self) -> Columns:
+        """Return the columns of the table."""
+        return {
+            "task": lambda row: row.task,
+            "variant": lambda row: row.variant,
+            "engine": lambda row: row.engine,
+            "kind": lambda row: row.kind,
+            "env steps/s": lambda row: f"{row.env_steps_per_second:,.0f}",
+            "of bare MuJoCo": lambda row: "" if row.ratio_to_bare is None else f"{row.ratio_to_bare:.0%}",
+            "MuJoCo rollout is": lambda row: "" if row.rollout_ratio is None else f"{row.rollout_ratio:.2f}x",
+            "compile s": lambda row: f"{row.compile_seconds:.1f}",
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepSizes(BenchOptions):
+    """Options of the benchmarks of a gradient step."""
+
+    depths: str = "4,64,1024"
+    """Depths of actor and critic."""
+    width: int = 256
+    """Width of all networks."""
+    batch_size: int = 512
+    """State-action pairs in a gradient step."""
+    naive_depths: str | None = None
+    """Depths of the naive form; None takes those of --depths up to 64: beyond, it needs minutes and gigabytes."""
+    architecture: ResidualArchitecture = ResidualArchitecture()
+
+    def measured(self, log: Activity, *, naive: bool, torch: bool = False, **settings: Any) -> Iterable[Any]:
+        """Return an iterator over the measurements."""
+        depths = numbers("depths", self.depths)
+        shallow = tuple(depth for depth in depths if depth <= 64)
+        naive_depths = shallow if self.naive_depths is None else numbers("naive_depths", self.naive_depths)
+        return bench_step(
+            depths,
+            width=self.width,
+            batch_size=self.batch_size,
+            architecture=self.architecture,
+            naive_depths=naive_depths if naive else (),
+            torch_depths=shallow if torch else (),
+            **settings,
+            log=log,
+        )
+
+    def columns(self) -> Columns:
+        """Return the columns of the table."""
+        return {
+            "form": lambda row: row.form,
+            "depth": lambda row: str(row.depth),
+            "width": lambda row: str(row.width),
+            "batch": lambda row: str(row.batch_size),
+            "remat": lambda row: row.remat,
+            "chain": lambda row: row.chain,
+            "trace s": lambda row: f"{row.trace_seconds:.2f}",
+            "compile s": lambda row: f"{row.compile_seconds:.2f}",
+            "peak GiB": lambda row: f"{row.peak_bytes / 2**30:.2f}",
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompileBench(StepSizes):
+    """Measure by depth the time to trace and to compile the gradient step, and the memory of that."""
+
+    against: Literal["none", "naive"] = "none"
+    """naive: measure a straightforward, unrolled implementation of the same step too."""
+
+    def rows(self, log: Activity) -> Iterable[Any]:
+        """Return an iterator over the measurements."""
+        return self.measured(log, naive=self.against == "naive", compile_only=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepBench(StepSizes):
+    """Measure the gradient step by depth: time to compile and to run it, the floor of that time, and memory."""
+
+    against: Literal["none", "naive", "torch", "both"] = "none"
+    """Measure in turn with it, up to depth 64: naive, a straightforward, unrolled implementation of the same step;
+    torch, the same in PyTorch, on a GPU also as one CUDA graph; or both."""
+    steps: int = 5
+    """Gradient steps in a call, as a scan."""
+    rounds: int = 5
+    """Timed calls."""
+
+    def rows(self, log: Activity) -> Iterable[Any]:
+        """Return an iterator over the measurements."""
+        naive, torch = (self.against in (name, "both") for name in ("naive", "torch"))
+        return self.measured(log, naive=naive, torch=torch, steps=self.steps, rounds=self.rounds)
+
+    def columns(self) -> Columns:
+        """Return the columns of the table."""
+        return {
+            **super().columns(),
+            "step ms": lambda row: f"{1e3 * row.step_seconds:.2f}",
+            "median ms": lambda row: f"{1e3 * row.median_seconds:.2f}",
+            "times first": lambda row: "" if row.ratio is None else f"{row.ratio:.2f}x",
+            "floor ms": lambda row: f"{1e3 * row.floor_seconds:.2f}",
+            "of floor": lambda row: f"{row.step_seconds / row.floor_seconds:.2f}x",
+            "GFLOP/s": lambda row: f"{row.matrix_gflops:,.0f}",
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReplayBench(BenchOptions):
+    """Measure the time to draw hindsight batches from a full replay buffer of the paper's size."""
+
+    rounds: int = 5
+    """Rounds to take the median of."""
+    against: Literal["none", "naive"] = "none"
+    """naive: measure relabelling one window per environment too, which takes about 8 GiB."""
+
+    def rows(self, log: Activity) -> Iterable[Any]:
+        """Return an iterator over the measurements."""
+        return bench_replay(rounds=self.rounds, against_naive=self.against == "naive", log=log)
+
+    def columns(self) -> Columns:
+        """Return the columns of the table."""
+        return {
+            "form": lambda row: row.form,
+            "batches": lambda row: f"{row.num_batches} x {row.batch_size}",
+            "all batches s": lambda row: f"{row.step_seconds * row.num_batches:.3f}",
+            "a batch us": lambda row: f"{1e6 * row.step_seconds:,.1f}",
+            "floor us": lambda row: f"{1e6 * row.floor_seconds:.1f}",
+            "compile s": lambda row: f"{row.compile_seconds:.2f}",
+            "scratch GiB": lambda row: "" if row.scratch_bytes is None else f"{row.scratch_bytes / 2**30:.2f}",
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ActBench(BenchOptions):
+    """Measure compiled policies on one CPU core by precision: time per action, and error against float32."""
+
+    depths: str = "64,1024"
+    """Depths of the actor."""
+    width: int = 256
+    """Width of the actor."""
+    batch: int = 1
+    """Observations in a call."""
+    calls: int = 200
+    """Timed calls."""
+
+    def rows(self, log: Activity) -> Iterable[Any]:
+        """Return an iterator over the measurements."""
+        depths = numbers("depths", self.depths)
+        return bench_act(depths, width=self.width, batch=self.batch, calls=self.calls, log=log)
+
+    def columns(self) -> Columns:
+        """Return the columns of the table."""
+        return {
+            "depth": lambda row: str(row.depth),
+            "width": lambda row: str(row.width),
+            "batch": lambda row: str(row.batch_size),
+            "precision": lambda row: row.precision,
+            "ms": lambda row: f"{1e3 * row.step_seconds:.2f}",
+            "99 % ms": lambda row: f"{1e3 * row.slowest:.2f}",
+            "actions/s": lambda row: f"{row.batch_size / row.step_seconds:,.0f}",
+            "floor ms": lambda row: f"{1e3 * row.floor_seconds:.2f}",
+            "MiB read": lambda row: f"{row.weight_bytes / 2**20:.1f}",
+            "largest error": lambda row: f"{row.largest_action_error:.1e}",
+            "float32 takes": lambda row: "" if row.float32_ratio is None else f"{row.float32_ratio:.2f}x",
+            "compile s": lambda row: f"{row.compile_seconds:.1f}",
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SeedsBench(BenchOptions):
+    """Measure several seeds trained side by side, by threads and by vmap, against one seed after another."""
+
+    cases: str = ",".join(CASES)
+    """Cases, by environment, depth and width."""
+    seeds: int = 4
+    """Seeds to train."""
+    rounds: int = 3
+    """Rounds to take the median of; all modes take turns in each."""
+
+    def rows(self, log: Activity) -> Iterable[Any]:
+        """Return an iterator over the measurements."""
+        return bench_seeds(self.cases.split(","), seeds=self.seeds, rounds=self.rounds, log=log)
+
+    def columns(self) -> Columns:
+        """Return the columns of the table."""
+        return {
+            "case": lambda row: row.case,
+            "mode": lambda row: row.mode,
+            "seeds": lambda row: str(row.seeds),
+            "train s": lambda row: f"{row.train_seconds:.1f}",
+            "train ratio": lambda row: f"{row.train_seconds_ratio:.2f}x",
+            "step s": lambda row: f"{row.step_seconds:.3f}",
+            "step ratio": lambda row: f"{row.step_seconds_ratio:.2f}x",
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GpuBench(BenchOptions):
+    """Measure what decides about training on a GPU, the most valuable first, within a budget of time."""
+
+    budget: float = 400.0
+    """Seconds. What does not fit is left out, and named."""
+    parts: tuple[str, ...] = ()
+    """What to measure, in this order; none takes all: step (a gradient step by depth, beside the naive one, and beside
+    PyTorch if it is installed), round (a round of training by engine), forms (other chains and kernels of the step),
+    physics (by engine), act, start (seconds until the first gradient step), spread (one step in five processes)."""
+    results: Path = Path("runs") / "bench"
+    """Directory of gpu.jsonl, to which each row is appended as soon as it is measured."""
+
+    def rows(self, log: Activity) -> Iterable[Any]:
+        """Return an iterator over the measurements."""
+        return bench_gpu(
+            self.budget, train_command=train_command, parts=self.parts, results=self.results, log=log, note=log.note
+        )
+
+    def columns(self) -> Columns:
+        """Return the columns of the table."""
+        return {
+            "part": lambda row: row.part,
+            "what": lambda row: row.what,
+            "depth": lambda row: _text(row.depth, "d"),
+            "batch": lambda row: _text(row.batch_size, "d"),
+            "width": lambda row: _text(row.width, "d"),
+            "ms": lambda row: _text(row.seconds, ".2f", 1e3),
+            "per second": lambda row: _text(row.per_second, ",.0f"),
+            "ratio": lambda row: _text(row.ratio, ".2f"),
+            "compile s": lambda row: _text(row.compile_seconds, ".1f"),
+            "peak GiB": lambda row: _text(row.peak_bytes, ".2f", 2.0**-30),
+            "took s": lambda row: _text(row.took_seconds, ".0f"),
+            "left out": lambda row: row.left_out,
+        }
+
+
+def train_command(settings: Mapping[str, Any], run_dir: Path) -> Sequence[str]:
+    """Return the command that trains with settings."""
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items() if name != "env"]
+    return [sys.executable, "-m", "kilolayer", "train", settings["env"], f"--run-dir={run_dir}", "--quiet", *flags]
+
+
+def _text(value: float | None, form: str, factor: float = 1) -> str:
+    """Return a number as text; nothing for None."""
+    return "" if value is None else format(value * factor, form)
+
+
+def numbers(name: str, text: str) -> tuple[int, ...]:
+    """Parse integers with commas between them.
+
+    Raises:
+        ConfigurationError: for any other text.
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigurationError(f"{name}={text!r} must be numbers with commas between them, such as 4,64") from None
