@@ -11,14 +11,13 @@ import pytest
 from kilolayer.bench import ActSpeed, bench_gpu, gpu, gpu_plan
 from kilolayer.bench.budget import Budget
 from kilolayer.bench.first_step import FirstStep, until_first_step
-from kilolayer.bench.gpu_plan import PARTS, Plan, Sizes, own_forms
+from kilolayer.bench.gpu_plan import PARTS, Plan, Sizes
 from kilolayer.bench.jobs import GpuRow, Job, run_jobs
 from kilolayer.bench.round import RoundCost, bench_round
 from kilolayer.bench.step import StepCost
 from kilolayer.cli.bench_options import train_command
 from kilolayer.cli.main import main
 from kilolayer.errors import ConfigurationError, KilolayerError
-from kilolayer.nn import ResidualArchitecture
 
 TINY = Sizes(
     depths=(4, 128),
@@ -118,7 +117,7 @@ def measured(monkeypatch):
             ratio, self.first = None if self.first else 2.0, False
             chain = architecture.get("chain", "plain") if form == "kilolayer" else ""
             fields = {field.name: 1.0 for field in dataclasses.fields(StepCost)} | sizes
-            own = {"form": form, "depth": depth, "ratio": ratio, "chain": chain, "kernels": "", "remat": "none"}
+            own = {"form": form, "depth": depth, "ratio": ratio, "chain": chain, "kernels": "xla", "remat": "none"}
             return StepCost(**{name: fields[name] for name in fields if name in StepCost.__annotations__} | own)
 
         def close(self):
@@ -157,7 +156,7 @@ def test_the_most_valuable_comes_first_and_each_row_is_written(measured, tmp_pat
     assert lines[0] == '{"half a li'  # a process was killed while it wrote; the next row has its own line
     assert len(lines) == 2
     found = json.loads(lines[1])
-    assert (found["part"], found["what"], found["depth"], found["width"]) == ("step", "kilolayer plain", 4, 16)
+    assert (found["part"], found["what"], found["depth"], found["width"]) == ("step", "kilolayer plain xla", 4, 16)
     assert found["system"]["commit"] == "abc"
     assert found["date"]
     rest = list(rows)
@@ -166,7 +165,8 @@ def test_the_most_valuable_comes_first_and_each_row_is_written(measured, tmp_pat
     assert notes == ["there is no GPU: these are figures of a CPU"]
     steps = [entry for entry in measured if entry[0] != "round"]
     assert steps[:4] == [("kilolayer", 4, {}), ("naive", 4, {}), ("torch", 4, {}), ("kilolayer", 128, {})]
-    assert steps[4:6] == [("kilolayer", depth, {"chain": "short"}) for depth in (4, 128)]
+    forms = [{"chain": "short", "kernels": "fused"}, {"chain": "short", "kernels": "xla"}]
+    assert steps[4:8] == [("kilolayer", depth, form) for depth in (4, 128) for form in forms]
     assert [entry[1:] for entry in measured if entry[0] == "round"] == [
         ("mujoco", "default"),
         ("spring", "paper"),
@@ -188,15 +188,6 @@ def test_parts_come_in_the_order_that_is_asked_for(measured):
 def test_pytorch_is_one_graph_too_on_a_gpu(measured):
     jobs = list(Plan(TINY, train_command, id, on_gpu=True).step())
     assert [job.row.what for job in jobs] == ["kilolayer", "naive", "torch", "torch graph", "kilolayer"]
-
-
-def test_kernels_are_compared_where_there_is_such_a_setting(monkeypatch):
-    @dataclasses.dataclass(frozen=True)
-    class WithKernels(ResidualArchitecture):
-        kernels: str = "auto"
-
-    monkeypatch.setattr(gpu_plan, "ResidualArchitecture", WithKernels)
-    assert own_forms() == [("short", "fused"), ("plain", "fused"), ("short", "xla"), ("plain", "xla")]
 
 
 def test_a_run_until_the_first_step_learns_one_round(tmp_path):

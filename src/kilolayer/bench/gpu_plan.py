@@ -15,7 +15,6 @@ from kilolayer.bench.round import bench_round
 from kilolayer.bench.step import Turns, has_torch
 from kilolayer.envs.engines import engine_names
 from kilolayer.envs.engines.registry import AUTO
-from kilolayer.nn import ResidualArchitecture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +67,10 @@ class Sizes:
         return max(min(self.steps, 16 * self.steps // max(depth, 1)), min(self.steps, 5))
 
 
+OWN_FORMS = (("short", "fused"), ("short", "xla"), ("plain", "xla"))
+"""Chains and kernels of the library's own step."""
+
+
 class Plan:
     """The jobs of each part."""
 
@@ -95,9 +98,9 @@ class Plan:
         """Yield at each depth the other forms of the library's own step: chains and kernels."""
         for depth in self.sizes.depths:
             turns = Turns(self.sizes.rounds)
-            for chain, kernels in own_forms():
+            for chain, kernels in OWN_FORMS:
                 if (chain, kernels) != self._in_force.get(depth):
-                    settings = {"chain": chain, **({"kernels": kernels} if kernels else {})}
+                    settings = {"chain": chain, "kernels": kernels}
                     yield self._step_job("forms", "kilolayer", depth, turns, settings)
 
     def spread(self) -> Iterator[Job]:
@@ -238,13 +241,6 @@ class Plan:
         what = " ".join((form, *(architecture or {}).values()))
         kind = f"step: {form}"
         return Job(GpuRow(part, what, None, depth, sizes.batch_size, sizes.width), kind, run, turns)
-
-
-def own_forms() -> list[tuple[str, str]]:
-    """Return chains and kernels of the library's own step; kernels are empty where there is no such setting."""
-    names = {field.name for field in dataclasses.fields(ResidualArchitecture)}
-    kernels = ("fused", "xla") if "kernels" in names else ("",)
-    return [(chain, each) for each in kernels for chain in ("short", "plain")]
 
 
 PARTS: dict[str, Callable[[Plan], Iterator[Job]]] = {

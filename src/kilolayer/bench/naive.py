@@ -5,7 +5,6 @@ of embeddings (batch x batch x representation). It takes its first parameters fr
 with `kilolayer.nn` or with the agent's own step.
 """
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -48,7 +47,7 @@ def _is_plain(architecture: Architecture) -> bool:
     """Return whether networks compute what they do by default; how they compute it does not count."""
     if not isinstance(architecture, ResidualArchitecture):
         return False
-    names = {field.name for field in dataclasses.fields(architecture)} & {"remat", "unroll", "chain", "kernels"}
+    names = ("remat", "unroll", "chain", "kernels")
     return architecture == ResidualArchitecture(**{name: getattr(architecture, name) for name in names})
 
 
