@@ -15,6 +15,7 @@ from kilolayer.runs.clock import Clocks
 from kilolayer.runs.seed_group import SeedsMode
 from kilolayer.training.evaluation import Episodes, run_episodes
 from kilolayer.training.faults import CollectFaults, LearnFaults
+from kilolayer.training.overlap import Overlap
 from kilolayer.training.setup import Setup
 from kilolayer.training.step import TrainState, compile_steps
 
@@ -23,17 +24,26 @@ Result = TypeVar("Result")
 SeedsModeChoice = Literal["auto", "threads", "vmap"]
 
 
-def choose_mode(mode: SeedsModeChoice = "auto") -> SeedsMode:
+def choose_mode(mode: SeedsModeChoice = "auto", *, overlap: bool = False) -> SeedsMode:
     """Return how to move several seeds; `auto` is what is faster here: threads on a CPU, vmap elsewhere.
 
+    Args:
+        mode: what is asked for.
+        overlap: the setting of this name, which goes with vmap alone.
+
     Raises:
-        ConfigurationError: for an unknown mode.
+        ConfigurationError: for an unknown mode, or one that does not go with `overlap`.
     """
     if mode not in get_args(SeedsModeChoice):
         raise ConfigurationError(f"mode={mode!r} is unknown; choose one of {', '.join(get_args(SeedsModeChoice))}")
+    if overlap and mode == "threads":
+        raise ConfigurationError(
+            "overlap=True has no effect on seeds by mode='threads', where one collects while others learn; "
+            "leave overlap out, or take mode='vmap'"
+        )
     if mode != "auto":
         return mode
-    return "threads" if jax.default_backend() == "cpu" else "vmap"
+    return "threads" if not overlap and jax.default_backend() == "cpu" else "vmap"
 
 
 class Outcome(NamedTuple):
@@ -85,6 +95,9 @@ class Threads:
         """Take over the states."""
         self._setup, self._states = setup, list(states)
         self._steps, self._collects = compile_steps(setup), setup.collector.env_steps_per_round > 0
+        self._overlap = Overlap(setup, self._steps) if setup.overlap else None
+        if self._overlap is not None:
+            self._states = [self._overlap.place(state) for state in self._states]
         workers = min(len(self._states), cpu_cores())
         self._pool = ThreadPoolExecutor(workers, "seed") if workers > 1 else None
         self._host_lock = threading.Lock() if self._pool and _uses_host(setup) else None
@@ -105,10 +118,13 @@ class Threads:
         def step(place: int) -> Outcome:
             collected = learnt = None
             state = self._states[place]
-            if self._collects:
-                state, collected = self._one_at_a_time(lambda: self._steps.collect(self._states[place]))
-            if learn:
-                state, learnt = self._steps.learn(state)
+            if self._overlap is not None:
+                state, collected, learnt = self._overlap.advance(state, learn=learn)
+            else:
+                if self._collects:
+                    state, collected = self._one_at_a_time(lambda: self._steps.collect(self._states[place]))
+                if learn:
+                    state, learnt = self._steps.learn(state)
             self._states[place] = state
             return Outcome(*jax.device_get((collected, learnt)))
 
@@ -129,8 +145,9 @@ class Threads:
 
     def close(self) -> None:
         """Stop all threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        for threads in (self._pool, self._overlap):
+            if threads is not None:
+                threads.shutdown()
 
     def _each(self, kind: str, job: Callable[[int], Result]) -> list[Result]:
         """Run a job for every seed: the first time in turn, so that one seed compiles for all, and then in parallel."""
@@ -160,6 +177,9 @@ class Stacked:
         self._setup, self._size = setup, len(states)
         self._state: TrainState = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
         self._steps = compile_steps(setup, stacked=True)
+        self._overlap = Overlap(setup, self._steps, stacked=True) if setup.overlap else None
+        if self._overlap is not None:
+            self._state = self._overlap.place(self._state)
         self._collects = setup.collector.env_steps_per_round > 0
         self._pick = jax.jit(lambda state, place: jax.tree.map(lambda leaf: leaf[place], state))
         self._episodes = jax.jit(self._run_episodes, static_argnums=2)
@@ -177,10 +197,13 @@ class Stacked:
     def advance(self, *, learn: bool) -> list[Outcome]:
         """Take a training step with every seed: collect, and then learn if `learn` is set."""
         collected = learnt = None
-        if self._collects:
-            self._state, collected = self._steps.collect(self._state)
-        if learn:
-            self._state, learnt = self._steps.learn(self._state)
+        if self._overlap is not None:
+            self._state, collected, learnt = self._overlap.advance(self._state, learn=learn)
+        else:
+            if self._collects:
+                self._state, collected = self._steps.collect(self._state)
+            if learn:
+                self._state, learnt = self._steps.learn(self._state)
         return [Outcome(*each) for each in self._split((collected, learnt))]
 
     def evaluate(self, keys: Sequence[PRNGKeyArray], num_episodes: int) -> list[Episodes]:
@@ -188,7 +211,9 @@ class Stacked:
         return self._split(self._episodes(self._state.agent, jnp.stack(keys), num_episodes))
 
     def close(self) -> None:
-        """Do nothing: there are no threads."""
+        """Stop all threads."""
+        if self._overlap is not None:
+            self._overlap.shutdown()
 
     def _run_episodes(self, agents: Any, keys: PRNGKeyArray, num_episodes: int) -> Episodes:
         def run(agent: Any, key: PRNGKeyArray) -> Episodes:
