@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from kilolayer.agents import AgentState
+from kilolayer.training.ahead import Ahead, Lower, shapes
 from kilolayer.training.collector import Collected, CollectorState
 from kilolayer.training.faults import CollectFaults
 from kilolayer.training.setup import Setup, host_device
@@ -66,6 +67,27 @@ class Overlap:
     def place(self, state: TrainState) -> TrainState:
         """Return a state as `advance` takes it, bound to the device that learns."""
         return jax.device_put(state, self._device)
+
+    def programs(self, state: TrainState) -> dict[str, Lower]:
+        """Return the programs of collecting for the shapes of a state, by name; learning is not among them."""
+        copies = shapes((state.agent, state.collector, state.key), self._host)
+
+        def collect() -> jax.stages.Lowered:
+            with jax.default_device(self._host):
+                return self._parts.collect.lower(*copies)
+
+        def store() -> jax.stages.Lowered:
+            with jax.default_device(self._host):
+                collected = jax.eval_shape(self._parts.collect, *copies)
+            return self._parts.store.lower(state, shapes(collected, self._device))
+
+        return {"collect": collect, "store": store}
+
+    @staticmethod
+    def wait(ahead: Ahead, *, learn: bool) -> None:
+        """Wait until the programs of a training step are compiled."""
+        for name in ("collect", "store", *(["learn"] if learn else [])):
+            ahead.wait(name)
 
     def advance(self, state: TrainState, *, learn: bool) -> tuple[TrainState, CollectFaults, Any]:
         """Take a training step; the state is consumed.
