@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 
 from kilolayer.envs import registry
-from kilolayer.training import evaluation, population, setup, step
+from kilolayer.training import evaluation, overlap, population, setup, step
 
 MEMORY = 5 * 2**20
 """KiB that a process may need before it forgets its programs."""
@@ -34,6 +34,12 @@ def _compile_steps(setup, **how):
     return step.compile_steps(setup, **how)
 
 
+@functools.cache
+def _compile_parts(setup, **how):
+    return _overlapped(setup, **how)
+
+
+_overlapped = overlap.compile_parts
 _evaluate = functools.cache(evaluation._program.__wrapped__)
 
 
@@ -42,6 +48,7 @@ def share(patch):
     patch.setattr(evaluation, "_program", _evaluate)
     patch.setattr(setup, "make", lambda name, **how: _make(registry.spec(registry.resolve(name)), name, **how))
     patch.setattr(population, "compile_steps", _compile_steps)
+    patch.setattr(overlap, "compile_parts", _compile_parts)
 
 
 def forget_if_short():
@@ -49,6 +56,7 @@ def forget_if_short():
     if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MEMORY or _mappings() > MAPPINGS:
         _make.cache_clear()
         _compile_steps.cache_clear()
+        _compile_parts.cache_clear()
         _evaluate.cache_clear()
         jax.clear_caches()
         gc.collect()

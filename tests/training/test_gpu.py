@@ -19,3 +19,12 @@ def test_the_whole_loop_runs_on_a_gpu_and_resumes_from_its_checkpoint(tmp_path, 
     result = kl.train(resume=tmp_path / "run", total_env_steps=800, progress=False)
     assert result.env_steps == 800
     assert np.isfinite(result.metrics["train/critic_loss"])
+
+
+@pytest.mark.gpu
+def test_the_host_collects_beside_the_gpu_and_resumes(tmp_path):
+    config = small_config(env="reacher", engine="mujoco", overlap=True)
+    kl.train(config=config, run_dir=tmp_path / "run", progress=False)
+    result = kl.train(resume=tmp_path / "run", total_env_steps=800, progress=False)
+    assert result.env_steps == 800
+    assert np.isfinite(result.metrics["train/critic_loss"])

@@ -14,7 +14,8 @@ from kilolayer.machine import cpu_cores
 from kilolayer.memory import tree_bytes
 from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.seed_group import SeedsMode
-from kilolayer.training.setup import Setup
+from kilolayer.training.overlap import compile_parts
+from kilolayer.training.setup import Setup, host_device
 from kilolayer.training.step import compile_steps, state_shape
 
 
@@ -38,10 +39,19 @@ def plan(config: TrainConfig, *, seeds: int = 1, mode: SeedsMode = "threads") ->
     )
     at_once = 1 if stacked else min(seeds, cpu_cores())
     idle_bytes = 0 if stacked else (seeds - at_once) * tree_bytes(state)
-    collect, learn = compile_steps(setup, stacked=stacked)
-    steps = (collect, learn) if config.collects else (learn,)
-    programs = [compile_program(step, stepped) for step in steps]
+    steps = compile_steps(setup, stacked=stacked)
+    programs = [compile_program(steps.learn, stepped)]
+    beside = 0.0
+    if config.overlap:
+        collect = compile_parts(setup, stacked=stacked).collect
+        with jax.default_device(host_device()):
+            programs.append(compile_program(collect, stepped.agent, stepped.collector, stepped.key))
+        if host_device() in jax.devices():  # both are in the same memory at the same time
+            beside = program_memory(programs[1].compiled).peak
+    elif config.collects:
+        programs.append(compile_program(steps.collect, stepped))
     peaks = [at_once * program_memory(program.compiled).peak + idle_bytes for program in programs]
+    peaks[0] += beside
     end = config.timetable.end
     return {
         "env": setup.environment.name,

@@ -57,7 +57,8 @@ def run(arguments: Sequence[str]) -> int:
 def _group(options: TrainOptions) -> SeedGroup | None:
     """Return the seeds to train together; None for a lone run."""
     if options.seeds is not None:
-        return SeedGroup(options.run_dir or Path(), parse_seeds(options.seeds), choose_mode(options.seeds_mode))
+        mode = choose_mode(options.seeds_mode, overlap=options.settings.overlap)
+        return SeedGroup(options.run_dir or Path(), parse_seeds(options.seeds), mode)
     if options.resume is not None and SeedGroup.is_at(options.resume):
         return SeedGroup.open(options.resume)
     return None

@@ -64,6 +64,9 @@ class TrainConfig:
     """Steps of every environment in a round."""
     gradient_steps_per_unroll: int = 800
     """Gradient steps of a round, after its env steps."""
+    overlap: bool = False
+    """Collect on the host while the device learns. A round then learns from the data of the rounds before it, and the
+    next one from its own. For engines of the host, such as mujoco, beside a GPU."""
     replay_capacity: int = 10_000
     """Steps of each environment that the replay buffer holds."""
     min_replay: int = 1_000
@@ -126,6 +129,8 @@ class TrainConfig:
         check_engine_name(self.engine)
         self._check_clocks()
         self._check_windows()
+        if self.overlap:
+            self._check_off_policy("overlap=True", "with overlap, they are those of an older policy")
         if self.grow is not None:
             self._check_growth(GrowthSchedule.parse(self.grow))
         self.architecture.num_blocks(self.depth)
@@ -174,6 +179,8 @@ class TrainConfig:
                 raise ConfigurationError(
                     f"{nothing}, so collector_depth={self.collector_depth} has no effect; leave it out"
                 )
+            if self.overlap:
+                raise ConfigurationError(f"{nothing}, so overlap=True has no effect; leave it out")
         end = self.timetable.end
         counts = {"env steps in each environment": end.env_steps // self.num_envs, "gradient steps": end.gradient_steps}
         for name, steps in counts.items():
@@ -241,12 +248,7 @@ class TrainConfig:
 
     def _check_collector(self, depth: int) -> None:
         asked = f"collector_depth={depth}"
-        if agent_spec(self.agent).on_policy:
-            fitting = [spec.name for spec in agent_specs() if not spec.on_policy]
-            raise ConfigurationError(
-                f"{asked} does not go with agent={self.agent!r}: it learns from actions of its own policy alone, and a "
-                f"collector's are not; take agent={' or '.join(fitting)}"
-            )
+        self._check_off_policy(asked, "a collector's are not")
         if self.grow is not None:
             raise ConfigurationError(
                 f"{asked} and grow={self.grow!r} exclude each other: a collector does not grow; leave one of them out"
@@ -256,6 +258,14 @@ class TrainConfig:
             self.architecture.num_blocks(depth)
         except ConfigurationError as error:
             raise ConfigurationError(f"collector_depth: {error}") from None
+
+    def _check_off_policy(self, asked: str, why: str) -> None:
+        if agent_spec(self.agent).on_policy:
+            fitting = [spec.name for spec in agent_specs() if not spec.on_policy]
+            raise ConfigurationError(
+                f"{asked} does not go with agent={self.agent!r}: it learns from actions of its own policy alone, and "
+                f"{why}; take agent={' or '.join(fitting)}"
+            )
 
     def _check_no_own_depths(self, name: str, why: str) -> None:
         for field in dataclasses.fields(self.agent_settings):

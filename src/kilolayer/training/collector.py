@@ -1,7 +1,7 @@
 """Collectors: where the data of a run come from."""
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,17 @@ from kilolayer.training.faults import CollectFaults, finite_rows, first_false
 
 CollectorState = Any
 """Pytree of everything that a collector carries from round to round; all leaves are arrays."""
+
+
+class Collected(NamedTuple):
+    """What a round of collecting leads to."""
+
+    state: CollectorState
+    """The next state of the collector."""
+    trajectory: Trajectory
+    """The data."""
+    faults: CollectFaults
+    """Where a number was not finite or a robot diverged."""
 
 
 class Collector(Protocol):
@@ -61,18 +72,13 @@ class Collector(Protocol):
         """Return the state before the first round."""
         ...
 
-    def collect(
-        self, agent_state: AgentState, state: CollectorState, key: PRNGKeyArray
-    ) -> tuple[CollectorState, Trajectory, CollectFaults]:
+    def collect(self, agent_state: AgentState, state: CollectorState, key: PRNGKeyArray) -> Collected:
         """Collect the data of a round with the agent's policy.
 
         Args:
             agent_state: of the agent that acts.
             state: of the collector.
             key: randomness.
-
-        Returns:
-            The next state, what was collected, and where a number was not finite or a robot diverged.
         """
         ...
 
@@ -122,9 +128,7 @@ class EnvironmentCollector:
         """Reset all environments."""
         return self.environment.reset(key, self.num_envs)
 
-    def collect(
-        self, agent_state: AgentState, state: EnvironmentState, key: PRNGKeyArray
-    ) -> tuple[EnvironmentState, Trajectory, CollectFaults]:
+    def collect(self, agent_state: AgentState, state: EnvironmentState, key: PRNGKeyArray) -> Collected:
         """Take `unroll_length` steps in every environment; see `Collector.collect`."""
 
         def act_and_step(
@@ -154,7 +158,7 @@ class EnvironmentCollector:
             observation_env=first_false(jnp.all(observation_finite, axis=0)),
             divergence=Divergence.of_steps(divergence),
         )
-        return state, trajectory, faults
+        return Collected(state, trajectory, faults)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,9 +190,7 @@ class NoCollector:
     def init(self, key: PRNGKeyArray) -> None:
         """Return no state."""
 
-    def collect(
-        self, agent_state: AgentState, state: None, key: PRNGKeyArray
-    ) -> tuple[None, Trajectory, CollectFaults]:
+    def collect(self, agent_state: AgentState, state: None, key: PRNGKeyArray) -> Collected:
         """Raise: there is nothing to collect.
 
         Raises:

@@ -1,7 +1,7 @@
 """Evaluation: whole episodes, from reset to their end, and their metrics."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -95,10 +95,18 @@ def run_episodes(
     return _program(hashable, environment, num_episodes, mode, keep_steps)(agent_state, key)
 
 
+def lower_episodes(
+    agent: Agent, agent_state: AgentState, environment: Environment, key: PRNGKeyArray, *, num_episodes: int
+) -> jax.stages.Lowered:
+    """Return the program that `run_episodes` runs, ready to be compiled; the arguments may be shapes."""
+    hashable: Any = agent
+    return _program(hashable, environment, num_episodes, "deterministic", False).lower(agent_state, key)
+
+
 @functools.lru_cache(maxsize=PROGRAMS)
 def _program(
     agent: Any, environment: Environment, num_episodes: int, mode: ActionMode, keep_steps: bool
-) -> Callable[[AgentState, PRNGKeyArray], Episodes]:
+) -> jax.stages.Wrapped:
     """Return the compiled function that runs episodes, kept for the next call.
 
     Only the last few are kept, with their agents and environments: a process may load many runs.

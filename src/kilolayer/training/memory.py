@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from kilolayer.envs import Environment
 from kilolayer.memory import check_fits, device_memory, tree_bytes
 from kilolayer.runs.config import TrainConfig
-from kilolayer.training.setup import Setup
+from kilolayer.training.setup import Setup, host_device
 from kilolayer.training.step import state_shape
 
 
@@ -23,8 +23,10 @@ def check_run_fits(setup: Setup, config: TrainConfig, *, seeds: int = 1) -> None
     """
     state = state_shape(setup.at(config.timetable.end))
     windows = (setup.windows or 0) / setup.replay_capacity
+    # What collects beside learning has its own copy, on the host.
+    copies = 2 if setup.overlap and host_device() in jax.devices() else 1
     needed = {
-        "networks and optimisers": seeds * tree_bytes(state.agent),
+        "networks and optimisers": seeds * copies * tree_bytes(state.agent),
         "the replay buffer": int(seeds * tree_bytes(state.buffer) * (1.0 + windows)),
         "environments": seeds * tree_bytes(state.collector),
         "episodes of an evaluation": seeds * _episodes_bytes(setup.eval_environment, config.num_eval_envs),

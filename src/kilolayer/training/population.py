@@ -13,27 +13,38 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.machine import cpu_cores
 from kilolayer.runs.clock import Clocks
 from kilolayer.runs.seed_group import SeedsMode
-from kilolayer.training.evaluation import Episodes, run_episodes
+from kilolayer.training.ahead import Ahead, Lower, shapes
+from kilolayer.training.evaluation import Episodes, lower_episodes, run_episodes
 from kilolayer.training.faults import CollectFaults, LearnFaults
+from kilolayer.training.overlap import Overlap
 from kilolayer.training.setup import Setup
-from kilolayer.training.step import TrainState, compile_steps
+from kilolayer.training.step import Steps, TrainState, compile_steps
 
 Result = TypeVar("Result")
 
 SeedsModeChoice = Literal["auto", "threads", "vmap"]
 
 
-def choose_mode(mode: SeedsModeChoice = "auto") -> SeedsMode:
+def choose_mode(mode: SeedsModeChoice = "auto", *, overlap: bool = False) -> SeedsMode:
     """Return how to move several seeds; `auto` is what is faster here: threads on a CPU, vmap elsewhere.
 
+    Args:
+        mode: what is asked for.
+        overlap: the setting of this name, which goes with vmap alone.
+
     Raises:
-        ConfigurationError: for an unknown mode.
+        ConfigurationError: for an unknown mode, or one that does not go with `overlap`.
     """
     if mode not in get_args(SeedsModeChoice):
         raise ConfigurationError(f"mode={mode!r} is unknown; choose one of {', '.join(get_args(SeedsModeChoice))}")
+    if overlap and mode == "threads":
+        raise ConfigurationError(
+            "overlap=True has no effect on seeds by mode='threads', where one collects while others learn; "
+            "leave overlap out, or take mode='vmap'"
+        )
     if mode != "auto":
         return mode
-    return "threads" if jax.default_backend() == "cpu" else "vmap"
+    return "threads" if not overlap and jax.default_backend() == "cpu" else "vmap"
 
 
 class Outcome(NamedTuple):
@@ -55,6 +66,17 @@ class Population(Protocol):
 
     def state(self, place: int) -> TrainState:
         """Return the state of one seed. The next training step consumes it."""
+        ...
+
+    def compile_ahead(self, num_episodes: int) -> int:
+        """Begin to compile the programs of training and evaluation side by side, in threads.
+
+        Args:
+            num_episodes: of an evaluation.
+
+        Returns:
+            How many programs there are.
+        """
         ...
 
     def advance(self, *, learn: bool) -> list[Outcome]:
@@ -85,10 +107,14 @@ class Threads:
         """Take over the states."""
         self._setup, self._states = setup, list(states)
         self._steps, self._collects = compile_steps(setup), setup.collector.env_steps_per_round > 0
+        self._overlap = Overlap(setup, self._steps) if setup.overlap else None
+        if self._overlap is not None:
+            self._states = [self._overlap.place(state) for state in self._states]
         workers = min(len(self._states), cpu_cores())
         self._pool = ThreadPoolExecutor(workers, "seed") if workers > 1 else None
         self._host_lock = threading.Lock() if self._pool and _uses_host(setup) else None
         self._compiled: set[str] = set()
+        self._ahead = Ahead()
 
     @property
     def clocks(self) -> Clocks:
@@ -99,16 +125,33 @@ class Threads:
         """Return the state of one seed. The next training step consumes it."""
         return self._states[place]
 
+    def compile_ahead(self, num_episodes: int) -> int:
+        """Begin to compile the programs of training and evaluation; see `Population`."""
+        setup, state, key = self._setup, shapes(self._states[0]), shapes(jax.random.key(0))
+
+        def evaluate() -> jax.stages.Lowered:
+            return lower_episodes(setup.agent, state.agent, setup.eval_environment, key, num_episodes=num_episodes)
+
+        programs = {"evaluate": evaluate} | _training_programs(self._setup, self._steps, self._overlap, state)
+        self._ahead.start(programs)
+        return len(programs)
+
     def advance(self, *, learn: bool) -> list[Outcome]:
         """Take a training step with every seed: collect, and then learn if `learn` is set."""
 
         def step(place: int) -> Outcome:
             collected = learnt = None
             state = self._states[place]
-            if self._collects:
-                state, collected = self._one_at_a_time(lambda: self._steps.collect(self._states[place]))
-            if learn:
-                state, learnt = self._steps.learn(state)
+            if self._overlap is not None:
+                self._overlap.wait(self._ahead, learn=learn)
+                state, collected, learnt = self._overlap.advance(state, learn=learn)
+            else:
+                if self._collects:
+                    self._ahead.wait("collect")
+                    state, collected = self._one_at_a_time(lambda: self._steps.collect(self._states[place]))
+                if learn:
+                    self._ahead.wait("learn")
+                    state, learnt = self._steps.learn(state)
             self._states[place] = state
             return Outcome(*jax.device_get((collected, learnt)))
 
@@ -117,6 +160,7 @@ class Threads:
     def evaluate(self, keys: Sequence[PRNGKeyArray], num_episodes: int) -> list[Episodes]:
         """Run whole episodes in the evaluation environment with the policy of every seed, each with its own key."""
         setup = self._setup
+        self._ahead.wait("evaluate")
 
         def run(place: int) -> Episodes:
             agent = self._states[place].agent
@@ -129,8 +173,9 @@ class Threads:
 
     def close(self) -> None:
         """Stop all threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        for threads in (self._pool, self._overlap, self._ahead):
+            if threads is not None:
+                threads.shutdown()
 
     def _each(self, kind: str, job: Callable[[int], Result]) -> list[Result]:
         """Run a job for every seed: the first time in turn, so that one seed compiles for all, and then in parallel."""
@@ -160,7 +205,11 @@ class Stacked:
         self._setup, self._size = setup, len(states)
         self._state: TrainState = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
         self._steps = compile_steps(setup, stacked=True)
+        self._overlap = Overlap(setup, self._steps, stacked=True) if setup.overlap else None
+        if self._overlap is not None:
+            self._state = self._overlap.place(self._state)
         self._collects = setup.collector.env_steps_per_round > 0
+        self._ahead = Ahead()
         self._pick = jax.jit(lambda state, place: jax.tree.map(lambda leaf: leaf[place], state))
         self._episodes = jax.jit(self._run_episodes, static_argnums=2)
 
@@ -174,21 +223,42 @@ class Stacked:
         """Return a copy of the state of one seed."""
         return self._pick(self._state, place)
 
+    def compile_ahead(self, num_episodes: int) -> int:
+        """Begin to compile the programs of training and evaluation; see `Population`."""
+        state, keys = shapes(self._state), shapes(jnp.stack([jax.random.key(0)] * self._size))
+
+        def evaluate() -> jax.stages.Lowered:
+            return self._episodes.lower(state.agent, keys, num_episodes)
+
+        programs = {"evaluate": evaluate} | _training_programs(self._setup, self._steps, self._overlap, state)
+        self._ahead.start(programs)
+        return len(programs)
+
     def advance(self, *, learn: bool) -> list[Outcome]:
         """Take a training step with every seed: collect, and then learn if `learn` is set."""
         collected = learnt = None
-        if self._collects:
-            self._state, collected = self._steps.collect(self._state)
-        if learn:
-            self._state, learnt = self._steps.learn(self._state)
+        if self._overlap is not None:
+            self._overlap.wait(self._ahead, learn=learn)
+            self._state, collected, learnt = self._overlap.advance(self._state, learn=learn)
+        else:
+            if self._collects:
+                self._ahead.wait("collect")
+                self._state, collected = self._steps.collect(self._state)
+            if learn:
+                self._ahead.wait("learn")
+                self._state, learnt = self._steps.learn(self._state)
         return [Outcome(*each) for each in self._split((collected, learnt))]
 
     def evaluate(self, keys: Sequence[PRNGKeyArray], num_episodes: int) -> list[Episodes]:
         """Run whole episodes in the evaluation environment with the policy of every seed, each with its own key."""
+        self._ahead.wait("evaluate")
         return self._split(self._episodes(self._state.agent, jnp.stack(keys), num_episodes))
 
     def close(self) -> None:
-        """Do nothing: there are no threads."""
+        """Stop all threads."""
+        if self._overlap is not None:
+            self._overlap.shutdown()
+        self._ahead.shutdown()
 
     def _run_episodes(self, agents: Any, keys: PRNGKeyArray, num_episodes: int) -> Episodes:
         def run(agent: Any, key: PRNGKeyArray) -> Episodes:
@@ -201,6 +271,14 @@ class Stacked:
         """Return what belongs to each seed, on the host."""
         fetched = jax.device_get(stacked)
         return [jax.tree.map(lambda leaf, place=place: leaf[place], fetched) for place in range(self._size)]
+
+
+def _training_programs(setup: Setup, steps: Steps, overlap: Overlap | None, state: TrainState) -> dict[str, Lower]:
+    """Return the programs of a training step for the shapes of a state, in the order in which they are needed."""
+    learn = {"learn": lambda: steps.learn.lower(state)}
+    if overlap is not None:
+        return overlap.programs(state) | learn
+    return ({"collect": lambda: steps.collect.lower(state)} if setup.collector.env_steps_per_round else {}) | learn
 
 
 def _uses_host(setup: Setup) -> bool:

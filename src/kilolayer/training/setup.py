@@ -3,8 +3,11 @@
 import dataclasses
 from collections.abc import Callable
 
+import jax
+
 from kilolayer.agents import Agent, NetworkSettings, Problem, Tandem, make_agent
 from kilolayer.envs import Environment, make
+from kilolayer.envs.engines import engines_of, make_engine
 from kilolayer.envs.task_check import check_methods
 from kilolayer.errors import ConfigurationError
 from kilolayer.machine import check_float32
@@ -32,6 +35,8 @@ class Setup:
     gradient_steps_per_round: int
     windows: int | None
     """Steps of each environment that a round of gradient steps draws from; None draws from the whole buffer."""
+    overlap: bool
+    """The host collects while the device learns."""
     depth_at: Callable[[Clocks], int] = dataclasses.field(compare=False, repr=False)
     """Returns the depth of the networks at a point of the run."""
     parts_of_depth: Callable[[int], tuple[Agent, Collector]] = dataclasses.field(compare=False, repr=False)
@@ -55,6 +60,8 @@ class Setup:
             for name in (config.env, config.eval_env or config.env)
         )
         environment = dataclasses.replace(environment, fixed_goals=config.fixed_goals)
+        if config.overlap:
+            _check_overlap(config, environment)
         for each in {id(one.task): one for one in (environment, eval_environment)}.values():
             check_methods(each)
         for size in ("observation_size", "goal_size", "action_size", "discrete_actions"):
@@ -79,6 +86,7 @@ class Setup:
             replay_capacity=config.replay_capacity,
             gradient_steps_per_round=config.gradient_steps_per_unroll,
             windows=config.replay.windows,
+            overlap=config.overlap,
             depth_at=config.depth_at,
             parts_of_depth=parts_of_depth,
         )
@@ -90,6 +98,41 @@ class Setup:
             return self
         agent, collector = self.parts_of_depth(depth)
         return dataclasses.replace(self, agent=agent, collector=collector, depth=depth)
+
+
+def host_device() -> jax.Device:
+    """Return the host as a device of JAX.
+
+    Raises:
+        ConfigurationError: if JAX was told to leave it out.
+    """
+    try:
+        return jax.devices("cpu")[0]
+    except RuntimeError:
+        raise ConfigurationError(
+            f"overlap=True acts on the CPU, which JAX_PLATFORMS={jax.config.values['jax_platforms']} leaves out; "
+            "add cpu to it"
+        ) from None
+
+
+def _check_overlap(config: TrainConfig, environment: Environment) -> None:
+    """Check that the host steps the environment, so that the device is free to learn."""
+    host_device()
+    if environment.runs_on_host:
+        return
+    others = (spec.name for spec in engines_of(environment.task) if _runs_on_host(spec.name, environment))
+    other = next(others, None)
+    raise ConfigurationError(
+        f"overlap=True has no effect with engine={config.engine!r} of env {environment.name!r}: the device steps it, "
+        f"not the host; leave overlap out{f', or take engine={other!r}' if other else ''}"
+    )
+
+
+def _runs_on_host(engine: str, environment: Environment) -> bool:
+    try:
+        return getattr(make_engine(engine, environment.task), "runs_on_host", False)
+    except ConfigurationError:
+        return False
 
 
 def architecture_of(config: TrainConfig) -> Architecture:

@@ -154,7 +154,9 @@ def train_seeds(
             raise ConfigurationError("seeds is missing; give such as range(8) or '0..7'")
         chosen = parse_seeds(seeds) if isinstance(seeds, str) else check_seeds(seeds)
         config = _new_config(env, config, settings, checkpoint, data)
-        group = SeedGroup(Path(run_dir or new_directory(config, "seeds")), chosen, choose_mode(mode))
+        group = SeedGroup(
+            Path(run_dir or new_directory(config, "seeds")), chosen, choose_mode(mode, overlap=config.overlap)
+        )
     setup = _build(config, data, seeds=len(group.seeds), resumed=None if resume is None else directories[0])
     if resume is None:
         directories = group.create(config)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from kilolayer.agents import AgentState, grow_agent
 from kilolayer.data import ReplayBuffer, draw_windows, empty_buffer, insert
 from kilolayer.runs.clock import Clocks
-from kilolayer.training.collector import CollectorState
+from kilolayer.training.collector import Collected, CollectorState
 from kilolayer.training.faults import CollectFaults, LearnFaults, first_false
 from kilolayer.training.keys import stream
 from kilolayer.training.setup import Setup
@@ -108,16 +108,19 @@ def _init_state(setup: Setup, seed: PRNGKeyArray) -> TrainState:
 def collect_step(setup: Setup, state: TrainState) -> tuple[TrainState, CollectFaults]:
     """Collect the data of a round with the policy, and insert them into the buffer."""
     key, collect_key = jax.random.split(state.key)
-    collector, trajectory, faults = setup.collector.collect(state.agent, state.collector, collect_key)
-    state = dataclasses.replace(
+    collected = setup.collector.collect(state.agent, state.collector, collect_key)
+    return store(dataclasses.replace(state, key=key), collected), collected.faults
+
+
+def store(state: TrainState, collected: Collected) -> TrainState:
+    """Return a state with the data of a round."""
+    return dataclasses.replace(
         state,
-        buffer=insert(state.buffer, trajectory),
-        collector=collector,
-        key=key,
-        collected_steps=state.collected_steps + trajectory.done.shape[0],
-        diverged=state.diverged + faults.divergence.robots,
+        buffer=insert(state.buffer, collected.trajectory),
+        collector=collected.state,
+        collected_steps=state.collected_steps + collected.trajectory.done.shape[0],
+        diverged=state.diverged + collected.faults.divergence.robots,
     )
-    return state, faults
 
 
 def learn_step(setup: Setup, state: TrainState) -> tuple[TrainState, tuple[dict[str, Float[Array, ""]], LearnFaults]]:

@@ -120,6 +120,8 @@ class Trainer:
                     display.note(f"what the run had after {self.clocks} is in {run.set_aside}")
             began = saved = time.monotonic()
             start = self.clocks
+            if self.rounds < self.timetable.rounds:
+                self._compile_ahead(display)
             if not all(run.rows for run in self.runs):
                 self._evaluate(0.0, start)
             while self.rounds < self.timetable.rounds and stop.signal is None:
@@ -195,6 +197,13 @@ class Trainer:
             states = [grow_state(setup, self.population.state(place), run.seed) for place, run in enumerate(self.runs)]
             self.population.close()
             self._populate(setup, states)
+            if self.rounds < self.timetable.rounds:
+                self._compile_ahead(display)
+
+    def _compile_ahead(self, display: Display) -> None:
+        """Compile the programs of the run side by side while the first of them already runs."""
+        programs = self.population.compile_ahead(self.config.num_eval_envs)
+        display.update(self.clocks.step, f"compiling {programs} programs")
 
     def _stop_because(self, run: SeedRun, fault: str) -> NoReturn:
         """Raise because of a fault of one seed, such as a number that is not finite."""
