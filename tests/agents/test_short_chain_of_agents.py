@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kilolayer.agents import agent_specs
+from kilolayer.nn import residual_mlp
 from kilolayer.nn.kernels import walk
 from kilolayer.training import Setup, init_state
 from kilolayer.training.step import collect_step
@@ -63,6 +64,7 @@ def test_a_gradient_step_by_the_kernels_is_the_same_but_for_their_rounding(agent
         return triton_interpreter.launch(kernel, *args, **kwargs)
 
     monkeypatch.setattr(walk, "_launch", launch)
+    monkeypatch.setattr(residual_mlp, "run_here", lambda: True)
     before, after, metrics = step_of(agent, width=64, chain="short", kernels="fused")
     _, expected, expected_metrics = step_of(agent, width=64, chain="plain")
     assert {"forward", "backward"} <= set(launched)

@@ -21,7 +21,7 @@ from kernel_cases import FORMS, TOLERANCE, assert_close, exact, in_float64, inpu
 import kilolayer as kl
 from kilolayer.bench.flops import gradient_step_flops
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import ResidualArchitecture
+from kilolayer.nn import ResidualArchitecture, residual_mlp
 from kilolayer.nn.kernel_check import kernels_agree
 from kilolayer.nn.kernels import WIDTHS, walk
 from kilolayer.training import Setup
@@ -34,6 +34,7 @@ def interpreter(monkeypatch):
     import triton_interpreter
 
     monkeypatch.setattr(walk, "_launch", triton_interpreter.launch)
+    monkeypatch.setattr(residual_mlp, "run_here", lambda: True)
     return triton_interpreter
 
 
@@ -220,6 +221,18 @@ def test_kernels_that_are_wrong_or_do_not_run_leave_the_walk_to_xla(gpu, monkeyp
     said = {"wrong": "away from what XLA gives", "not a number": "inf away", "fails": "out of resources: shared memory"}
     assert said[fault] in record.getMessage()
     assert "\n" not in record.getMessage()
+
+
+def test_what_acts_on_the_processor_beside_a_gpu_is_walked_by_xla(monkeypatch):
+    monkeypatch.setattr(residual_mlp, "run_here", walk.run_here)
+    torso, x = network({}, "fused"), inputs(7, 5)
+    expected = network(exact({}), "xla")(x)
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        assert walk.run_here() == (backend == "gpu")
+        with jax.default_device(jax.devices("cpu")[0]):
+            assert not walk.run_here()
+            np.testing.assert_allclose(jax.jit(lambda x: torso(x))(x), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_on_a_cpu_xla_walks():

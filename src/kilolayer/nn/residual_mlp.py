@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn.dense import Dense
 from kilolayer.nn.kernel_check import kernels_agree
-from kilolayer.nn.kernels import PRECISIONS, WIDTHS, check_device
+from kilolayer.nn.kernels import PRECISIONS, WIDTHS, check_device, run_here
 from kilolayer.nn.layers import Activation, HiddenLayer, Normalization
 from kilolayer.nn.remat import BlockNumbers
 from kilolayer.nn.short_chain import walk_layers
@@ -291,7 +291,7 @@ class ResidualMLP(StackedTorso):
         if architecture.chain != "short":
             return super().walk_blocks(x, blocks, architecture)
         own = self.architecture
-        fused = own.kernels == "fused" and x.shape[-1] in WIDTHS
+        fused = own.kernels == "fused" and x.shape[-1] in WIDTHS and run_here()
         return walk_layers(x, blocks, factor=self.branch_factor, residual=own.residual, unroll=own.unroll, fused=fused)
 
     def read_out(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch out"]:

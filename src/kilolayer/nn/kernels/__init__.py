@@ -12,6 +12,7 @@ from kilolayer.nn.kernels.walk import (
     check_device,
     forward,
     fused_operations,
+    run_here,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "check_device",
     "forward",
     "fused_operations",
+    "run_here",
 ]

@@ -140,6 +140,13 @@ def launch_on_gpu(
     )
 
 
+def run_here() -> bool:
+    """Return whether what is traced now is for a GPU: a policy may act on the processor beside one."""
+    device = getattr(jax.config, "jax_default_device", None)
+    platform = jax.default_backend() if device is None else getattr(device, "platform", device)
+    return platform in ("gpu", "cuda")
+
+
 def check_device() -> None:
     """Check that kernels can run here.
 
