@@ -28,6 +28,7 @@ from kilolayer.agents.gcsl import GCSL, GCSLConfig
 from kilolayer.agents.ppo import PPO, PPOConfig
 from kilolayer.agents.qrl import QRL, QRLConfig
 from kilolayer.agents.sac import SAC, SACConfig, SACHERConfig
+from kilolayer.agents.survival import SRLConfig, Survival, SurvivalConfig
 from kilolayer.agents.td3 import TD3, TD3Config, TD3HERConfig
 
 __all__ = [
@@ -63,6 +64,9 @@ __all__ = [
     "QRLConfig",
     "SACConfig",
     "SACHERConfig",
+    "SRLConfig",
+    "Survival",
+    "SurvivalConfig",
     "TD3Config",
     "TD3HERConfig",
     "Tandem",

@@ -1,12 +1,16 @@
 """Data: the ring buffer of trajectories, and the samplers that relabel goals in hindsight."""
 
+from kilolayer.data.arrivals import ArrivalBuffer, Arrivals, Draw, prepare_arrivals, sample_arrivals
 from kilolayer.data.hindsight import Batch, sample_hindsight, sample_times, truncated_geometric
 from kilolayer.data.ring_buffer import ReplayBuffer, Trajectory, empty_buffer, insert
 from kilolayer.data.transitions import Transitions, sample_transitions
 from kilolayer.data.windows import ReplaySettings, draw_windows
 
 __all__ = [
+    "ArrivalBuffer",
+    "Arrivals",
     "Batch",
+    "Draw",
     "ReplayBuffer",
     "ReplaySettings",
     "Trajectory",
@@ -14,6 +18,8 @@ __all__ = [
     "draw_windows",
     "empty_buffer",
     "insert",
+    "prepare_arrivals",
+    "sample_arrivals",
     "sample_hindsight",
     "sample_times",
     "sample_transitions",

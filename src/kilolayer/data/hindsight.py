@@ -133,12 +133,12 @@ def sample_hindsight(
     row = time % buffer.capacity
     return Batch(
         observation=buffer.observation[row, environment],
-        action=_actions(buffer, environment, time, action_chunk),
+        action=chunk_of_actions(buffer, environment, time, action_chunk),
         desired_goal=buffer.achieved_goal[goal_time % buffer.capacity, environment],
     )
 
 
-def _actions(
+def chunk_of_actions(
     buffer: ReplayBuffer, environment: Int[Array, "*batch"], time: Int[Array, "*batch"], action_chunk: int
 ) -> Float[Array, "*batch chunk"]:
     """Return the action at each time and those that follow in its episode, with zeros behind the end."""

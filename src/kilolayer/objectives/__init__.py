@@ -1,6 +1,6 @@
 """Objectives: energies, contrastive losses, quasimetrics, the tanh-Gaussian. Pure mathematics."""
 
-from kilolayer.objectives import tanh_gaussian
+from kilolayer.objectives import survival, tanh_gaussian
 from kilolayer.objectives.advantages import generalized_advantages, normalized
 from kilolayer.objectives.contrastive import (
     LOSSES,
@@ -16,13 +16,16 @@ from kilolayer.objectives.contrastive import (
 from kilolayer.objectives.energies import Energy, EnergyName
 from kilolayer.objectives.quasimetric import check_components, interval_quasimetric
 from kilolayer.objectives.sparse_reward import Success, mean_where, sparse_reward
+from kilolayer.objectives.survival import Spacing, TimeBins
 
 __all__ = [
     "LOSSES",
     "Energy",
     "EnergyName",
     "LossName",
+    "Spacing",
     "Success",
+    "TimeBins",
     "binary_nce",
     "check_components",
     "contrastive_metrics",
@@ -36,5 +39,6 @@ __all__ = [
     "mean_where",
     "normalized",
     "sparse_reward",
+    "survival",
     "tanh_gaussian",
 ]
