@@ -111,8 +111,8 @@ def sample_arrivals(data: ArrivalBuffer, batch_size: int, draw: Draw, key: PRNGK
     at_goal = jnp.ones((batch_size, draw.horizon + 1), bool)
     for step in range(draw.sequence):
         at_goal &= _is_at(draw.success, states[:, step : step + draw.horizon + 1], goal[:, step, None])
-    observed = jnp.clip(ahead - (draw.sequence - 1), 0, draw.horizon)
-    at_goal &= jnp.arange(draw.horizon + 1) <= observed[:, None]
+    complete = ahead - (draw.sequence - 1)  # the last step whose sequence was seen whole; none if negative
+    at_goal &= jnp.arange(draw.horizon + 1) <= complete[:, None]
     row = time % buffer.capacity
     return Arrivals(
         observation=buffer.observation[row, environment],
@@ -120,7 +120,7 @@ def sample_arrivals(data: ArrivalBuffer, batch_size: int, draw: Draw, key: PRNGK
         goal=goal,
         arrived=jnp.any(at_goal, axis=-1),
         time=jnp.argmax(at_goal, axis=-1),
-        observed=observed,
+        observed=jnp.clip(complete, 0, draw.horizon),
         failed=buffer.terminated[last % buffer.capacity, environment] & (ahead < draw.horizon),
         nearness=_nearness(draw, states[:, 1 : draw.horizon + 1], goal[:, :1]) if draw.nearness else None,
         valid=ahead >= draw.action_chunk - 1,
