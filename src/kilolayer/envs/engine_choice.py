@@ -39,7 +39,7 @@ EPISODE = 1000
 """Control steps in an episode while engines are timed."""
 
 HOST_CORES = 12
-"""Without a measurement, an engine on the host is taken from this many cores on: with MuJoCo's C engine they stepped ants
+"""Without a measurement, an engine on the host is taken from this many cores on: with them MuJoCo's C engine stepped ants
 as fast as one GPU with MJX."""
 
 Builder = Callable[[str, Task], Engine]
