@@ -80,3 +80,10 @@ def test_of_several_failed_writes_one_is_printed(caplog):
     assert [record.message.splitlines()[1] for record in caplog.records] == [
         "future: <Task coro=<mine() at mine.py:1>>"
     ]
+
+
+def test_what_the_library_chose_is_printed_once(capfd):
+    set_up_process()
+    set_up_process()
+    logging.getLogger("kilolayer").info("engine mujoco")
+    assert capfd.readouterr().err == "kilolayer: engine mujoco\n"

@@ -9,7 +9,8 @@ from pathlib import Path
 import jax
 
 VARIABLE = "KILOLAYER_CACHE_DIR"
-"""Environment variable: the directory to keep compiled programs in; `off` keeps none."""
+"""Environment variable: the directory to keep compiled programs, and what else can be made again, in; `off` keeps
+none."""
 
 MAX_BYTES = 2 * 2**30
 """When there are more, the oldest programs are dropped."""
@@ -18,13 +19,33 @@ MIN_SECONDS = 0.5
 """What compiles faster than this is not kept."""
 
 
+COMPILED = "compiled"
+"""Name of the directory of compiled programs."""
+
+
 def default_directory() -> Path:
-    """Return where this platform keeps what can be made again."""
+    """Return where this platform keeps compiled programs that can be made again."""
+    return _default_parent() / COMPILED
+
+
+def kept_directory(kind: str) -> Path | None:
+    """Return the directory for things of a kind that can be made again; None if the user keeps none.
+
+    Args:
+        kind: name of the directory.
+    """
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted.lower() == "off":
+        return None
+    return (Path(wanted) if wanted else _default_parent()) / kind
+
+
+def _default_parent() -> Path:
     if sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "kilolayer" / "compiled"
+    return base / "kilolayer"
 
 
 def enable_compilation_cache() -> Path | None:

@@ -1,4 +1,4 @@
-"""Process-wide settings of the command line: the compilation cache, and what is printed about failed saves.
+"""Process-wide settings of the command line: the compilation cache, and what is printed of choices and failed saves.
 
 Library calls change nothing in their process. The command line, and processes that are made to train one case of a
 study, call `set_up_process` once. A program that uses the library calls it too if it wants the same.
@@ -13,14 +13,29 @@ from kilolayer.errors import short_line
 
 
 def set_up_process() -> None:
-    """Keep compiled programs on disk, and print a failed save as one error line; further calls change nothing."""
+    """Keep compiled programs on disk, and print choices of the library and failed saves as one line each.
+
+    Further calls change nothing.
+    """
     enable_compilation_cache()
+    log = logging.getLogger("kilolayer")
+    if not any(isinstance(handler, _OneLine) for handler in log.handlers):
+        log.addHandler(_OneLine())
+        log.setLevel(logging.INFO)
     # The library raises what Orbax and JAX's callbacks log.
     for name in ("absl", "jax._src.callback"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").addFilter(_is_not_an_abandoned_write)
     warnings.formatwarning = _one_line_warning
     _ignore_closed_event_loops()
+
+
+class _OneLine(logging.Handler):
+    """Prints what the library says of its choices, such as the engine that it takes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record on standard error, whichever stream that is now."""
+        print(f"kilolayer: {short_line(record.getMessage())}", file=sys.stderr, flush=True)
 
 
 def _one_line_warning(

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import jax
 import pytest
 from test_check import Walk
 
@@ -12,8 +11,6 @@ from kilolayer.envs import EnvironmentSpec, Maze, make, register, register_engin
 from kilolayer.envs.engines import (
     EngineSpec,
     PointEngine,
-    auto_engine,
-    default_engine,
     engine_names,
     engine_spec,
     make_engine,
@@ -97,43 +94,6 @@ def test_an_engine_runs_what_another_one_runs(own_engine):
         assert "it runs on point" in refusal(make_engine, "black-ice", PointMaze(MAZE))
     finally:
         unregister_engine("black-ice")
-
-
-def test_auto_prefers_the_first_on_a_cpu_and_mjx_on_a_gpu(monkeypatch):
-    tasks = {("mujoco", "mjx"): "mjx", ("spring", "mujoco", "mjx"): "mjx", ("point",): "point"}
-    for engines in tasks:
-        assert default_engine(engines) == engines[0]
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert {engines: default_engine(engines) for engines in tasks} == tasks
-
-
-@pytest.fixture
-def gpu_engine():
-    """An engine that `auto` prefers on a GPU, and that refuses every model."""
-
-    def refuse(task):
-        raise ConfigurationError(f"engine 'slick' cannot run task {type(task).__name__}: it slips")
-
-    register_engine(EngineSpec("slick", "refuses", refuse, default_on_gpu=True))
-    yield
-    unregister_engine("slick")
-
-
-def test_auto_passes_over_an_engine_of_the_gpu_that_refuses_the_model(gpu_engine, monkeypatch):
-    task = type("Slippery", (PointMaze,), {"engines": ("point", "slick")})(MAZE)
-    assert auto_engine(task) == "point"
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    with pytest.warns(UserWarning, match="task Slippery: it slips; engine='point' runs the task instead"):
-        assert auto_engine(task) == "point"
-    with pytest.warns(UserWarning, match="it slips"):
-        assert isinstance(make_engine("auto", task), PointEngine)
-    assert "it slips; the task also names engine=point" in refusal(make_engine, "slick", task)
-
-
-def test_an_engine_that_refuses_and_has_no_substitute_says_why(gpu_engine, monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    task = type("Slippery", (PointMaze,), {"engines": ("slick",)})(MAZE)
-    assert refusal(make_engine, "auto", task) == "engine 'slick' cannot run task Slippery: it slips"
 
 
 def test_a_collision_that_mjx_lacks_names_the_way_out(monkeypatch):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from kilolayer.envs import make
+from kilolayer.envs.divergence import has_diverged
+from kilolayer.envs.engines import mjx
 from kilolayer.envs.engines.mjx import MjxEngine, contact_limits, dofs_that_move
 from kilolayer.envs.engines.mujoco import MujocoEngine
 
@@ -60,3 +62,18 @@ def test_many_ants_on_the_floor_move_as_each_does_in_mujoco(num_envs):
         ends.append(np.asarray(state.qpos))
     assert np.all(ends[0][:, 2] > 0.2)
     np.testing.assert_allclose(ends[0], ends[1], atol=5e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", [(1, 200), (64, 3)])
+def test_a_robot_without_room_for_its_contacts_diverges_and_nothing_is_printed(room, monkeypatch, capfd):
+    task = make("ant", engine="mujoco").task
+    start = jax.vmap(task.draw_start)(jax.random.split(jax.random.key(0), 2))
+    start = type(start)(qpos=start.qpos.at[0, 2].add(-0.4).at[1, 2].add(10.0), qvel=start.qvel)  # one is in the air
+    monkeypatch.setattr(mjx, "contact_limits", lambda model: room)
+    engine = MjxEngine(task, impl="warp")
+    state = jax.jit(lambda start, control: engine.step(engine.init(start), control))(
+        start, jnp.zeros((2, task.model.nu))
+    )
+    assert has_diverged(state).tolist() == [True, room[0] == 1]  # room for contacts is shared, for constraints not
+    assert "overflow" not in "".join(capfd.readouterr())

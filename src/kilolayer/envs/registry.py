@@ -4,7 +4,9 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from kilolayer.envs.engines import auto_engine, make_engine
+from kilolayer.envs.engine_choice import choose_engine
+from kilolayer.envs.engines import make_engine
+from kilolayer.envs.engines.registry import AUTO
 from kilolayer.envs.environment import Environment
 from kilolayer.envs.interface import Engine, Task
 from kilolayer.envs.mazes.maze import Maze
@@ -51,19 +53,21 @@ class EnvironmentSpec:
         check_attributes(task)
         return task
 
-    def engine_name(self, engine: str, variant: str) -> str:
+    def engine_name(self, engine: str, variant: str, num_envs: int | None = None) -> str:
         """Return the name of the engine to use.
 
         Args:
             engine: value of the setting `engine`; `auto` selects the paper's engine for the variant `paper`, and
                 otherwise the one that suits the machine.
             variant: form of the task.
+            num_envs: environments side by side. Given, engines are timed on a machine with a GPU the first time that
+                it is asked; see `choose_engine`.
         """
-        if engine != "auto":
+        if engine != AUTO:
             return engine
         if variant == "paper" and self.paper_engine is not None:
             return self.paper_engine
-        return auto_engine(self.make_task(variant))
+        return choose_engine(self.make_task(variant), self.name, num_envs=num_envs, build=self.engine).engine
 
 
 Family = Callable[[str], EnvironmentSpec | None]

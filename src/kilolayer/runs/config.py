@@ -30,7 +30,8 @@ class TrainConfig:
     eval_env: str | None = None
     """Environment to evaluate in. None: the one registered for env (mazes are evaluated on far goals)."""
     engine: EngineOption = "auto"
-    """Physics engine. auto: MuJoCo on a CPU, MJX on a GPU, and the engine of the paper for the variant paper."""
+    """Physics engine. auto: MuJoCo on a CPU; on a GPU the fastest there of those with the same physics, which the first
+    run of a task times; and the engine of the paper for the variant paper."""
     variant: Variant = "default"
     """Variant of the task. default: with known flaws fixed; paper: as the published numbers need it."""
     agent: Annotated[str, tyro.conf.arg(help_behavior_hint=lambda default: _choices(default, agent_names()))] = "crl"

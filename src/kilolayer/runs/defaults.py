@@ -6,6 +6,8 @@ from typing import Any
 
 from kilolayer.agents import agent_names, agent_spec
 from kilolayer.envs import registry
+from kilolayer.envs.engine_choice import choice_made
+from kilolayer.envs.engines.registry import AUTO
 from kilolayer.runs.config import TrainConfig, text_setting
 from kilolayer.runs.growth_schedule import GrowthSchedule
 from kilolayer.runs.presets import preset
@@ -13,6 +15,8 @@ from kilolayer.runs.presets import preset
 
 def default_config(env: str, **settings: Any) -> TrainConfig:
     """Return the default settings of an environment, with `settings` changed.
+
+    With a GPU, the first call for a task may time engines, to choose one: see `kilolayer.envs.engine_choice`.
 
     Args:
         env: a registered name, the path of a maze file (`*.txt`), or a maze as text.
@@ -38,10 +42,28 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
         merged["depth"] = GrowthSchedule.parse(merged["grow"]).final_depth
     eval_env = text_setting(merged, "eval_env", "")
     merged["eval_env"] = registry.resolve(eval_env) if eval_env else spec.eval_env or env
-    # A run keeps the engine that it began with: `auto` may choose another one on the next machine.
-    merged["engine"] = spec.engine_name(text_setting(merged, "engine", TrainConfig.engine), variant)
-    config = TrainConfig.from_dict(merged)
+    engine = text_setting(merged, "engine", TrainConfig.engine)
+    config = with_engine(TrainConfig.from_dict(merged | {"engine": engine}))
+    merged["engine"] = config.engine
     return config if variant != "paper" else TrainConfig.from_dict(merged | _published(config, settings))
+
+
+def with_engine(config: TrainConfig) -> TrainConfig:
+    """Return settings that name the engine of a new run, where they say `auto`.
+
+    A run keeps the engine that it began with: `auto` may choose another one on the next machine.
+    """
+    if config.engine != AUTO:
+        return config
+    spec = registry.spec(registry.resolve(config.env))
+    return dataclasses.replace(config, engine=spec.engine_name(AUTO, config.variant, config.num_envs))
+
+
+def describe_engine(config: TrainConfig) -> dict[str, Any]:
+    """Return the engine of a run as plain data, with the speeds of all engines if this process chose among them."""
+    spec = registry.spec(config.env)
+    choice = choice_made(spec.make_task(config.variant), spec.name, config.num_envs)
+    return {"name": config.engine, **({"env_steps_per_second": dict(choice.speeds)} if choice else {})}
 
 
 def _published(config: TrainConfig, settings: Mapping[str, Any]) -> dict[str, Any]:

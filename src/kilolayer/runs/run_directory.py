@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -132,8 +132,12 @@ class RunDirectory:
         with write_errors(self.path):
             write_json(self.config_file, {"format": RUN_FORMAT, **config.to_dict()})
 
-    def record_system(self) -> None:
-        """Add versions and hardware to system.json, when the run is started or resumed."""
+    def record_system(self, engine: Mapping[str, Any]) -> None:
+        """Add versions and hardware to system.json, when the run is started or resumed.
+
+        Args:
+            engine: name and, if engines were timed, their speeds.
+        """
         try:
             entries = json.loads(self.system_file.read_text())
         except (OSError, ValueError, RecursionError):
@@ -141,7 +145,7 @@ class RunDirectory:
         if not isinstance(entries, list):
             entries = []
         with write_errors(self.path):
-            write_json(self.system_file, [*entries, describe_system()])
+            write_json(self.system_file, [*entries, describe_system() | {"engine": dict(engine)}])
 
     @contextmanager
     def explain_unknown_names(self) -> Iterator[None]:

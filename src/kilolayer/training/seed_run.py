@@ -13,6 +13,7 @@ from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.runs.checkpoints import Checkpoints
 from kilolayer.runs.clock import Clocks
 from kilolayer.runs.config import TrainConfig
+from kilolayer.runs.defaults import describe_engine
 from kilolayer.runs.run_directory import RunDirectory
 from kilolayer.runs.sinks import DiagnosticsFile, FileSink, Row, Sink, TensorBoardSink, WandbSink
 from kilolayer.training.setup import Setup
@@ -73,7 +74,7 @@ class SeedRun:
         self._add(self._files)
         self.diagnostics = DiagnosticsFile(self.directory, clocks.step)
         self.seconds_before = float(self.last_row.get("perf/seconds", 0.0))
-        self.directory.record_system()
+        self.directory.record_system(describe_engine(self.config))
         if self.config.tensorboard:
             self._add(TensorBoardSink(self.directory, clocks.step))
         if self.config.wandb:

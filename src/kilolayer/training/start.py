@@ -10,7 +10,7 @@ from typing import Any
 from kilolayer.data import ReplayBuffer
 from kilolayer.errors import ConfigurationError
 from kilolayer.runs.config import TrainConfig
-from kilolayer.runs.defaults import default_config
+from kilolayer.runs.defaults import default_config, with_engine
 from kilolayer.runs.run_directory import RunDirectory, new_directory
 from kilolayer.runs.seed_group import SeedGroup, SeedsMode, check_same_settings, check_seeds, parse_seeds
 from kilolayer.runs.sinks import require_extras
@@ -219,6 +219,8 @@ def _new_config(
         config = default_config(env, **(settings if data is None else settings_for(data, settings)))
     elif env or settings:
         raise ConfigurationError("config holds all settings; leave env and the other settings out")
+    else:
+        config = with_engine(config)
     if checkpoint is not None:
         raise ConfigurationError(f"checkpoint={checkpoint} needs resume")
     if data is None and not config.collects:

@@ -4,14 +4,13 @@ from kilolayer.envs.engines import builtin
 from kilolayer.envs.engines.point import PointEngine, PointPhysics
 from kilolayer.envs.engines.registry import (
     EngineSpec,
-    auto_engine,
     check_engine_name,
-    default_engine,
     engine_names,
     engine_spec,
     engines_of,
     make_engine,
     register_engine,
+    same_physics,
     unregister_engine,
 )
 
@@ -19,14 +18,13 @@ __all__ = [
     "EngineSpec",
     "PointEngine",
     "PointPhysics",
-    "auto_engine",
     "builtin",
     "check_engine_name",
-    "default_engine",
     "engine_names",
     "engine_spec",
     "engines_of",
     "make_engine",
     "register_engine",
+    "same_physics",
     "unregister_engine",
 ]

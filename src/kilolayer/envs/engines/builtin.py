@@ -49,9 +49,11 @@ def _point(task: Task) -> Engine:
     return PointEngine(maze)
 
 
-register_engine(EngineSpec("mujoco", "MuJoCo's C engine on all cores of the CPU", _mujoco))
 register_engine(
-    EngineSpec("mjx", "MuJoCo XLA, compiled by JAX", _mjx, needs="pip install 'kilolayer[mjx]'", default_on_gpu=True)
+    EngineSpec("mujoco", "MuJoCo's C engine on all cores of the CPU", _mujoco, physics="mujoco", runs_on="host")
+)
+register_engine(
+    EngineSpec("mjx", "MuJoCo XLA, compiled by JAX", _mjx, needs="pip install 'kilolayer[mjx]'", physics="mujoco")
 )
 register_engine(
     EngineSpec(
@@ -60,6 +62,7 @@ register_engine(
         _mjx_warp,
         needs="pip install 'kilolayer[warp]'",
         same_tasks_as="mjx",
+        physics="mujoco",
     )
 )
 register_engine(

@@ -20,6 +20,9 @@ from kilolayer.errors import ConfigurationError
 
 Implementation = Literal["jax", "warp"]
 
+NO_ROOM = ("NEFC", "NJMAX_NNZ", "BROADPHASE", "NARROWPHASE", "CCD")
+"""Names of Warp's flags that contacts or constraints found no room and were left out of a step."""
+
 
 class Carried(eqx.Module):
     """State beside positions and velocities that MJX's next step depends on."""
@@ -30,7 +33,11 @@ class Carried(eqx.Module):
 
 
 class MjxEngine(JaxEngine):
-    """Steps all robots at once with MJX."""
+    """Steps all robots at once with MJX.
+
+    Warp leaves out contacts and constraints for which there is no room. A robot to which that happens gets a state of
+    NaN: it has diverged, which is counted, and ends training if it happens often.
+    """
 
     def __init__(self, task: RobotTask, *, impl: Implementation = "jax"):
         """Prepare the model of a task.
@@ -65,6 +72,13 @@ class MjxEngine(JaxEngine):
         except (NotImplementedError, ValueError) as error:
             raise ConfigurationError(f"engine 'mjx' cannot run task {type(task).__name__}: {error}") from None
         self._mjx = mjx
+        self._no_room = 0
+        if impl == "warp":
+            from mujoco.mjx.third_party.mujoco_warp import OverflowType
+
+            self._no_room = int(sum(OverflowType[name] for name in NO_ROOM))
+            # Warp would print a line for every robot and step in which it happens.
+            self._model = self._model.tree_replace({"opt._impl.warn_overflow": 0})
 
     def init(self, start: Start) -> RobotState:
         """Return the state of all robots at the start of an episode."""
@@ -92,6 +106,9 @@ class MjxEngine(JaxEngine):
         data, _ = jax.lax.scan(
             lambda data, _: (self._mjx.step(self._model, data), None), data, None, length=self.substeps
         )
+        if self._no_room:
+            found_no_room = (data._impl.overflow & self._no_room) != 0
+            data = data.replace(qpos=jnp.where(found_no_room, jnp.nan, data.qpos))
         return self._state(data, control)
 
     def _make_data(self, num_envs: int) -> Any:

@@ -1,11 +1,8 @@
 """The registry of physics engines: one entry for each name that the setting `engine` accepts."""
 
 import dataclasses
-import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import jax
+from collections.abc import Callable
+from typing import Any, Literal
 
 from kilolayer.envs.interface import Engine, Task
 from kilolayer.errors import ConfigurationError, UnknownNameError, nearest_names
@@ -31,8 +28,10 @@ class EngineSpec:
     same_tasks_as: str = ""
     """Another engine, all of whose tasks this one runs, too. Empty: only tasks that list this engine in `Task.engines`
     run on it."""
-    default_on_gpu: bool = False
-    """On a GPU, `auto` selects this engine for tasks that list it."""
+    physics: str = ""
+    """Name of the physics that it computes. `auto` chooses among engines that share it; empty is the engine's own."""
+    runs_on: Literal["host", "device"] = "device"
+    """Whether it steps robots on the cores of the CPU, or where JAX computes."""
 
 
 _ENGINES: dict[str, EngineSpec] = {}
@@ -84,58 +83,36 @@ def check_engine_name(name: str) -> None:
         engine_spec(name)
 
 
-def default_engine(task_engines: Sequence[str]) -> str:
-    """Return the engine that `auto` selects on this machine.
-
-    Args:
-        task_engines: engines that a task lists (`Task.engines`).
-
-    Returns:
-        On a GPU the first of them that is the default there; otherwise the first.
-    """
-    if jax.default_backend() != "cpu":
-        for name in task_engines:
-            if name in _ENGINES and _ENGINES[name].default_on_gpu:
-                return name
-    return task_engines[0]
-
-
-def auto_engine(task: Task) -> str:
-    """Return the engine that `auto` selects for a task on this machine.
-
-    On a GPU this is not the default engine there if that one refuses the task's model, or needs a package that is not
-    installed: then a warning says why, and the next engine of the task is taken.
-    """
-    name = default_engine(task.engines)
-    others = [other for other in task.engines if other != name]
-    if name not in _ENGINES or not _ENGINES[name].default_on_gpu or jax.default_backend() == "cpu" or not others:
-        return name
-    try:
-        _ENGINES[name].build(task)
-    except ConfigurationError as error:
-        instead = default_engine(others)
-        warnings.warn(f"{str(error).rstrip('.')}; engine={instead!r} runs the task instead", stacklevel=2)
-        return instead
-    return name
-
-
 def engines_of(task: Task) -> list[EngineSpec]:
     """Return the registered engines that can run a task: in the task's order, then others that run the same tasks."""
     listed = [_ENGINES[name] for name in task.engines if name in _ENGINES]
     return listed + [spec for spec in _ENGINES.values() if spec not in listed and spec.same_tasks_as in task.engines]
 
 
+def same_physics(task: Task) -> list[EngineSpec]:
+    """Return the registered engines that move a task by the same physics as the first that it lists."""
+    fitting = engines_of(task)
+    if not fitting or fitting[0].name != task.engines[0]:
+        return []
+    physics = _physics(fitting[0])
+    return [spec for spec in fitting if _physics(spec) == physics]
+
+
+def _physics(spec: EngineSpec) -> str:
+    return spec.physics or spec.name
+
+
 def make_engine(name: str, task: Task) -> Engine:
     """Build an engine for a task.
 
     Args:
-        name: a registered engine, or `auto`.
+        name: a registered engine.
         task: the task whose robot the engine simulates.
 
     Raises:
         ConfigurationError: if the engine is unknown, does not run the task, or needs a package that is not installed.
     """
-    spec = engine_spec(auto_engine(task) if name == AUTO else name)
+    spec = engine_spec(name)
     if spec not in (fitting := engines_of(task)):
         names = ", ".join(each.name for each in fitting) or "no registered engine"
         raise ConfigurationError(f"engine={spec.name!r} cannot run task {type(task).__name__}; it runs on {names}")
