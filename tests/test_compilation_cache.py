@@ -85,7 +85,7 @@ def test_the_oldest_programs_go_first(tmp_path, monkeypatch, limit, left):
         path = tmp_path / str(age)
         path.write_bytes(bytes(100))
         os.utime(path, (1e9 - age, 1e9 - age))
-    compilation_cache._drop_oldest(tmp_path)
+    compilation_cache.drop_oldest(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [str(age) for age in range(left)]
 
 

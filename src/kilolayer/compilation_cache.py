@@ -65,7 +65,7 @@ def enable_compilation_cache() -> Path | None:
         directory.mkdir(parents=True, exist_ok=True)
         if not os.access(directory, os.W_OK):
             return None
-        _drop_oldest(directory)
+        drop_oldest(directory)
     except OSError:
         return None
     jax.config.update("jax_compilation_cache_dir", str(directory))
@@ -74,8 +74,8 @@ def enable_compilation_cache() -> Path | None:
     return directory
 
 
-def _drop_oldest(directory: Path) -> None:
-    """Bring the directory down to half of `MAX_BYTES` if it is above; other processes may do the same."""
+def drop_oldest(directory: Path) -> None:
+    """Bring a directory of programs down to half of `MAX_BYTES` if it is above; other processes may do the same."""
     entries = []
     for path in directory.iterdir():
         with suppress(OSError):

@@ -18,6 +18,7 @@ from kilolayer.user_code import describe_imported
 RECORDED_PACKAGES = (
     *("kilolayer", "jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "numpy"),
     *("mujoco", "mujoco-mjx", "warp-lang", "brax"),
+    *("jax-cuda12-plugin", "jax-cuda13-plugin", "nvidia-cublas", "nvidia-cublas-cu12"),
 )
 
 GIT_SECONDS = 5.0

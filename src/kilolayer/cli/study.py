@@ -14,6 +14,7 @@ from kilolayer.cli.output import command_asked, complain
 from kilolayer.cli.results_table import print_table
 from kilolayer.cli.values import nested, values
 from kilolayer.errors import ConfigurationError, TrainingError
+from kilolayer.kernel_choices import own_kernel_choices
 from kilolayer.runs import parse_seeds
 from kilolayer.studies import (
     STUDIES,
@@ -91,6 +92,8 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     study = find_study(options.name)
     workers = _workers(options)
+    if options.jobs is None and not options.submit:
+        own_kernel_choices()
     changes = nested(values(options.set, flag="set"))
     grid = study.grid(options.size, tasks=options.tasks, limits=options.limits, changes=changes)
     cases = _chosen(grid, options.only)

@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from kilolayer.bench.plan import plan
+from kilolayer.cli.options import HELP_FLAGS
 from kilolayer.cli.output import command, exit_code_stands
 from kilolayer.cli.train_options import TrainOptions, parse_train
 from kilolayer.envs.check import ENDS_AT_ONCE
 from kilolayer.errors import ConfigurationError
 from kilolayer.files import json_text
+from kilolayer.kernel_choices import own_kernel_choices
 from kilolayer.runs import SeedGroup, parse_seeds
 from kilolayer.training import TrainResult, choose_mode, train, train_seeds
 from kilolayer.training.evaluation import ends_at_once
@@ -22,6 +24,8 @@ from kilolayer.training.evaluation import ends_at_once
 
 def run(arguments: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
+    if not any(argument.partition("=")[0] in (*HELP_FLAGS, "--resume") for argument in arguments):
+        own_kernel_choices()  # before the defaults are known: engines may be timed for them
     options, changed = parse_train(arguments)
     if options.resume is None and options.checkpoint is not None:
         raise ConfigurationError(f"--checkpoint {options.checkpoint} needs --resume")
@@ -35,6 +39,8 @@ def run(arguments: Sequence[str]) -> int:
         **changed,
     }
     group = _group(options)
+    if options.resume is not None:
+        own_kernel_choices(options.resume if group is None else group.first_run().path)
     if options.dry_run:
         seeds: Any = {} if group is None else {"seeds": len(group.seeds), "mode": group.mode}
         _print_plan(plan(options.settings, **seeds), as_json=options.json)

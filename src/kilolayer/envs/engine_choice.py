@@ -39,8 +39,8 @@ EPISODE = 1000
 """Control steps in an episode while engines are timed."""
 
 HOST_CORES = 12
-"""Without a measurement, an engine on the host is taken from this many cores on: with them MuJoCo's C engine stepped ants
-as fast as one GPU with MJX."""
+"""Without a measurement, an engine on the host is taken from this many cores on: MuJoCo's C engine on so many stepped
+ants as fast as MJX on one GPU."""
 
 Builder = Callable[[str, Task], Engine]
 """Builds the engine of a name for a task; raises ConfigurationError where it cannot."""

@@ -6,6 +6,7 @@ metrics.jsonl       one line for each evaluation
 metrics.csv         the same as a table
 diagnostics.jsonl   measurements inside the networks at each evaluation, if the setting diagnostics is on
 checkpoints/        one directory for each checkpoint, named by env steps; by gradient steps if nothing is collected
+kernels/            on a GPU, which kernels XLA chose; a resumed run computes with the same
 set-aside/          checkpoints and metrics after the checkpoint that the run was resumed from, if it was not the latest
 figures/            pictures, and report.html beside it
 
@@ -24,6 +25,7 @@ from typing import Any
 from kilolayer.checkpoint_files import CHECKPOINTS
 from kilolayer.errors import ConfigurationError, RunError, UnknownNameError
 from kilolayer.files import locked, read_rows, refuse_links, remove_partial, unused_directory, write_json
+from kilolayer.kernel_choices import keep_choices
 from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.old_format import upgrade_settings
 from kilolayer.system import describe_system
@@ -138,14 +140,19 @@ class RunDirectory:
         Args:
             engine: name and, if engines were timed, their speeds.
         """
-        try:
-            entries = json.loads(self.system_file.read_text())
-        except (OSError, ValueError, RecursionError):
-            entries = []
-        if not isinstance(entries, list):
-            entries = []
         with write_errors(self.path):
-            write_json(self.system_file, [*entries, describe_system() | {"engine": dict(engine)}])
+            write_json(self.system_file, [*self._entries(), describe_system() | {"engine": dict(engine)}])
+
+    def keep_kernel_choices(self) -> None:
+        """On a GPU, copy the choices of kernels to the run, and say in system.json what was chosen.
+
+        Raises:
+            RunError: if the directory cannot be written.
+        """
+        with write_errors(self.path):
+            about, entries = keep_choices(self.path), self._entries()
+            if about is not None and entries and isinstance(entries[-1], dict) and entries[-1].get("kernels") != about:
+                write_json(self.system_file, [*entries[:-1], entries[-1] | {"kernels": about}])
 
     @contextmanager
     def explain_unknown_names(self) -> Iterator[None]:
@@ -165,13 +172,18 @@ class RunDirectory:
             explained.files = tuple(missing)
             raise explained from error
 
+    def _entries(self) -> list[Any]:
+        """Return the entries of system.json; none if it cannot be read."""
+        try:
+            entries = json.loads(self.system_file.read_text())
+        except (OSError, ValueError, RecursionError):
+            return []
+        return entries if isinstance(entries, list) else []
+
     def _last_entry(self) -> dict[str, Any]:
         """Return what system.json says of the last time that the run was started or resumed."""
-        try:
-            entry = json.loads(self.system_file.read_text())[-1]
-        except (OSError, ValueError, LookupError, TypeError, RecursionError):
-            return {}
-        return entry if isinstance(entry, dict) else {}
+        entries = self._entries()
+        return entries[-1] if entries and isinstance(entries[-1], dict) else {}
 
     def versions(self) -> dict[str, str]:
         """Return the versions of packages when the run was last started or resumed; empty if they were not recorded."""

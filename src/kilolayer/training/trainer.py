@@ -286,6 +286,7 @@ class Trainer:
         self._wait()
         for place, run in enumerate(self.runs):
             run.directory.check_present()
+            run.directory.keep_kernel_choices()
             state = self.population.state(place)
             policy = policy_of(run.config, self.setup, state.agent, clocks=self.population.clocks)
             run.checkpoints.save(state, run.last_row if evaluated else None, policy=policy.writer())

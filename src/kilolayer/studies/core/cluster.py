@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from kilolayer.errors import ConfigurationError, RunError
-from kilolayer.process_setup import set_up_process
 from kilolayer.studies.core.run import StudyStoppedError, Work, Workers, one_line
 from kilolayer.studies.core.watch import POLL_SECONDS, Progress, check_jobs
 from kilolayer.training.interrupts import StopRequest
@@ -87,7 +86,7 @@ class _Submitted:
 
         A job that a signal stopped exits instead, so that the cluster may start it again and it resumes.
         """
-        set_up_process()
+        work.set_up_process()
         try:
             import_missing(self.imports)
             work.train()

@@ -13,7 +13,6 @@ from signal import Signals
 from typing import Any
 
 from kilolayer.errors import KilolayerError
-from kilolayer.process_setup import set_up_process
 from kilolayer.runs.run_directory import write_errors
 from kilolayer.studies.core.run import StudyStoppedError, Work, Workers, one_line
 from kilolayer.studies.core.watch import POLL_SECONDS, Progress, check_jobs
@@ -76,7 +75,7 @@ def _train_here(work: Work, imports: Sequence[str]) -> None:
     with (work.path / LOG_FILE).open("a") as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
-    set_up_process()
+    work.set_up_process()
     try:
         import_missing(imports)
         work.train()

@@ -13,6 +13,8 @@ from typing import Protocol
 
 from kilolayer.data import ReplayBuffer
 from kilolayer.errors import KilolayerError, RunError, TrainingError
+from kilolayer.kernel_choices import own_kernel_choices
+from kilolayer.process_setup import set_up_process
 from kilolayer.runs import Clocks, RunDirectory, SeedGroup, TrainConfig
 from kilolayer.runs.run_directory import write_errors
 from kilolayer.studies.core.study import RECORDING, Case, Outcome, Study, decisive_settings
@@ -46,6 +48,12 @@ class Work:
         if self.data is not None:
             name += f"-{getattr(self.data, '__name__', 'data')}"
         return self.directory / name
+
+    def set_up_process(self) -> None:
+        """Set up a process that trains this case alone, as the command line does; on a GPU, with its kernels."""
+        set_up_process()
+        begun = sorted(self.path.glob("seeds-*/seed-*"))
+        own_kernel_choices(begun[0] if begun else None)
 
     def train(self, *, progress: bool = True) -> None:
         """Train the seeds of the case that are not finished; stopped runs resume.
