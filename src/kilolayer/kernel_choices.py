@@ -120,8 +120,9 @@ def claim(base: Path, wanted: Mapping[str, str] | None = None) -> Owned:
     """
     base.mkdir(parents=True, exist_ok=True)
     _drop_unused(base)
-    for number in itertools.count(1):
-        path = base / f"{number}"
+    there = sorted(path for path in base.iterdir() if path.is_dir())
+    others = (base / f"{number}" for number in itertools.count(1))
+    for path in itertools.chain(there, (path for path in others if path not in there)):
         with ExitStack() as stack:
             fresh = not path.exists()
             path.mkdir(exist_ok=True)
