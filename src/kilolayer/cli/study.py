@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from kilolayer.cli.output import command_asked, complain
 from kilolayer.cli.results_table import print_table
 from kilolayer.cli.values import nested, values
 from kilolayer.errors import ConfigurationError, TrainingError
-from kilolayer.kernel_choices import own_kernel_choices
+from kilolayer.kernel_choices import has_gpu, own_kernel_choices
 from kilolayer.runs import parse_seeds
 from kilolayer.studies import (
     STUDIES,
@@ -34,6 +35,7 @@ from kilolayer.studies import (
 from kilolayer.studies.core.recorded import read_results
 from kilolayer.studies.core.results import PAGE
 from kilolayer.studies.core.run import Workers
+from kilolayer.studies.core.side_by_side import jobs_that_fit
 
 DIRECTORY = Path("runs") / "studies"
 """Default directory of the runs."""
@@ -62,7 +64,8 @@ class StudyOptions:
     only: tuple[str, ...] = ()
     """Run only the cases with these labels, such as agent=crl agent=sac depth=4."""
     jobs: int | None = None
-    """Train this many cases at once, each in a process of its own; None trains one after another in this process."""
+    """Train this many cases at once, each in a process of its own. None trains one after another in this process; at
+    size gpu, on a GPU, as many at once as its memory and the cores of the host allow."""
     submit: tuple[str, ...] = ()
     """Submit the cases as jobs to a cluster with submitit (an extra) and these parameters, such as cluster=slurm
     slurm_partition=gpu gpus_per_node=1 timeout_min=600. --jobs limits how many run at once; default 16."""
@@ -91,9 +94,11 @@ def run(arguments: Sequence[str]) -> int:
             print(f"{study.name:18} {study.question}")
         return 0
     study = find_study(options.name)
-    workers = _workers(options)
-    if options.jobs is None and not options.submit:
-        own_kernel_choices()
+    apart = options.jobs is not None or bool(options.submit) or (options.size == "gpu" and has_gpu())
+    if apart:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the memory of a GPU is for the cases
+    else:
+        own_kernel_choices()  # before engines are timed for the settings of the cases
     changes = nested(values(options.set, flag="set"))
     grid = study.grid(options.size, tasks=options.tasks, limits=options.limits, changes=changes)
     cases = _chosen(grid, options.only)
@@ -103,6 +108,7 @@ def run(arguments: Sequence[str]) -> int:
             share = Work(case, seeds, options.dir or DIRECTORY, study.data).share
             print(f"{case.name}: {len(seeds)} seeds, {case.config.timetable.end}, {share:.0%} trained")
         return 0
+    workers = _workers(options, cases, seeds, apart=apart)
     return _run(study, cases, seeds, workers, options, asked=command_asked("study", *arguments))
 
 
@@ -163,12 +169,18 @@ def _redraw(directory: Path, *, json: bool) -> int:
     return 0
 
 
-def _workers(options: StudyOptions) -> Workers:
+def _workers(options: StudyOptions, cases: Sequence[Case], seeds: Sequence[int], *, apart: bool) -> Workers:
+    """Return what trains the cases: in processes of their own if `apart`, else one after another in this one."""
+    if not apart:
+        return functools.partial(in_turn, progress=not options.quiet)
     if options.submit:
         return by_submitit(16 if options.jobs is None else options.jobs, values(options.submit, flag="submit"))
-    if options.jobs is not None:
-        return in_processes(options.jobs)
-    return functools.partial(in_turn, progress=not options.quiet)
+    jobs = options.jobs
+    if jobs is None:
+        jobs = jobs_that_fit([case.config for case in cases], len(seeds))
+        if not options.quiet:
+            complain(f"{jobs} of {len(cases)} cases at once on the GPU; --jobs sets another number")
+    return in_processes(jobs)
 
 
 def _chosen(cases: Sequence[Case], only: Sequence[str]) -> list[Case]:

@@ -10,8 +10,31 @@ from kilolayer.training.setup import Setup, host_device
 from kilolayer.training.step import state_shape
 
 
+def run_bytes(setup: Setup, config: TrainConfig, *, seeds: int = 1) -> dict[str, int]:
+    """Return what the state of a run needs, with networks at their deepest; activations are not counted.
+
+    Args:
+        setup: of the run.
+        config: the settings.
+        seeds: how many are in memory at the same time.
+
+    Returns:
+        Bytes of each kind of array, by its name.
+    """
+    state = state_shape(setup.at(config.timetable.end))
+    windows = (setup.windows or 0) / setup.replay_capacity
+    # What collects beside learning has its own copy, on the host.
+    copies = 2 if setup.overlap and host_device() in jax.devices() else 1
+    return {
+        "networks and optimisers": seeds * copies * tree_bytes(state.agent),
+        "the replay buffer": int(seeds * tree_bytes(state.buffer) * (1.0 + windows)),
+        "environments": seeds * tree_bytes(state.collector),
+        "episodes of an evaluation": seeds * _episodes_bytes(setup.eval_environment, config.num_eval_envs),
+    }
+
+
 def check_run_fits(setup: Setup, config: TrainConfig, *, seeds: int = 1) -> None:
-    """Check that the state of a run fits the memory, with networks at their deepest; activations are not counted.
+    """Check that the state of a run fits the memory.
 
     Args:
         setup: of the run.
@@ -21,16 +44,7 @@ def check_run_fits(setup: Setup, config: TrainConfig, *, seeds: int = 1) -> None
     Raises:
         ConfigurationError: saying what would fit.
     """
-    state = state_shape(setup.at(config.timetable.end))
-    windows = (setup.windows or 0) / setup.replay_capacity
-    # What collects beside learning has its own copy, on the host.
-    copies = 2 if setup.overlap and host_device() in jax.devices() else 1
-    needed = {
-        "networks and optimisers": seeds * copies * tree_bytes(state.agent),
-        "the replay buffer": int(seeds * tree_bytes(state.buffer) * (1.0 + windows)),
-        "environments": seeds * tree_bytes(state.collector),
-        "episodes of an evaluation": seeds * _episodes_bytes(setup.eval_environment, config.num_eval_envs),
-    }
+    needed = run_bytes(setup, config, seeds=seeds)
     name, size = max(needed.items(), key=lambda item: item[1])
     left = (device_memory() or 0) - sum(needed.values()) + size
     setting = {"the replay buffer": "replay_capacity", "environments": "num_envs"}.get(name, "num_eval_envs")
