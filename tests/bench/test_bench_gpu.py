@@ -130,7 +130,7 @@ def measured(monkeypatch):
         return [{"kind": kind, **speed} for kind in ("bare", "rollout")]
 
     def bench_round(settings, **options):
-        asked.append(("round", settings["engine"], settings["variant"]))
+        asked.append(("round", settings["engine"], settings["variant"], settings["overlap"]))
         if settings["engine"] == "mjx-warp":
             raise KilolayerError("no warp")
         return RoundCost(**{field.name: 1.0 for field in dataclasses.fields(RoundCost)})
@@ -168,10 +168,11 @@ def test_the_most_valuable_comes_first_and_each_row_is_written(measured, tmp_pat
     forms = [{"chain": "short", "kernels": "fused"}, {"chain": "short", "kernels": "xla"}]
     assert steps[4:8] == [("kilolayer", depth, form) for depth in (4, 128) for form in forms]
     assert [entry[1:] for entry in measured if entry[0] == "round"] == [
-        ("mujoco", "default"),
-        ("spring", "paper"),
-        ("mjx", "default"),
-        ("mjx-warp", "default"),
+        ("mujoco", "default", False),
+        ("mujoco", "default", True),
+        ("spring", "paper", False),
+        ("mjx", "default", False),
+        ("mjx-warp", "default", False),
     ]
     by_what = {(row.part, row.what): row for row in rest}
     assert by_what["round", "mjx-warp"].left_out == "no warp"
@@ -243,8 +244,8 @@ def test_what_the_plan_asks_for_is_measured(tmp_path):
     by_what = {(row.part, row.what): row for row in rows}
     assert by_what["step", "naive"].ratio > 0.0
     assert by_what["start", "compiled before"].seconds > 1.0
-    cost = bench_round(TINY.run_settings | {"engine": "mujoco"}, rounds=2)
-    assert (cost.engine, cost.gradient_steps) == ("mujoco", 3)
+    cost = bench_round(TINY.run_settings | {"engine": "mujoco", "overlap": True}, rounds=2)
+    assert (cost.engine, cost.gradient_steps, cost.overlap) == ("mujoco", 3, True)
     assert cost.env_steps_per_second == pytest.approx(4 * 10 / cost.seconds)
 
 

@@ -25,6 +25,14 @@ def test_operations_and_memory_are_those_of_the_counters(agent):
     assert found["state_bytes"] == tree_bytes(jax.eval_shape(lambda: init_state(setup, 0)))
 
 
+def test_what_a_short_chain_keeps_is_counted():
+    def peak(chain):
+        return plan(small_config(depth=32, batch_size=200, architecture={"chain": chain}))["step_peak_bytes"]
+
+    kept = 3 * 4 * 32 * 200 * 16  # of actor, phi and psi: a float32 for each product
+    assert peak("short") > peak("plain") + kept
+
+
 def test_idle_seeds_keep_their_states(monkeypatch):
     monkeypatch.setattr(dry_run, "cpu_cores", lambda: 1)
     config = small_config()

@@ -87,6 +87,16 @@ def test_seeds_by_vmap_in_a_loop_of_steps(axes):
     assert_close(found, in_float64(function, networks, x), TOLERANCE["tf32"])
 
 
+def test_under_rematerialisation():
+    torso, x = network({"remat": "layer"}, "fused", depth=4), inputs(7, 5)
+
+    def again(torso, x):
+        return jax.checkpoint(lambda torso, x: torso(x))(torso, x)
+
+    found = jax.jit(lambda torso, x: jax.grad(lambda torso: jnp.sum(jnp.sin(again(torso, x))))(torso))(torso, x)
+    assert_close(found, value_and_gradients(torso, x)[1][0], 1e-5)
+
+
 def test_without_a_gradient_nothing_is_kept():
     torso, x = network({}, "fused"), inputs(37, 5)
     found, expected = jax.jit(lambda x: torso(x))(x), value_and_gradients(torso, x)[0]

@@ -14,7 +14,7 @@ from kilolayer.bench.process import run_apart
 from kilolayer.bench.round import bench_round
 from kilolayer.bench.step import Turns, has_torch
 from kilolayer.envs.engines import engine_names
-from kilolayer.envs.engines.registry import AUTO
+from kilolayer.envs.engines.registry import AUTO, engine_spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,27 +119,32 @@ class Plan:
             yield job._replace(run=run)
 
     def round(self) -> Iterator[Job]:
-        """Yield a round of training on each engine."""
+        """Yield a round of training on each engine; on those of the host also with collecting beside learning."""
         for engine, variant in self._engines():
+            yield self._round_job(engine, variant, overlap=False)
+            if engine_spec(engine).runs_on == "host":
+                yield self._round_job(engine, variant, overlap=True)
 
-            def run(left: float, engine: str = engine, variant: str = variant) -> Iterator[Mapping[str, Any]]:
-                settings = self.sizes.run_settings | {"engine": engine, "variant": variant}
-                self.log(f"a round of training on {engine}: starting")
-                cost = bench_round(
-                    settings,
-                    rounds=self.sizes.rounds_of_training,
-                    seconds=left,
-                    log=lambda doing: self.log(f"a round of training on {engine}: {doing}"),
-                )
-                yield {
-                    "seconds": cost.seconds,
-                    "per_second": cost.env_steps_per_second,
-                    "compile_seconds": cost.compile_seconds,
-                    "peak_bytes": cost.peak_bytes,
-                    "details": dataclasses.asdict(cost),
-                }
+    def _round_job(self, engine: str, variant: str, *, overlap: bool) -> Job:
+        what = f"{engine}, overlap" if overlap else engine
 
-            yield Job(self._row("round", engine), "round", run)
+        def run(left: float) -> Iterator[Mapping[str, Any]]:
+            self.log(f"a round of training on {what}: starting")
+            cost = bench_round(
+                self.sizes.run_settings | {"engine": engine, "variant": variant, "overlap": overlap},
+                rounds=self.sizes.rounds_of_training,
+                seconds=left,
+                log=lambda doing: self.log(f"a round of training on {what}: {doing}"),
+            )
+            yield {
+                "seconds": cost.seconds,
+                "per_second": cost.env_steps_per_second,
+                "compile_seconds": cost.compile_seconds,
+                "peak_bytes": cost.peak_bytes,
+                "details": dataclasses.asdict(cost),
+            }
+
+        return Job(self._row("round", what), "round", run)
 
     def physics(self) -> Iterator[Job]:
         """Yield bare physics and a rollout on each engine."""

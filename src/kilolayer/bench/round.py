@@ -24,6 +24,8 @@ class RoundCost:
     width: int
     batch_size: int
     num_envs: int
+    overlap: bool
+    """The host collects while the device learns."""
     unroll_length: int
     gradient_steps: int
     """Gradient steps in a round."""
@@ -86,6 +88,7 @@ def measure(settings: dict[str, Any], rounds: int) -> dict[str, Any]:
         "width": config.width,
         "batch_size": config.batch_size,
         "num_envs": config.num_envs,
+        "overlap": config.overlap,
         "unroll_length": config.unroll_length,
         "gradient_steps": config.gradient_steps_per_unroll,
         "seconds": median,

@@ -7,7 +7,7 @@ import jax
 
 from kilolayer.agents import Agent, NetworkSettings, Problem, Tandem, make_agent
 from kilolayer.envs import Environment, make
-from kilolayer.envs.engines import engines_of, make_engine
+from kilolayer.envs.engines import engines_of
 from kilolayer.envs.task_check import check_methods
 from kilolayer.errors import ConfigurationError
 from kilolayer.machine import check_float32
@@ -120,19 +120,12 @@ def _check_overlap(config: TrainConfig, environment: Environment) -> None:
     host_device()
     if environment.runs_on_host:
         return
-    others = (spec.name for spec in engines_of(environment.task) if _runs_on_host(spec.name, environment))
+    others = (spec.name for spec in engines_of(environment.task) if spec.runs_on == "host")
     other = next(others, None)
     raise ConfigurationError(
         f"overlap=True has no effect with engine={config.engine!r} of env {environment.name!r}: the device steps it, "
         f"not the host; leave overlap out{f', or take engine={other!r}' if other else ''}"
     )
-
-
-def _runs_on_host(engine: str, environment: Environment) -> bool:
-    try:
-        return getattr(make_engine(engine, environment.task), "runs_on_host", False)
-    except ConfigurationError:
-        return False
 
 
 def architecture_of(config: TrainConfig) -> Architecture:
