@@ -1,5 +1,6 @@
 """Fixtures of all tests. Annotated shapes and types of the numerical packages are checked while the tests run."""
 
+import importlib.util
 import itertools
 import os
 from pathlib import Path
@@ -9,6 +10,12 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pyte
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 # On networks this small, compilation is nearly all that tests cost.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+
+# Triton's interpreter is for good in a process, so that on a GPU, where its compiler is tested, it is not loaded here.
+# Elsewhere it is loaded before all else: late in a process with thousands of programs its library failed to load.
+if importlib.util.find_spec("triton") is not None and not any(Path("/dev").glob("nvidia[0-9]*")):
+    os.environ["TRITON_INTERPRET"] = "1"
+    import triton  # noqa: F401
 
 import jax
 import jaxtyping
