@@ -57,6 +57,15 @@ class CRLConfig(ContrastiveConfig):
     the episode's length."""
     candidates: int = 16
     """Samples that best_of action selection chooses among."""
+    critics: int = 1
+    """Critics, 1 or 2, each with both encoders. With 2 the smaller score counts for the actor (E-CRL, 2026)."""
+    survival_weight: float = 0.0
+    """Weight of the log-probability of surviving in the actor's score, for tasks that end on failure (Safe-CRL, 2026).
+    Above 0, a network learns that probability: that the task does not fail within a geometric number of steps."""
+    survival_discount: float = 0.99
+    """Surviving k steps counts with weight survival_discount^k."""
+    survival_depth: int = 4
+    """Depth of the network that learns survival."""
 
     def __post_init__(self) -> None:
         """Validate settings.
@@ -68,6 +77,11 @@ class CRLConfig(ContrastiveConfig):
         check_positive(self, "actor_learning_rate", "alpha_learning_rate")
         check_choice(self, "actor_goals", get_args(ActorGoals))
         check_counts(self, "actor_width", "action_chunk", "candidates")
+        check_not_negative(self, "survival_weight")
+        if self.critics not in (1, 2):
+            raise ConfigurationError(f"critics={self.critics} must be 1 or 2")
+        if not 0.0 < self.survival_discount < 1.0:
+            raise ConfigurationError(f"survival_discount={self.survival_discount} must be above 0 and below 1")
 
 
 class CRLState(eqx.Module):
@@ -77,6 +91,15 @@ class CRLState(eqx.Module):
     critic: Critic
     log_alpha: Scalar
     optimizers: Optimizers
+    second_critic: Critic | None = None
+    """With two critics."""
+    survival: Torso | None = None
+    """The logit of surviving after s and a, if it has a weight."""
+
+    @property
+    def critics(self) -> tuple[Critic, ...]:
+        """All critics."""
+        return (self.critic,) if self.second_critic is None else (self.critic, self.second_critic)
 
 
 @dataclasses.dataclass(frozen=True)
