@@ -153,7 +153,7 @@ def test_the_defaults_are_the_papers():
         "critics": 1,
         "survival_weight": 0.0,
         "survival_discount": 0.99,
-        "survival_depth": 4,
+        "survival_depth": None,
     }
 
 

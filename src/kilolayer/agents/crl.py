@@ -38,6 +38,9 @@ ActorGoals = Literal["hindsight", "resampled"]
 OPTIONAL = 2**32 - 1
 """Folded into the key of a new agent for a second critic and for survival."""
 
+SURVIVAL_DEPTH = 4
+"""Depth of the network that learns survival, unless it is set (Safe-CRL, 2026)."""
+
 SHUFFLE = 2**32 - 1
 """Folded into the key of the actor's loss for the order of resampled goals."""
 
@@ -70,8 +73,8 @@ class CRLConfig(ContrastiveConfig):
     Above 0, a network learns that probability: that the task does not fail within a geometric number of steps."""
     survival_discount: float = 0.99
     """Surviving k steps counts with weight survival_discount^k."""
-    survival_depth: int = 4
-    """Depth of the network that learns survival."""
+    survival_depth: int | None = None
+    """Depth of the network that learns survival; None takes 4, whatever the depth of all networks."""
 
     def __post_init__(self) -> None:
         """Validate settings.
@@ -82,7 +85,7 @@ class CRLConfig(ContrastiveConfig):
         super().__post_init__()
         check_positive(self, "actor_learning_rate", "alpha_learning_rate")
         check_choice(self, "actor_goals", get_args(ActorGoals))
-        check_counts(self, "actor_width", "action_chunk", "candidates")
+        check_counts(self, "actor_width", "action_chunk", "candidates", "survival_depth")
         check_not_negative(self, "survival_weight")
         if self.critics not in (1, 2):
             raise ConfigurationError(f"critics={self.critics} must be 1 or 2")
@@ -149,7 +152,7 @@ class CRL(ContrastiveAgent):
             )
         if config.survival_weight > 0.0:
             try:
-                networks.architecture.num_blocks(config.survival_depth)
+                networks.architecture.num_blocks(config.survival_depth or SURVIVAL_DEPTH)
             except ConfigurationError as error:
                 raise ConfigurationError(f"crl.survival_depth: {error}") from None
         return cls(**sizes_of(problem, networks), config=config)
@@ -165,6 +168,12 @@ class CRL(ContrastiveAgent):
     def target_entropy(self) -> float:
         """Entropy that the policy is held at."""
         return self.config.target_entropy * self.chunk_size
+
+    def depth_of(self, part: str) -> int:
+        """Return the depth of the networks that play a part."""
+        if part == "survival":
+            return self.config.survival_depth or SURVIVAL_DEPTH
+        return super().depth_of(part)
 
     @property
     def failure_discount(self) -> float | None:
