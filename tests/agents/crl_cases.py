@@ -39,7 +39,7 @@ def first_state(agent=AGENT):
 
     def draw(path, leaf):
         name = jax.tree_util.keystr(path)
-        if not name.startswith((".actor.", ".critic.")):
+        if not name.startswith((".actor.", ".critic.", ".second_critic.", ".survival.")):
             return jnp.zeros(leaf.shape, leaf.dtype)
         rng = np.random.default_rng(list(name.encode()))
         if name.endswith(".weight"):
@@ -81,5 +81,5 @@ def small_buffer():
 def loss_of_actor(agent, state, alpha, batch, key):
     """Return the actor's loss on a batch, and metrics, as `CRL.losses` has them."""
     mean, log_std = policy(state.actor, batch.observation, agent.dealt(batch.desired_goal, key))
-    psi = agent.dealt(state.critic.encode_goal(batch.desired_goal), key)
-    return agent.actor_loss(mean, log_std, state.critic, psi, alpha, batch, key)
+    psis = [agent.dealt(critic.encode_goal(batch.desired_goal), key) for critic in state.critics]
+    return agent.actor_loss(mean, log_std, state.critics, psis, state.survival, alpha, batch, key)

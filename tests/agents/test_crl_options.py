@@ -63,13 +63,17 @@ OPTIONS = {
     "actor_goals": ("resampled", {"actor_loss", "alpha_loss"}),
     "action_chunk": (2, {*ALL_LOSSES, "best_of"}),
     "candidates": (2, {"best_of"}),
+    "critics": (2, {"actor_loss", "best_of"}),
+    "survival_weight": (0.5, {"actor_loss"}),
 }
+# They change what a weight on survival adds; shown in `test_crl_survival`.
+OF_SURVIVAL = {"survival_discount", "survival_depth"}
 # Shown by the step that moves every parameter by its own learning rate.
 LEARNING_RATES = {"actor_learning_rate", "critic_learning_rate", "alpha_learning_rate"}
 
 
 def test_every_option_is_listed_here():
-    assert set(OPTIONS) | LEARNING_RATES == {field.name for field in dataclasses.fields(CRLConfig)}
+    assert set(OPTIONS) | LEARNING_RATES | OF_SURVIVAL == {field.name for field in dataclasses.fields(CRLConfig)}
 
 
 @functools.cache
@@ -146,6 +150,10 @@ def test_the_defaults_are_the_papers():
         "actor_goals": "hindsight",
         "action_chunk": 1,
         "candidates": 16,
+        "critics": 1,
+        "survival_weight": 0.0,
+        "survival_discount": 0.99,
+        "survival_depth": None,
     }
 
 

@@ -5,15 +5,18 @@ here.
 """
 
 import dataclasses
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, get_args
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents.core.base import Optimizers, Probe, sizes_of
-from kilolayer.agents.core.checks import check_choice, check_counts, check_positive
+from kilolayer.agents.core.checks import check_choice, check_counts, check_not_negative, check_positive
 from kilolayer.agents.core.contrastive_critic import (
     ContrastiveAgent,
     ContrastiveConfig,
@@ -31,6 +34,12 @@ from kilolayer.nn import Torso, call_together
 from kilolayer.objectives import tanh_gaussian
 
 ActorGoals = Literal["hindsight", "resampled"]
+
+OPTIONAL = 2**32 - 1
+"""Folded into the key of a new agent for a second critic and for survival."""
+
+SURVIVAL_DEPTH = 4
+"""Depth of the network that learns survival, unless it is set (Safe-CRL, 2026)."""
 
 SHUFFLE = 2**32 - 1
 """Folded into the key of the actor's loss for the order of resampled goals."""
@@ -57,6 +66,15 @@ class CRLConfig(ContrastiveConfig):
     the episode's length."""
     candidates: int = 16
     """Samples that best_of action selection chooses among."""
+    critics: int = 1
+    """Critics, 1 or 2, each with both encoders. With 2 the smaller score counts for the actor (E-CRL, 2026)."""
+    survival_weight: float = 0.0
+    """Weight of the log-probability of surviving in the actor's score, for tasks that end on failure (Safe-CRL, 2026).
+    Above 0, a network learns that probability: that the task does not fail within a geometric number of steps."""
+    survival_discount: float = 0.99
+    """Surviving k steps counts with weight survival_discount^k."""
+    survival_depth: int | None = None
+    """Depth of the network that learns survival; None takes 4, whatever the depth of all networks."""
 
     def __post_init__(self) -> None:
         """Validate settings.
@@ -67,7 +85,20 @@ class CRLConfig(ContrastiveConfig):
         super().__post_init__()
         check_positive(self, "actor_learning_rate", "alpha_learning_rate")
         check_choice(self, "actor_goals", get_args(ActorGoals))
-        check_counts(self, "actor_width", "action_chunk", "candidates")
+        check_counts(self, "actor_width", "action_chunk", "candidates", "survival_depth")
+        check_not_negative(self, "survival_weight")
+        if self.critics not in (1, 2):
+            raise ConfigurationError(f"critics={self.critics} must be 1 or 2")
+        if not 0.0 < self.survival_discount < 1.0:
+            raise ConfigurationError(f"survival_discount={self.survival_discount} must be above 0 and below 1")
+
+
+class Learning(NamedTuple):
+    """The networks that learn by gradients of one sum of losses."""
+
+    actor: Torso
+    critics: tuple[Critic, ...]
+    survival: Torso | None
 
 
 class CRLState(eqx.Module):
@@ -77,6 +108,20 @@ class CRLState(eqx.Module):
     critic: Critic
     log_alpha: Scalar
     optimizers: Optimizers
+    second_critic: Critic | None = None
+    """With two critics."""
+    survival: Torso | None = None
+    """The logit of surviving after s and a, if it has a weight."""
+
+    @property
+    def critics(self) -> tuple[Critic, ...]:
+        """All critics."""
+        return (self.critic,) if self.second_critic is None else (self.critic, self.second_critic)
+
+    @property
+    def learning(self) -> Learning:
+        """The networks."""
+        return Learning(self.actor, self.critics, self.survival)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +133,7 @@ class CRL(ContrastiveAgent):
     """
 
     PARTS = ("actor", "critic", "goal_encoder")
+    ACTS_WITH = ("actor", "critic", "second_critic")
 
     config: CRLConfig = CRLConfig()
 
@@ -96,13 +142,19 @@ class CRL(ContrastiveAgent):
         """Return the agent for a problem.
 
         Raises:
-            ConfigurationError: if a chunk of actions is longer than an episode.
+            ConfigurationError: if a chunk of actions is longer than an episode, or the depth of the network of survival
+                is not valid.
         """
         if config.action_chunk > problem.episode_length:
             raise ConfigurationError(
                 f"crl.action_chunk={config.action_chunk} is longer than an episode of env {problem.name!r}; it must be "
                 f"at most episode_length={problem.episode_length}"
             )
+        if config.survival_weight > 0.0:
+            try:
+                networks.architecture.num_blocks(config.survival_depth or SURVIVAL_DEPTH)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"crl.survival_depth: {error}") from None
         return cls(**sizes_of(problem, networks), config=config)
 
     # ---- Networks and optimisers ---------------------------------------------------------------------------------
@@ -117,23 +169,50 @@ class CRL(ContrastiveAgent):
         """Entropy that the policy is held at."""
         return self.config.target_entropy * self.chunk_size
 
+    def depth_of(self, part: str) -> int:
+        """Return the depth of the networks that play a part."""
+        if part == "survival":
+            return self.config.survival_depth or SURVIVAL_DEPTH
+        return super().depth_of(part)
+
+    @property
+    def failure_discount(self) -> float | None:
+        """How far ahead a row looks for failures, if survival has a weight."""
+        return self.config.survival_discount if self.config.survival_weight > 0.0 else None
+
+    @cached_property
+    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
+        """The optimiser of each part; a second critic and survival have the critic's."""
+        own = super().optimizers
+        return {**own, "second_critic": own["critic"], "survival": own["critic"]}
+
     def init(self, key: PRNGKeyArray) -> CRLState:
-        """Return the state of a new agent: pi(s, g), phi(s, a), psi(g), and alpha = 1."""
+        """Return the state of a new agent: pi(s, g), phi(s, a), psi(g), alpha = 1, and what else is asked for."""
         actor_key, phi_key, psi_key = jax.random.split(key, 3)
         critic = self.new_critic(phi_key, psi_key)
         # One head of twice the action size is the paper's two heads, mean and log_std, side by side.
         actor = self.network("actor", self.observation_size + self.goal_size, 2 * self.chunk_size, actor_key)
         log_alpha = jnp.zeros(())
+        second, survival_key = jax.random.split(jax.random.fold_in(key, OPTIONAL))
+        optional: dict[str, Any] = {}
+        if self.config.critics == 2:
+            optional["second_critic"] = self.new_critic(*jax.random.split(second))
+        if self.config.survival_weight > 0.0:
+            optional["survival"] = self.network("survival", self.observation_size + self.chunk_size, 1, survival_key)
         return CRLState(
             actor=actor,
             critic=critic,
             log_alpha=log_alpha,
-            optimizers=self.init_optimizers(actor=actor, critic=critic, alpha=log_alpha),
+            optimizers=self.init_optimizers(actor=actor, critic=critic, alpha=log_alpha, **optional),
+            **optional,
         )
 
     def networks(self, state: CRLState) -> dict[str, Torso]:
-        """Return actor, phi and psi."""
-        return {"actor": state.actor, "phi": state.critic.phi, "psi": state.critic.psi}
+        """Return actor, phi and psi, and those of a second critic and of survival."""
+        found = {"actor": state.actor, "phi": state.critic.phi, "psi": state.critic.psi}
+        if state.second_critic is not None:
+            found |= {"phi_2": state.second_critic.phi, "psi_2": state.second_critic.psi}
+        return found if state.survival is None else found | {"survival": state.survival}
 
     # ---- Acting --------------------------------------------------------------------------------------------------
 
@@ -162,10 +241,15 @@ class CRL(ContrastiveAgent):
         mean, log_std = policy(state.actor, observation, desired_goal)
 
         def score(actions: Array) -> Array:
-            phi = state.critic.encode_state_action(
-                jnp.broadcast_to(observation, (*actions.shape[:-1], self.observation_size)), actions
+            lead = actions.shape[:-1]
+            return self.score(
+                state.critics,
+                jnp.broadcast_to(observation, (*lead, self.observation_size)),
+                actions,
+                [jnp.broadcast_to(psi, (*lead, psi.shape[-1])) for psi in goals],
             )
-            return self.energy.pairs(phi, jnp.broadcast_to(state.critic.encode_goal(desired_goal), phi.shape))
+
+        goals = [critic.encode_goal(desired_goal) for critic in state.critics] if mode == "best_of" else []
 
         chunk = choose(mean, log_std, key, mode, candidates=self.config.candidates, score=score)
         return chunk[..., : self.action_size]
@@ -178,8 +262,28 @@ class CRL(ContrastiveAgent):
     ) -> Float[Array, "*batch"]:
         """Return f(s, a, g) at the policy's deterministic action."""
         mean, _ = policy(state.actor, observation, desired_goal)
-        phi = state.critic.encode_state_action(observation, tanh_gaussian.mode(mean))
-        return self.energy.pairs(phi, state.critic.encode_goal(desired_goal))
+        goals = [critic.encode_goal(desired_goal) for critic in state.critics]
+        return self.score(state.critics, observation, tanh_gaussian.mode(mean), goals)
+
+    def score(
+        self,
+        critics: Sequence[Critic],
+        observation: Float[Array, "*batch observation"],
+        action: Float[Array, "*batch chunk"],
+        goals: Sequence[Float[Array, "*batch representation"]],
+    ) -> Float[Array, "*batch"]:
+        """Return f(s, a, g), of two critics the smaller.
+
+        Args:
+            critics: one or two.
+            observation: s.
+            action: a, of all actions of a chunk.
+            goals: psi(g) of each critic.
+        """
+        state_action = jnp.concatenate([observation, action], axis=-1)
+        phis = call_together([(critic.phi, state_action) for critic in critics])
+        energies = [self.energy.pairs(phi, psi) for phi, psi in zip(phis, goals, strict=True)]
+        return energies[0] if len(energies) == 1 else jnp.minimum(*energies)
 
     # ---- Learning ------------------------------------------------------------------------------------------------
 
@@ -193,59 +297,80 @@ class CRL(ContrastiveAgent):
         self,
         mean: Float[Array, "batch chunk"],
         log_std: Float[Array, "batch chunk"],
-        critic: Critic,
-        psi: Embeddings,
+        critics: Sequence[Critic],
+        psis: Sequence[Embeddings],
+        survival: Torso | None,
         alpha: Scalar,
         batch: Batch,
         key: PRNGKeyArray,
     ) -> tuple[Scalar, Metrics]:
         """Return the mean of alpha log pi(a | s, g) - f(s, a, g) (Wang et al., 2025, section 3).
 
+        With a weight on survival, weight log P(survive | s, a) is part of the score f (Safe-CRL, 2026).
+
         Args:
             mean: of pi(. | s, g), before the tanh.
             log_std: its log standard deviation.
-            critic: which is constant here.
-            psi: of the goals g.
+            critics: which are constant here.
+            psis: of the goals g, for each critic.
+            survival: its logit, which is constant here, too.
             alpha: entropy coefficient.
             batch: with the states s.
             key: randomness of the actions.
         """
         action, log_density = tanh_gaussian.sample(mean, log_std, key)
-        phi = critic.encode_state_action(batch.observation, action)
-        value = self.energy.pairs(phi, psi)
+        value = self.score(critics, batch.observation, action, psis)
+        if survival is not None:
+            logit = survival(jnp.concatenate([batch.observation, action], axis=-1))[..., 0]
+            value = value + self.config.survival_weight * jax.nn.log_sigmoid(logit)
         loss = jnp.mean(alpha * log_density - value)
         return loss, {"actor_loss": loss, "entropy": -jnp.mean(log_density), "actor_value": jnp.mean(value)}
 
-    def losses(
-        self, actor: Torso, critic: Critic, alpha: Scalar, batch: Batch, key: PRNGKeyArray
-    ) -> tuple[Scalar, Metrics]:
-        """Return the sum of both losses, and metrics. The critic is constant in the actor's: the gradients do not mix.
+    def losses(self, learning: Learning, alpha: Scalar, batch: Batch, key: PRNGKeyArray) -> tuple[Scalar, Metrics]:
+        """Return the sum of all losses, and metrics. Critics are constant in the actor's: the gradients do not mix.
 
-        The three networks do not wait for each other, and psi(g) serves both losses.
+        The networks do not wait for each other, and psi(g) serves both losses.
         """
         (phi_input, psi_input), goal = critic_inputs(batch), self.dealt(batch.desired_goal, key)
-        phi, psi, head = call_together(
-            [(critic.phi, phi_input), (critic.psi, psi_input), (actor, policy_input(batch.observation, goal))]
-        )
-        critic_loss, critic_metrics = self.critic_loss(phi, psi)
-        constant, psi = jax.lax.stop_gradient((critic, self.dealt(psi, key)))
-        actor_loss, actor_metrics = self.actor_loss(*split_policy(head), constant, psi, alpha, batch, key)
-        return critic_loss + actor_loss, critic_metrics | actor_metrics
+        calls = [call for critic in learning.critics for call in ((critic.phi, phi_input), (critic.psi, psi_input))]
+        calls.append((learning.actor, policy_input(batch.observation, goal)))
+        if learning.survival is not None:
+            calls.append((learning.survival, phi_input))
+        outputs = call_together(calls)
+        embeddings = [outputs[2 * place : 2 * place + 2] for place in range(len(learning.critics))]
+        head, *logits = outputs[2 * len(learning.critics) :]
+
+        loss, metrics = self.critic_loss(*embeddings[0])
+        for phi, psi in embeddings[1:]:
+            second_loss, second = self.critic_loss(phi, psi)
+            loss, metrics = loss + second_loss, {**metrics, "second_critic_loss": second["critic_loss"]}
+        for logit in logits:
+            assert batch.survived is not None
+            own = optax.sigmoid_binary_cross_entropy(logit[..., 0], batch.survived).mean()
+            loss, metrics = loss + own, {**metrics, "survival_loss": own, "survived": jnp.mean(batch.survived)}
+
+        psis = [self.dealt(psi, key) for _, psi in embeddings]
+        critics, survival, psis = jax.lax.stop_gradient((learning.critics, learning.survival, psis))
+        actor_loss, actor_metrics = self.actor_loss(*split_policy(head), critics, psis, survival, alpha, batch, key)
+        return loss + actor_loss, metrics | actor_metrics
 
     def learn(self, state: CRLState, batch: Batch, key: PRNGKeyArray) -> tuple[CRLState, Metrics]:
         """Take one gradient step on `batch`, all losses with the old networks."""
         alpha = jnp.exp(state.log_alpha)
-        (actor_gradient, critic_gradient), metrics = jax.grad(self.losses, argnums=(0, 1), has_aux=True)(
-            state.actor, state.critic, alpha, batch, key
-        )
-        critic, optimizers = self.descend("critic", state.critic, critic_gradient, state.optimizers)
-        actor, optimizers = self.descend("actor", state.actor, actor_gradient, optimizers)
+        gradient, metrics = jax.grad(self.losses, has_aux=True)(state.learning, alpha, batch, key)
+        critic, optimizers = self.descend("critic", state.critic, gradient.critics[0], state.optimizers)
+        actor, optimizers = self.descend("actor", state.actor, gradient.actor, optimizers)
+        second_critic, survival = state.second_critic, state.survival
+        if second_critic is not None:
+            second_critic, optimizers = self.descend("second_critic", second_critic, gradient.critics[1], optimizers)
+        if survival is not None:
+            survival, optimizers = self.descend("survival", survival, gradient.survival, optimizers)
 
         # Raise alpha where the entropy is below its target, lower it where it is above.
         loss, alpha_gradient = jax.value_and_grad(alpha_loss)(state.log_alpha, metrics["entropy"], self.target_entropy)
         log_alpha, optimizers = self.descend("alpha", state.log_alpha, alpha_gradient, optimizers)
 
-        new_state = CRLState(actor=actor, critic=critic, log_alpha=log_alpha, optimizers=optimizers)
+        new_state = CRLState(actor, critic, log_alpha, optimizers, second_critic, survival)
         return new_state, metrics | {"alpha_loss": loss, "alpha": alpha}
 
     def update(self, state: CRLState, data: ReplayBuffer, key: PRNGKeyArray) -> tuple[CRLState, Metrics]:
@@ -256,15 +381,14 @@ class CRL(ContrastiveAgent):
     # ---- Diagnostics ---------------------------------------------------------------------------------------------
 
     def probes(self, state: CRLState, data: ReplayBuffer, key: PRNGKeyArray) -> dict[str, Probe]:
-        """Return actor, phi and psi with the gradients of their losses on a batch."""
+        """Return actor, phi and psi with the gradients of their losses on a batch; of two critics, the first."""
         sample_key, learn_key = jax.random.split(key)
         batch = self.draw(data, sample_key)
-        actor_gradient, critic_gradient = jax.grad(self.losses, argnums=(0, 1), has_aux=True)(
-            state.actor, state.critic, jnp.exp(state.log_alpha), batch, learn_key
-        )[0]
+        alpha = jnp.exp(state.log_alpha)
+        gradient = jax.grad(self.losses, has_aux=True)(state.learning, alpha, batch, learn_key)[0]
         actor_input = policy_input(batch.observation, self.dealt(batch.desired_goal, learn_key))
-        actor_probe = Probe(state.actor, actor_gradient, actor_input)
-        return {"actor": actor_probe, **self.critic_probes(state.critic, critic_gradient, batch)}
+        actor_probe = Probe(state.actor, gradient.actor, actor_input)
+        return {"actor": actor_probe, **self.critic_probes(state.critic, gradient.critics[0], batch)}
 
 
 register_agent(AgentSpec("crl", "contrastive RL, the paper's method", CRLConfig, CRL))

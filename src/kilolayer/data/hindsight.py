@@ -16,6 +16,9 @@ REDRAWS = 3
 """How often a sampler draws again where it drew a step in which the robot diverged. A run ends when a tenth of its
 episodes diverge, so of 10,000 such draws at most one remains, even where every episode has one step."""
 
+FAILURES = 2**32 - 2
+"""Folded into the key of a batch for how far ahead failures are looked for."""
+
 
 class Batch(eqx.Module):
     """State-action pairs, each with a goal that its own future reached."""
@@ -24,6 +27,8 @@ class Batch(eqx.Module):
     action: Float[Array, "*batch action"]
     """One action, or several that follow each other."""
     desired_goal: Float[Array, "*batch goal"]
+    survived: Bool[Array, "*batch"] | None = None
+    """The task did not fail within the steps that were looked ahead; None unless it was asked for."""
 
 
 def truncated_geometric(horizon: Int[Array, "*batch"], discount: float, key: PRNGKeyArray) -> Int[Array, "*batch"]:
@@ -117,6 +122,7 @@ def sample_hindsight(
     *,
     action_chunk: int = 1,
     repeats: int = 1,
+    failure_discount: float | None = None,
 ) -> Batch:
     """Draw state-action pairs with relabelled goals from everything the buffer holds.
 
@@ -128,14 +134,33 @@ def sample_hindsight(
         action_chunk: actions of a pair: that of its step and of those that follow, one behind the other. Those behind
             the end of the episode, and those not taken yet, are zeros.
         repeats: pairs of each episode; see `sample_times`.
+        failure_discount: also say whether the task failed within k steps, where k is drawn for each pair with weight
+            failure_discount^k.
     """
     environment, time, goal_time = sample_times(buffer, batch_shape, discount, key, repeats=repeats)
     row = time % buffer.capacity
+    survived = None
+    if failure_discount is not None:
+        survived = _survived(buffer, environment, time, failure_discount, jax.random.fold_in(key, FAILURES))
     return Batch(
         observation=buffer.observation[row, environment],
         action=chunk_of_actions(buffer, environment, time, action_chunk),
         desired_goal=buffer.achieved_goal[goal_time % buffer.capacity, environment],
+        survived=survived,
     )
+
+
+def _survived(
+    buffer: ReplayBuffer,
+    environment: Int[Array, "*batch"],
+    time: Int[Array, "*batch"],
+    discount: float,
+    key: PRNGKeyArray,
+) -> Bool[Array, "*batch"]:
+    """Return whether the task did not fail within a geometric number of steps. What was not seen counts as survived."""
+    last = episode_ends(buffer, environment, time)
+    ahead = 1 + jnp.floor(jnp.log1p(-jax.random.uniform(key, time.shape)) / math.log(discount))
+    return ~buffer.terminated[last % buffer.capacity, environment] | (last - time >= ahead)
 
 
 def chunk_of_actions(

@@ -147,6 +147,11 @@ class ContrastiveAgent(DeepAgent):
         """Actions that phi takes at once."""
         return 1
 
+    @property
+    def failure_discount(self) -> float | None:
+        """Rows say whether they survived k steps, drawn with weight failure_discount^k; None if they do not."""
+        return None
+
     def new_critic(self, phi_key: PRNGKeyArray, psi_key: PRNGKeyArray) -> Critic:
         """Draw phi(s, a) and psi(g)."""
         size = self.config.representation_size
@@ -183,6 +188,7 @@ class ContrastiveAgent(DeepAgent):
             key,
             action_chunk=self.action_chunk,
             repeats=config.trajectory_repeats,
+            failure_discount=self.failure_discount,
         )
 
     @staticmethod
