@@ -10,7 +10,7 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents import CRL, AgentSpec, Critic, CRLConfig, Metrics, register_agent
+from kilolayer.agents import CRL, AgentSpec, CRLConfig, Judge, Metrics, register_agent
 from kilolayer.data import Batch
 from kilolayer.errors import ConfigurationError
 from kilolayer.objectives import tanh_gaussian
@@ -44,14 +44,13 @@ class MyAgent(CRL):
         self,
         mean: Float[Array, "batch chunk"],
         log_std: Float[Array, "batch chunk"],
-        critic: Critic,
-        psi: Float[Array, "batch representation"],
+        judge: Judge,
         alpha: Float[Array, ""],
         batch: Batch,
         key: PRNGKeyArray,
     ) -> tuple[Float[Array, ""], Metrics]:
         """Return the loss, and metrics."""
-        loss, metrics = super().actor_loss(mean, log_std, critic, psi, alpha, batch, key)
+        loss, metrics = super().actor_loss(mean, log_std, judge, alpha, batch, key)
         imitation_loss = -jnp.mean(tanh_gaussian.log_density(mean, log_std, batch.action))
         loss = loss + self.config.strength * imitation_loss
         return loss, metrics | {"actor_loss": loss, "imitation_loss": imitation_loss}

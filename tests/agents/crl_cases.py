@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kilolayer.agents import CRL, CRLConfig
+from kilolayer.agents import CRL, CRLConfig, Judge
 from kilolayer.agents.core.gaussian_policy import policy
 from kilolayer.data import Batch, Trajectory, empty_buffer, insert
 from kilolayer.nn import ResidualArchitecture
@@ -82,4 +82,4 @@ def loss_of_actor(agent, state, alpha, batch, key):
     """Return the actor's loss on a batch, and metrics, as `CRL.losses` has them."""
     mean, log_std = policy(state.actor, batch.observation, agent.dealt(batch.desired_goal, key))
     psis = [agent.dealt(critic.encode_goal(batch.desired_goal), key) for critic in state.critics]
-    return agent.actor_loss(mean, log_std, state.critics, psis, state.survival, alpha, batch, key)
+    return agent.actor_loss(mean, log_std, Judge(state.critics, psis, state.survival), alpha, batch, key)

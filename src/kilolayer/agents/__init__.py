@@ -21,7 +21,7 @@ from kilolayer.agents.core.registry import (
     unregister_agent,
 )
 from kilolayer.agents.core.tandem import Tandem, TandemState
-from kilolayer.agents.crl import CRL, CRLConfig, CRLState
+from kilolayer.agents.crl import CRL, CRLConfig, CRLState, Judge
 from kilolayer.agents.crl_discrete import CRLDiscrete, CRLDiscreteConfig
 from kilolayer.agents.gcbc import GCBC, GCBCConfig
 from kilolayer.agents.gcsl import GCSL, GCSLConfig
@@ -54,6 +54,7 @@ __all__ = [
     "Diagnostics",
     "GCBCConfig",
     "GCSLConfig",
+    "Judge",
     "Metrics",
     "NetworkSettings",
     "OptimizerSettings",

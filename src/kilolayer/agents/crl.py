@@ -101,6 +101,16 @@ class Learning(NamedTuple):
     survival: Torso | None
 
 
+class Judge(NamedTuple):
+    """What says how good the actor's actions are. It is constant in the actor's loss."""
+
+    critics: tuple[Critic, ...]
+    psis: list[Embeddings]
+    """psi(g) of the actor's goals, for each critic."""
+    survival: Torso | None
+    """The logit of surviving, if it has a weight."""
+
+
 class CRLState(eqx.Module):
     """The state of a CRL agent."""
 
@@ -297,9 +307,7 @@ class CRL(ContrastiveAgent):
         self,
         mean: Float[Array, "batch chunk"],
         log_std: Float[Array, "batch chunk"],
-        critics: Sequence[Critic],
-        psis: Sequence[Embeddings],
-        survival: Torso | None,
+        judge: Judge,
         alpha: Scalar,
         batch: Batch,
         key: PRNGKeyArray,
@@ -311,17 +319,15 @@ class CRL(ContrastiveAgent):
         Args:
             mean: of pi(. | s, g), before the tanh.
             log_std: its log standard deviation.
-            critics: which are constant here.
-            psis: of the goals g, for each critic.
-            survival: its logit, which is constant here, too.
+            judge: what says how good actions are.
             alpha: entropy coefficient.
             batch: with the states s.
             key: randomness of the actions.
         """
         action, log_density = tanh_gaussian.sample(mean, log_std, key)
-        value = self.score(critics, batch.observation, action, psis)
-        if survival is not None:
-            logit = survival(jnp.concatenate([batch.observation, action], axis=-1))[..., 0]
+        value = self.score(judge.critics, batch.observation, action, judge.psis)
+        if judge.survival is not None:
+            logit = judge.survival(jnp.concatenate([batch.observation, action], axis=-1))[..., 0]
             value = value + self.config.survival_weight * jax.nn.log_sigmoid(logit)
         loss = jnp.mean(alpha * log_density - value)
         return loss, {"actor_loss": loss, "entropy": -jnp.mean(log_density), "actor_value": jnp.mean(value)}
@@ -350,8 +356,8 @@ class CRL(ContrastiveAgent):
             loss, metrics = loss + own, {**metrics, "survival_loss": own, "survived": jnp.mean(batch.survived)}
 
         psis = [self.dealt(psi, key) for _, psi in embeddings]
-        critics, survival, psis = jax.lax.stop_gradient((learning.critics, learning.survival, psis))
-        actor_loss, actor_metrics = self.actor_loss(*split_policy(head), critics, psis, survival, alpha, batch, key)
+        judge = jax.lax.stop_gradient(Judge(learning.critics, psis, learning.survival))
+        actor_loss, actor_metrics = self.actor_loss(*split_policy(head), judge, alpha, batch, key)
         return loss + actor_loss, metrics | actor_metrics
 
     def learn(self, state: CRLState, batch: Batch, key: PRNGKeyArray) -> tuple[CRLState, Metrics]:
