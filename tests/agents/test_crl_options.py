@@ -68,12 +68,16 @@ OPTIONS = {
 }
 # They change what a weight on survival adds; shown in `test_crl_survival`.
 OF_SURVIVAL = {"survival_discount", "survival_depth"}
+# Shown by what a chunk returns.
+OF_CHUNKS = {"execute"}
 # Shown by the step that moves every parameter by its own learning rate.
 LEARNING_RATES = {"actor_learning_rate", "critic_learning_rate", "alpha_learning_rate"}
 
 
 def test_every_option_is_listed_here():
-    assert set(OPTIONS) | LEARNING_RATES | OF_SURVIVAL == {field.name for field in dataclasses.fields(CRLConfig)}
+    assert set(OPTIONS) | LEARNING_RATES | OF_SURVIVAL | OF_CHUNKS == {
+        field.name for field in dataclasses.fields(CRLConfig)
+    }
 
 
 @functools.cache
@@ -85,7 +89,9 @@ def default_outcome():
 def test_each_option_changes_what_it_says_and_nothing_else(option):
     value, expected = OPTIONS[option]
     assert getattr(CRLConfig(), option) != value
-    ours = outcome(agent_with(**{option: value}))
+    agent = agent_with(**{option: value})
+    ours = outcome(agent)
+    ours["best_of"] = ours["best_of"].reshape(5, -1, ACTION)[:, 0]  # of a chunk its first action
     changed = {name for name, plain in default_outcome().items() if not np.allclose(ours[name], plain, rtol=1e-3)}
     assert changed == expected
 
@@ -149,6 +155,7 @@ def test_the_defaults_are_the_papers():
         "target_entropy": -0.5,
         "actor_goals": "hindsight",
         "action_chunk": 1,
+        "execute": "chunk",
         "candidates": 16,
         "critics": 1,
         "survival_weight": 0.0,
@@ -161,6 +168,7 @@ def test_the_defaults_are_the_papers():
 
 CHUNK = 3
 CHUNKED = agent_with(action_chunk=CHUNK)
+FIRST = agent_with(action_chunk=CHUNK, execute="first")
 
 
 def test_a_chunk_is_as_many_actions_for_actor_and_critic_and_one_for_the_world():
@@ -173,11 +181,11 @@ def test_a_chunk_is_as_many_actions_for_actor_and_critic_and_one_for_the_world()
 
 
 @pytest.mark.parametrize("mode", ["deterministic", "stochastic", "best_of"])
-def test_the_first_action_of_the_chunk_is_executed(mode):
+def test_the_chunk_is_returned_or_its_first_action(mode):
     state, batch, key = first_state(CHUNKED), random_batch(), jax.random.key(3)
 
     @jax.jit
-    def first_of_the_chunk(observation, goal):
+    def chosen(observation, goal):
         mean, log_std = gaussian_policy.policy(CHUNKED.actor(state), observation, goal)
 
         def score(chunks):
@@ -185,12 +193,39 @@ def test_the_first_action_of_the_chunk_is_executed(mode):
             return CHUNKED.energy.pairs(phi, jnp.broadcast_to(state.critic.encode_goal(goal), phi.shape))
 
         chunk = gaussian_policy.choose(mean, log_std, key, mode, candidates=16, score=score)
-        return chunk[:, :ACTION], jnp.tanh(state.actor(jnp.concatenate([observation, goal], axis=-1)))[:, :ACTION]
+        mean_chunk = jnp.tanh(state.actor(jnp.concatenate([observation, goal], axis=-1)))[:, : CHUNK * ACTION]
+        return chunk, mean_chunk
 
-    expected, mean_action = first_of_the_chunk(batch.observation, batch.desired_goal)
-    action = jax.jit(lambda *pair: CHUNKED.act(state, *pair, key, mode))(batch.observation, batch.desired_goal)
-    np.testing.assert_allclose(action, expected, rtol=1e-4, atol=1e-6)
-    assert np.allclose(action, mean_action, atol=1e-5) == (mode == "deterministic")
+    expected, mean_chunk = chosen(batch.observation, batch.desired_goal)
+    for agent, size in ((CHUNKED, CHUNK * ACTION), (FIRST, ACTION)):
+        action = jax.jit(lambda *pair, agent=agent: agent.act(state, *pair, key, mode))(
+            batch.observation, batch.desired_goal
+        )
+        assert action.shape == (8, agent.executed_actions * ACTION)
+        np.testing.assert_allclose(action, expected[:, :size], rtol=1e-4, atol=1e-6)
+        assert np.allclose(action, mean_chunk[:, :size], atol=1e-5) == (mode == "deterministic")
+
+
+def test_rows_whose_chunk_crosses_the_end_count_for_nothing():
+    """Neither what their actions are nor which goal they have changes the gradient of a critic."""
+    state, batch = first_state(CHUNKED), CHUNKED.draw(small_buffer(), jax.random.key(0))
+    assert batch.valid.shape == (8,)
+    batch = dataclasses.replace(batch, valid=jnp.arange(8) != 3)
+    other = dataclasses.replace(batch, action=batch.action.at[3].set(0.7))
+
+    for loss in ("infonce_forward", "infonce_backward", "infonce_symmetric", "binary_nce"):
+        agent = agent_with(action_chunk=CHUNK, loss=loss)
+        gradient = jax.jit(jax.grad(lambda critic, batch, agent=agent: agent.loss_of_critic(critic, batch)[0]))
+        ours, theirs = gradient(state.critic, batch), gradient(state.critic, other)
+        for one, another in zip(jax.tree.leaves(ours.phi), jax.tree.leaves(theirs.phi), strict=True):
+            np.testing.assert_allclose(one, another, rtol=1e-4, atol=1e-7)
+        every = dataclasses.replace(batch, valid=None)
+        assert any(
+            np.any(np.abs(one - another) > 1e-5)
+            for one, another in zip(
+                jax.tree.leaves(ours.phi), jax.tree.leaves(gradient(state.critic, every).phi), strict=True
+            )
+        )
 
 
 def test_every_action_of_the_chunk_is_trained():

@@ -185,7 +185,14 @@ def test_chunks_hold_what_was_done_next_and_zeros_behind_the_episode_and_the_new
                 chunk[:, 2 * ahead : 2 * ahead + 2], np.where(taken[:, None], expected, 0.0), strict=False
             )
             cut += int((~taken).sum())
+        # All actions of the last place of the chunk were taken, and so were those before it.
+        np.testing.assert_array_equal(batches.valid[number], taken)
     assert cut > 10_000
+
+
+def test_one_action_is_always_of_its_episode() -> None:
+    buffer = jax.tree.map(lambda leaf: leaf[-1], family()[0])
+    assert sample_hindsight(buffer, (8,), 0.9, jax.random.key(0)).valid is None
 
 
 def test_a_chunk_changes_neither_observations_nor_goals() -> None:

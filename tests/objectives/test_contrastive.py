@@ -54,6 +54,27 @@ def direct_energy(name, a, b, xp):
     return -squares if name == "squared_l2" else -xp.sqrt(squares)
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_rows_that_are_not_valid_count_for_nothing(name):
+    """The loss is that of the valid state-actions, contrasted with each other; all goals stay negatives in a row."""
+    logits, valid = random(BATCH, BATCH), np.array([True, False, True, True, False])
+    loss = loss_function(name)
+    found = loss(jnp.asarray(logits), jnp.asarray(valid))
+    changed = logits.copy()
+    changed[~valid] = 50.0
+    np.testing.assert_allclose(loss(jnp.asarray(changed), jnp.asarray(valid)), found, rtol=1e-6)
+    np.testing.assert_allclose(loss(jnp.asarray(logits), jnp.ones(BATCH, bool)), direct_loss(name, logits), rtol=1e-5)
+    kept = [j for j in range(BATCH) if valid[j]]
+    rows = {
+        "infonce_forward": np.mean([np.log(np.exp(logits[i]).sum()) - logits[i, i] for i in kept]),
+        "infonce_backward": np.mean([np.log(np.exp(logits[kept, j]).sum()) - logits[j, j] for j in kept]),
+    }
+    if name in rows:
+        np.testing.assert_allclose(found, rows[name], rtol=1e-5)
+    gradient = jax.grad(loss)(jnp.asarray(logits), jnp.zeros(BATCH, bool))
+    assert np.all(np.asarray(gradient) == 0.0)
+
+
 def random(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape)
 

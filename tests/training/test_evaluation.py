@@ -100,6 +100,8 @@ def test_steps_are_kept_when_asked_for(setup):
 class Expert:
     """Pushes straight towards the goal, and brakes."""
 
+    executed_actions = 1
+
     def act(self, state, observation, desired_goal, key, mode):
         return 2.0 * (desired_goal - observation[..., :2]) - observation[..., 2:]
 

@@ -7,7 +7,7 @@ from kilolayer.agents.c_learning import CLearning, CLearningConfig
 from kilolayer.agents.core.base import DeepAgent, Optimizers, Probe
 from kilolayer.agents.core.contrastive_critic import Critic
 from kilolayer.agents.core.grow_agent import grow_agent
-from kilolayer.agents.core.interface import ActionMode, Agent, AgentState, Diagnostics, Metrics
+from kilolayer.agents.core.interface import ActionMode, Agent, AgentState, Diagnostics, Metrics, check_action_mode
 from kilolayer.agents.core.optimizers import OptimizerSettings
 from kilolayer.agents.core.registry import (
     AgentSpec,
@@ -75,6 +75,7 @@ __all__ = [
     "agent_names",
     "agent_spec",
     "agent_specs",
+    "check_action_mode",
     "grow_agent",
     "make_agent",
     "register_agent",

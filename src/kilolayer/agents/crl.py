@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from kilolayer.agents.core.action_chunks import ChunkConfig
 from kilolayer.agents.core.base import Optimizers, Probe, sizes_of
-from kilolayer.agents.core.checks import check_choice, check_counts, check_not_negative, check_positive
+from kilolayer.agents.core.checks import check_choice, check_counts, check_positive
 from kilolayer.agents.core.contrastive_critic import (
     ContrastiveAgent,
     ContrastiveConfig,
@@ -25,6 +26,7 @@ from kilolayer.agents.core.contrastive_critic import (
     Scalar,
     critic_inputs,
 )
+from kilolayer.agents.core.failure import FailureConfig, log_survival, survival_loss
 from kilolayer.agents.core.gaussian_policy import alpha_loss, choose, policy, policy_input, split_policy
 from kilolayer.agents.core.interface import ActionMode, Metrics
 from kilolayer.agents.core.registry import AgentSpec, NetworkSettings, Problem, register_agent
@@ -38,15 +40,12 @@ ActorGoals = Literal["hindsight", "resampled"]
 OPTIONAL = 2**32 - 1
 """Folded into the key of a new agent for a second critic and for survival."""
 
-SURVIVAL_DEPTH = 4
-"""Depth of the network that learns survival, unless it is set (Safe-CRL, 2026)."""
-
 SHUFFLE = 2**32 - 1
 """Folded into the key of the actor's loss for the order of resampled goals."""
 
 
 @dataclasses.dataclass(frozen=True)
-class CRLConfig(ContrastiveConfig):
+class CRLConfig(FailureConfig, ChunkConfig, ContrastiveConfig):
     """Settings of contrastive RL; the defaults are the paper's."""
 
     actor_depth: int | None = None
@@ -61,20 +60,10 @@ class CRLConfig(ContrastiveConfig):
     """Entropy that the policy is held at, for each action dimension; with a chunk, of each of its actions."""
     actor_goals: ActorGoals = "hindsight"
     """Goals of the actor's loss: each state's own hindsight goal, or the goals of the batch in a random order."""
-    action_chunk: int = 1
-    """Actions that actor and critic take at once, of which the first is executed (action-chunked CRL, 2026); at most
-    the episode's length."""
     candidates: int = 16
     """Samples that best_of action selection chooses among."""
     critics: int = 1
     """Critics, 1 or 2, each with both encoders. With 2 the smaller score counts for the actor (E-CRL, 2026)."""
-    survival_weight: float = 0.0
-    """Weight of the log-probability of surviving in the actor's score, for tasks that end on failure (Safe-CRL, 2026).
-    Above 0, a network learns that probability: that the task does not fail within a geometric number of steps."""
-    survival_discount: float = 0.99
-    """Surviving k steps counts with weight survival_discount^k."""
-    survival_depth: int | None = None
-    """Depth of the network that learns survival; None takes 4, whatever the depth of all networks."""
 
     def __post_init__(self) -> None:
         """Validate settings.
@@ -85,12 +74,11 @@ class CRLConfig(ContrastiveConfig):
         super().__post_init__()
         check_positive(self, "actor_learning_rate", "alpha_learning_rate")
         check_choice(self, "actor_goals", get_args(ActorGoals))
-        check_counts(self, "actor_width", "action_chunk", "candidates", "survival_depth")
-        check_not_negative(self, "survival_weight")
+        check_counts(self, "actor_width", "candidates")
+        self.check_chunk()
+        self.check_failure_settings()
         if self.critics not in (1, 2):
             raise ConfigurationError(f"critics={self.critics} must be 1 or 2")
-        if not 0.0 < self.survival_discount < 1.0:
-            raise ConfigurationError(f"survival_discount={self.survival_discount} must be above 0 and below 1")
 
 
 class Learning(NamedTuple):
@@ -155,16 +143,8 @@ class CRL(ContrastiveAgent):
             ConfigurationError: if a chunk of actions is longer than an episode, or the depth of the network of survival
                 is not valid.
         """
-        if config.action_chunk > problem.episode_length:
-            raise ConfigurationError(
-                f"crl.action_chunk={config.action_chunk} is longer than an episode of env {problem.name!r}; it must be "
-                f"at most episode_length={problem.episode_length}"
-            )
-        if config.survival_weight > 0.0:
-            try:
-                networks.architecture.num_blocks(config.survival_depth or SURVIVAL_DEPTH)
-            except ConfigurationError as error:
-                raise ConfigurationError(f"crl.survival_depth: {error}") from None
+        config.check_chunk_fits("crl", problem)
+        config.check_survival_depth("crl", networks)
         return cls(**sizes_of(problem, networks), config=config)
 
     # ---- Networks and optimisers ---------------------------------------------------------------------------------
@@ -175,6 +155,11 @@ class CRL(ContrastiveAgent):
         return self.config.action_chunk
 
     @property
+    def executed_actions(self) -> int:
+        """Actions of a chunk that are executed before the next is chosen."""
+        return self.config.executed_actions
+
+    @property
     def target_entropy(self) -> float:
         """Entropy that the policy is held at."""
         return self.config.target_entropy * self.chunk_size
@@ -182,13 +167,13 @@ class CRL(ContrastiveAgent):
     def depth_of(self, part: str) -> int:
         """Return the depth of the networks that play a part."""
         if part == "survival":
-            return self.config.survival_depth or SURVIVAL_DEPTH
+            return self.config.depth_of_survival
         return super().depth_of(part)
 
     @property
     def failure_discount(self) -> float | None:
         """How far ahead a row looks for failures, if survival has a weight."""
-        return self.config.survival_discount if self.config.survival_weight > 0.0 else None
+        return self.config.survival_discount if self.config.learns_survival else None
 
     @cached_property
     def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
@@ -207,7 +192,7 @@ class CRL(ContrastiveAgent):
         optional: dict[str, Any] = {}
         if self.config.critics == 2:
             optional["second_critic"] = self.new_critic(*jax.random.split(second))
-        if self.config.survival_weight > 0.0:
+        if self.config.learns_survival:
             optional["survival"] = self.network("survival", self.observation_size + self.chunk_size, 1, survival_key)
         return CRLState(
             actor=actor,
@@ -229,7 +214,7 @@ class CRL(ContrastiveAgent):
     def actor(self, state: CRLState) -> Torso:
         """Return the network of the policy: it returns the means first, then the raw log standard deviations.
 
-        With action chunks, the means of the first action, the one that is executed, come first.
+        With action chunks, the means of the first action come first.
         """
         return state.actor
 
@@ -240,10 +225,10 @@ class CRL(ContrastiveAgent):
         desired_goal: Float[Array, "*batch goal"],
         key: PRNGKeyArray,
         mode: ActionMode = "deterministic",
-    ) -> Float[Array, "*batch action"]:
+    ) -> Float[Array, "*batch chunk"]:
         """Return actions in [-1, 1]: tanh(mean), a draw, or the best of `candidates` draws by the critic.
 
-        With action chunks, a chunk is chosen, and its first action returned.
+        They are those of a chunk that are executed, side by side.
 
         Raises:
             ConfigurationError: for an unknown mode.
@@ -262,7 +247,7 @@ class CRL(ContrastiveAgent):
         goals = [critic.encode_goal(desired_goal) for critic in state.critics] if mode == "best_of" else []
 
         chunk = choose(mean, log_std, key, mode, candidates=self.config.candidates, score=score)
-        return chunk[..., : self.action_size]
+        return chunk[..., : self.executed_actions * self.action_size]
 
     def value(
         self,
@@ -327,8 +312,7 @@ class CRL(ContrastiveAgent):
         action, log_density = tanh_gaussian.sample(mean, log_std, key)
         value = self.score(judge.critics, batch.observation, action, judge.psis)
         if judge.survival is not None:
-            logit = judge.survival(jnp.concatenate([batch.observation, action], axis=-1))[..., 0]
-            value = value + self.config.survival_weight * jax.nn.log_sigmoid(logit)
+            value = value + self.config.survival_weight * log_survival(judge.survival, batch.observation, action)
         loss = jnp.mean(alpha * log_density - value)
         return loss, {"actor_loss": loss, "entropy": -jnp.mean(log_density), "actor_value": jnp.mean(value)}
 
@@ -346,13 +330,12 @@ class CRL(ContrastiveAgent):
         embeddings = [outputs[2 * place : 2 * place + 2] for place in range(len(learning.critics))]
         head, *logits = outputs[2 * len(learning.critics) :]
 
-        loss, metrics = self.critic_loss(*embeddings[0])
-        for phi, psi in embeddings[1:]:
-            second_loss, second = self.critic_loss(phi, psi)
+        (loss, metrics), *others = [self.critic_loss(phi, psi, batch.valid) for phi, psi in embeddings]
+        for second_loss, second in others:
             loss, metrics = loss + second_loss, {**metrics, "second_critic_loss": second["critic_loss"]}
         for logit in logits:
             assert batch.survived is not None
-            own = optax.sigmoid_binary_cross_entropy(logit[..., 0], batch.survived).mean()
+            own = survival_loss(logit, batch.survived, batch.valid)
             loss, metrics = loss + own, {**metrics, "survival_loss": own, "survived": jnp.mean(batch.survived)}
 
         psis = [self.dealt(psi, key) for _, psi in embeddings]

@@ -11,6 +11,7 @@ a next state is used.
 """
 
 import dataclasses
+import functools
 
 import equinox as eqx
 import jax
@@ -19,12 +20,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents.core.base import Optimizers, Probe, sizes_of
 from kilolayer.agents.core.checks import check_counts, check_positive
-from kilolayer.agents.core.gaussian_policy import alpha_loss, choose, policy
+from kilolayer.agents.core.gaussian_policy import alpha_loss, choose, policy, scored_by
 from kilolayer.agents.core.interface import ActionMode, Metrics
 from kilolayer.agents.core.registry import AgentSpec, NetworkSettings, Problem, register_agent
 from kilolayer.agents.core.survival_critic import SurvivalCriticAgent, SurvivalCriticConfig, TimeCritic
 from kilolayer.data import ArrivalBuffer, Arrivals
-from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Torso
 from kilolayer.objectives import mean_where, tanh_gaussian
 
@@ -83,11 +83,7 @@ class Survival(SurvivalCriticAgent):
         Raises:
             ConfigurationError: if a chunk of actions is longer than an episode.
         """
-        if config.action_chunk > problem.episode_length:
-            raise ConfigurationError(
-                f"survival.action_chunk={config.action_chunk} is longer than an episode of env {problem.name!r}; it "
-                f"must be at most episode_length={problem.episode_length}"
-            )
+        config.check_chunk_fits("survival", problem)
         return cls(**sizes_of(problem, networks), config=config, success=problem.success)
 
     # ---- Networks and optimisers ---------------------------------------------------------------------------------
@@ -124,22 +120,18 @@ class Survival(SurvivalCriticAgent):
         desired_goal: Float[Array, "*batch goal"],
         key: PRNGKeyArray,
         mode: ActionMode = "deterministic",
-    ) -> Float[Array, "*batch action"]:
+    ) -> Float[Array, "*batch chunk"]:
         """Return actions in [-1, 1]: tanh(mean), a draw, or the best of `candidates` draws by the critic.
+
+        They are those of a chunk that are executed, side by side.
 
         Raises:
             ConfigurationError: for an unknown mode.
         """
         mean, log_std = policy(state.actor, observation, desired_goal)
-
-        def score(actions: Array) -> Array:
-            lead = actions.shape[:-1]
-            every_observation = jnp.broadcast_to(observation, (*lead, self.observation_size))
-            every_goal = jnp.broadcast_to(desired_goal, (*lead, self.goal_size))
-            return self.score(state.critic, every_observation, actions, every_goal)
-
+        score = scored_by(functools.partial(self.score, state.critic), observation, desired_goal)
         chunk = choose(mean, log_std, key, mode, candidates=self.config.candidates, score=score)
-        return chunk[..., : self.action_size]
+        return chunk[..., : self.executed_actions * self.action_size]
 
     def value(
         self,

@@ -1,6 +1,7 @@
 """Env steps per second of rollouts with a policy, compared with bare physics and with other engines."""
 
 import dataclasses
+import functools
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from kilolayer.bench.timing import seconds_of
-from kilolayer.envs import EnvironmentState, RobotTask, registry
+from kilolayer.envs import EnvironmentState, RobotTask, StepResult, registry
 from kilolayer.envs.engines import check_engine_name
 from kilolayer.envs.engines.mujoco import MujocoEngine
 from kilolayer.envs.registry import Variant
@@ -229,16 +230,21 @@ class Rollout:
         self.setup, self.num_envs, self.num_steps = setup, num_envs, num_steps
         agent, environment = setup.agent, setup.environment
         self.agent_state = jax.jit(agent.init)(jax.random.key(0))
-        self.begun = jax.jit(environment.reset, static_argnums=1)(jax.random.key(1), num_envs)
+        begin = functools.partial(environment.reset, num_envs=num_envs, action_chunk=agent.executed_actions)
+        self.begun = jax.jit(begin)(jax.random.key(1))
         self.keys = jax.random.split(jax.random.key(2), num_steps)
 
-        def collect(agent_state: Any, state: EnvironmentState, key: PRNGKeyArray) -> jax.Array:
-            return agent.collect(agent_state, state.observation, state.desired_goal, key)
+        def advance(
+            agent_state: Any, state: EnvironmentState, key: PRNGKeyArray
+        ) -> tuple[EnvironmentState, jax.Array, StepResult]:
+            return environment.advance(
+                state, lambda observation, goal: agent.collect(agent_state, observation, goal, key)
+            )
 
         @jax.jit
         def steps(agent_state: Any, state: EnvironmentState, keys: PRNGKeyArray) -> tuple[EnvironmentState, jax.Array]:
             def step(state: EnvironmentState, key: PRNGKeyArray) -> tuple[EnvironmentState, jax.Array]:
-                state, result = environment.step(state, collect(agent_state, state, key))
+                state, _, result = advance(agent_state, state, key)
                 return state, jnp.sum(result.success)
 
             return jax.lax.scan(step, state, keys)
@@ -246,8 +252,8 @@ class Rollout:
         @jax.jit
         def controls(agent_state: Any, state: EnvironmentState, keys: PRNGKeyArray) -> jax.Array:
             def step(state: EnvironmentState, key: PRNGKeyArray) -> tuple[EnvironmentState, jax.Array]:
-                action = collect(agent_state, state, key)
-                return environment.step(state, action)[0], jax.vmap(environment.task.control)(action)
+                state, action, _ = advance(agent_state, state, key)
+                return state, jax.vmap(environment.task.control)(action)
 
             return jax.lax.scan(step, state, keys)[1]
 

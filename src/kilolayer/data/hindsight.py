@@ -29,6 +29,8 @@ class Batch(eqx.Module):
     desired_goal: Float[Array, "*batch goal"]
     survived: Bool[Array, "*batch"] | None = None
     """The task did not fail within the steps that were looked ahead; None unless it was asked for."""
+    valid: Bool[Array, "*batch"] | None = None
+    """All actions of the row are of its episode; None with one action, of which that is always so."""
 
 
 def truncated_geometric(horizon: Int[Array, "*batch"], discount: float, key: PRNGKeyArray) -> Int[Array, "*batch"]:
@@ -131,8 +133,8 @@ def sample_hindsight(
         batch_shape: leading shape of the batch, such as (256,).
         discount: weight of a goal k steps ahead is discount^k.
         key: randomness.
-        action_chunk: actions of a pair: that of its step and of those that follow, one behind the other. Those behind
-            the end of the episode, and those not taken yet, are zeros.
+        action_chunk: actions of a pair: that of its step and of those that follow, one behind the other. A pair is not
+            valid where some are behind the end of the episode, or not taken yet; those are zeros.
         repeats: pairs of each episode; see `sample_times`.
         failure_discount: also say whether the task failed within k steps, where k is drawn for each pair with weight
             failure_discount^k.
@@ -142,11 +144,15 @@ def sample_hindsight(
     survived = None
     if failure_discount is not None:
         survived = _survived(buffer, environment, time, failure_discount, jax.random.fold_in(key, FAILURES))
+    valid = None
+    if action_chunk > 1:
+        valid = time + action_chunk - 1 <= episode_ends(buffer, environment, time)
     return Batch(
         observation=buffer.observation[row, environment],
         action=chunk_of_actions(buffer, environment, time, action_chunk),
         desired_goal=buffer.achieved_goal[goal_time % buffer.capacity, environment],
         survived=survived,
+        valid=valid,
     )
 
 

@@ -2,7 +2,7 @@
 
 from kilolayer.envs import catalog, registry
 from kilolayer.envs.engines import EngineSpec, register_engine
-from kilolayer.envs.environment import Environment, EnvironmentState, StepResult
+from kilolayer.envs.environment import ActionChunk, Environment, EnvironmentState, StepResult
 from kilolayer.envs.interface import DrawableTask, Engine, MazeTask, Task
 from kilolayer.envs.mazes.layouts import LAYOUTS
 from kilolayer.envs.mazes.maze import Maze
@@ -11,6 +11,7 @@ from kilolayer.envs.robot_task import RobotState, RobotTask, Start
 
 __all__ = [
     "LAYOUTS",
+    "ActionChunk",
     "DrawableTask",
     "Engine",
     "EngineSpec",

@@ -5,6 +5,7 @@ The functions of a task see one robot; the environment maps them over all. An en
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -19,6 +20,18 @@ from kilolayer.envs.names import entry_names
 from kilolayer.envs.robot_task import RobotTask
 from kilolayer.errors import ConfigurationError
 
+Choose = Callable[[Float[Array, "num_envs observation"], Float[Array, "num_envs goal"]], Float[Array, "num_envs chunk"]]
+"""Chooses the actions of a chunk, side by side, from observations and desired goals."""
+
+
+class ActionChunk(eqx.Module):
+    """Actions that were chosen together and are executed one after another without looking again: open loop."""
+
+    actions: Float[Array, "num_envs chunk"]
+    """The actions of a chunk, side by side."""
+    phase: Int[Array, " num_envs"]
+    """Which of them comes next; 0 where the next chunk is still to be chosen."""
+
 
 class EnvironmentState(eqx.Module):
     """State of all environments between two steps."""
@@ -32,6 +45,8 @@ class EnvironmentState(eqx.Module):
     key: PRNGKeyArray
     first: tuple[Any, Float[Array, "num_envs goal"]] | None = None
     """Start and goal of the first episode, if all episodes have the same (`Environment.fixed_goals`)."""
+    chunk: ActionChunk | None = None
+    """What the robots are in the middle of, if actions are chosen several at once; an episode begins with none."""
 
 
 class StepResult(eqx.Module):
@@ -136,12 +151,13 @@ class Environment:
         """Name, range and unit of each entry of an action; None if the task does not give them."""
         return entry_names(self.task, "action")
 
-    def reset(self, key: PRNGKeyArray, num_envs: int) -> EnvironmentState:
+    def reset(self, key: PRNGKeyArray, num_envs: int, *, action_chunk: int = 1) -> EnvironmentState:
         """Begin an episode in every environment.
 
         Args:
             key: source of all starts and goals, also those of later episodes.
             num_envs: number of environments.
+            action_chunk: actions that `advance` lets be chosen at once.
         """
         key, fresh_key = jax.random.split(key)
         start, desired_goal = drawn = self.draw(fresh_key, num_envs)
@@ -154,7 +170,41 @@ class Environment:
             episode_step=jnp.zeros(num_envs, jnp.int32),
             key=key,
             first=drawn if self.fixed_goals else None,
+            chunk=None
+            if action_chunk == 1
+            else ActionChunk(jnp.zeros((num_envs, action_chunk * self.action_size)), jnp.zeros(num_envs, jnp.int32)),
         )
+
+    def advance(
+        self, state: EnvironmentState, choose: Choose
+    ) -> tuple[EnvironmentState, Float[Array, "num_envs action"], StepResult]:
+        """Take the next action of every environment's chunk, where a chunk is over one of a new chunk.
+
+        Args:
+            state: all environments.
+            choose: returns the actions of a chunk, as many as `reset` was told.
+
+        Returns:
+            The state for the next action, the action that was taken, and the result of it.
+        """
+        if state.chunk is None:
+            action = choose(state.observation, state.desired_goal)
+            next_state, result = self.step(state, action)
+            return next_state, action, result
+        actions, phase = state.chunk.actions, state.chunk.phase
+        due = phase == 0
+        # Where all robots are in the middle of a chunk, nothing is chosen.
+        actions = jax.lax.cond(
+            _any(due),
+            lambda: jnp.where(due[:, None], choose(state.observation, state.desired_goal), actions),
+            lambda: actions,
+        )
+        length = actions.shape[1] // self.action_size
+        one_by_one = actions.reshape(-1, length, self.action_size)
+        action = jnp.take_along_axis(one_by_one, phase[:, None, None], axis=1)[:, 0]
+        next_state, result = self.step(state, action)
+        phase = jnp.where(result.done, 0, (phase + 1) % length)
+        return dataclasses.replace(next_state, chunk=ActionChunk(actions, phase)), action, result
 
     def step(
         self, state: EnvironmentState, action: Float[Array, "num_envs action"]

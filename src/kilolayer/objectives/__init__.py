@@ -12,6 +12,7 @@ from kilolayer.objectives.contrastive import (
     infonce_symmetric,
     logsumexp_penalty,
     loss_function,
+    mean_of_rows,
 )
 from kilolayer.objectives.energies import Energy, EnergyName
 from kilolayer.objectives.quasimetric import check_components, interval_quasimetric
@@ -36,6 +37,7 @@ __all__ = [
     "interval_quasimetric",
     "logsumexp_penalty",
     "loss_function",
+    "mean_of_rows",
     "mean_where",
     "normalized",
     "sparse_reward",

@@ -1,6 +1,7 @@
 """Contrastive losses on a matrix of logits, and metrics of it.
 
-In `logits[i, j]` row i is a state-action pair and column j a goal; the diagonal holds the positives.
+In `logits[i, j]` row i is a state-action pair and column j a goal; the diagonal holds the positives. Where `valid` is
+given, state-actions that are not valid are left out: they are no positives, and no negatives for any goal.
 """
 
 from collections.abc import Callable
@@ -8,38 +9,51 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from kilolayer.errors import ConfigurationError
+from kilolayer.objectives.sparse_reward import mean_where
 
 LossName = Literal["infonce_forward", "infonce_backward", "infonce_symmetric", "binary_nce"]
 
 Logits = Float[Array, "batch batch"]
 Scalar = Float[Array, ""]
+Rows = Bool[Array, " batch"]
+
+LEFT_OUT = -1e9
+"""The logit of a state-action that is left out: its share of a softmax is 0."""
 
 
-def infonce_forward(logits: Logits) -> Scalar:
+def mean_of_rows(values: Float[Array, " batch"], valid: Rows | None) -> Scalar:
+    """Return the mean of the valid rows, of all rows if `valid` is None."""
+    return jnp.mean(values) if valid is None else mean_where(valid, values)
+
+
+def infonce_forward(logits: Logits, valid: Rows | None = None) -> Scalar:
     """Return the forward InfoNCE loss: classify the own goal of each state-action among all goals.
 
     The softmax is over each row (van den Oord et al., 2018; Wang et al., 2025, section 3).
 
     Args:
         logits: positives on the diagonal.
+        valid: state-actions that count; None if all do.
     """
-    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - jnp.diagonal(logits))
+    return mean_of_rows(jax.nn.logsumexp(logits, axis=1) - jnp.diagonal(logits), valid)
 
 
-def infonce_backward(logits: Logits) -> Scalar:
+def infonce_backward(logits: Logits, valid: Rows | None = None) -> Scalar:
     """Return the backward InfoNCE loss: classify the own state-action of each goal, by softmax over each column."""
-    return infonce_forward(logits.T)
+    if valid is not None:
+        logits = jnp.where(valid[:, None], logits, LEFT_OUT)
+    return infonce_forward(logits.T, valid)
 
 
-def infonce_symmetric(logits: Logits) -> Scalar:
+def infonce_symmetric(logits: Logits, valid: Rows | None = None) -> Scalar:
     """Return the mean of forward and backward InfoNCE."""
-    return 0.5 * (infonce_forward(logits) + infonce_backward(logits))
+    return 0.5 * (infonce_forward(logits, valid) + infonce_backward(logits, valid))
 
 
-def binary_nce(logits: Logits) -> Scalar:
+def binary_nce(logits: Logits, valid: Rows | None = None) -> Scalar:
     """Return the binary NCE loss: logistic regression of positives against negatives (Ma and Collins, 2018).
 
     A positive weighs as much as all negatives of its row together:
@@ -49,10 +63,13 @@ def binary_nce(logits: Logits) -> Scalar:
     positives = jax.nn.log_sigmoid(jnp.diagonal(logits))
     off_diagonal = 1.0 - jnp.eye(batch, dtype=logits.dtype)
     negatives = jnp.sum(jax.nn.log_sigmoid(-logits) * off_diagonal, axis=1) / max(batch - 1, 1)
-    return -jnp.mean(positives + negatives)
+    return -mean_of_rows(positives + negatives, valid)
 
 
-LOSSES: dict[str, Callable[[Array], Array]] = {
+Loss = Callable[[Array, Array | None], Array]
+"""Takes logits, and which state-actions are valid."""
+
+LOSSES: dict[str, Loss] = {
     "infonce_forward": infonce_forward,
     "infonce_backward": infonce_backward,
     "infonce_symmetric": infonce_symmetric,
@@ -60,7 +77,7 @@ LOSSES: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def loss_function(name: str) -> Callable[[Logits], Scalar]:
+def loss_function(name: str) -> Loss:
     """Return the contrastive loss called `name`.
 
     Raises:
@@ -71,13 +88,13 @@ def loss_function(name: str) -> Callable[[Logits], Scalar]:
     return LOSSES[name]
 
 
-def logsumexp_penalty(logits: Logits) -> Scalar:
+def logsumexp_penalty(logits: Logits, valid: Rows | None = None) -> Scalar:
     """Return the mean squared logsumexp of the rows, which keeps the logits from drifting (Wang et al., 2025)."""
-    return jnp.mean(jnp.square(jax.nn.logsumexp(logits, axis=1)))
+    return mean_of_rows(jnp.square(jax.nn.logsumexp(logits, axis=1)), valid)
 
 
 def contrastive_metrics(
-    logits: Logits, phi: Float[Array, "batch size"], psi: Float[Array, "batch size"]
+    logits: Logits, phi: Float[Array, "batch size"], psi: Float[Array, "batch size"], valid: Rows | None = None
 ) -> dict[str, Scalar]:
     """Return metrics of how well the critic separates positives from negatives.
 
@@ -85,18 +102,20 @@ def contrastive_metrics(
         logits: positives on the diagonal.
         phi: embeddings of state-actions.
         psi: embeddings of goals.
+        valid: state-actions that count; None if all do.
 
     Returns:
         `categorical_accuracy` (share of rows whose largest logit is the positive), `logits_positive` and
         `logits_negative` (means), `logsumexp` (mean over rows), `phi_norm` and `psi_norm` (mean embedding lengths).
     """
-    batch = logits.shape[0]
-    positive_sum = jnp.trace(logits)
+    batch, positives = logits.shape[0], jnp.diagonal(logits)
+    own = jnp.argmax(logits, axis=1) == jnp.arange(batch)
+    negatives = (jnp.sum(logits, axis=1) - positives) / max(batch - 1, 1)
     return {
-        "categorical_accuracy": jnp.mean(jnp.argmax(logits, axis=1) == jnp.arange(batch)),
-        "logits_positive": positive_sum / batch,
-        "logits_negative": (jnp.sum(logits) - positive_sum) / max(batch * (batch - 1), 1),
-        "logsumexp": jnp.mean(jax.nn.logsumexp(logits, axis=1)),
-        "phi_norm": jnp.mean(jnp.linalg.norm(phi, axis=-1)),
+        "categorical_accuracy": mean_of_rows(own.astype(logits.dtype), valid),
+        "logits_positive": mean_of_rows(positives, valid),
+        "logits_negative": mean_of_rows(negatives, valid),
+        "logsumexp": mean_of_rows(jax.nn.logsumexp(logits, axis=1), valid),
+        "phi_norm": mean_of_rows(jnp.linalg.norm(phi, axis=-1), valid),
         "psi_norm": jnp.mean(jnp.linalg.norm(psi, axis=-1)),
     }

@@ -94,6 +94,11 @@ def read_artifact(directory: str | os.PathLike) -> Artifact:
         raise RunError(f"{folder / CONTRACT_FILE}: {error}") from error
     except Exception as error:  # settings that are valid each, but make no network
         raise RunError(f"{folder / CONTRACT_FILE} describes no policy ({_summary(error)})") from error
+    if contract.action.chunk != agent.executed_actions:
+        raise RunError(
+            f"{folder / CONTRACT_FILE}: action.chunk={contract.action.chunk} must be {agent.executed_actions}, as many "
+            "as agent.settings let be executed"
+        )
     try:
         return Artifact(contract, agent, fill(template, arrays))
     except ValueError as error:

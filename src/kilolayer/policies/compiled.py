@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Torso
 from kilolayer.objectives import tanh_gaussian
+from kilolayer.policies.action_queue import ActionQueue
 
 ActingPrecision = Literal["float32", "int8"]
 """Numbers that hold the weights of the blocks of a compiled policy."""
@@ -35,6 +36,8 @@ class CompiledPolicy:
         >>> fast = policy.compile(batch=1, precision="int8")
         >>> action = fast(observation, desired_goal)
 
+    As of the policy itself, calls return the actions of a chunk one after another, and `reset` begins an episode.
+
     It is compiled and run once before the first call. A call uses all cores that the process may use; to use one, bind
     the process to it (`taskset -c 3 python ...`) before JAX starts. The float32 network is kept, to measure errors.
 
@@ -52,6 +55,7 @@ class CompiledPolicy:
         observation_size: int,
         goal_size: int,
         action_size: int,
+        action_chunk: int = 1,
         batch: int = 1,
         precision: ActingPrecision = "float32",
     ):
@@ -62,6 +66,7 @@ class CompiledPolicy:
             observation_size: numbers of an observation, without the goal.
             goal_size: numbers of a desired goal.
             action_size: numbers of an action.
+            action_chunk: actions that are chosen at once, and executed one after another.
             batch: observations in a call.
             precision: numbers that hold the weights of the blocks. With `int8` the layers before and after the blocks,
                 a small part of a deep network, and all normalisations stay float32.
@@ -76,18 +81,19 @@ class CompiledPolicy:
         began = time.perf_counter()
         self.batch, self.precision = batch, precision
         self.observation_size, self.goal_size, self.action_size = observation_size, goal_size, action_size
+        self._queue = ActionQueue(action_chunk)
         self._cpu = _cpu()
         self._actor = jax.device_put(actor, self._cpu)
         self._network = _quantized(self._actor) if precision == "int8" else self._actor
         inputs = jax.ShapeDtypeStruct((batch, observation_size + goal_size), jnp.float32)
-        self._act = _act.lower(self._network, inputs, action_size).compile()
+        self._act = _act.lower(self._network, inputs, self._chunk_size).compile()
         # The first run of a program sets up its kernels.
         jax.block_until_ready(self._act(self._network, np.zeros(inputs.shape, np.float32)))
         self.weight_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(self._network))
         self.compile_seconds = time.perf_counter() - began
 
     def __call__(self, observation: ArrayLike, desired_goal: ArrayLike) -> Float[np.ndarray, "*batch action"]:
-        """Return the deterministic actions, in [-1, 1].
+        """Return the deterministic action to execute next, in [-1, 1].
 
         Args:
             observation: `(batch, observation_size)`, without the goal; with batch 1 also `(observation_size,)`.
@@ -102,7 +108,18 @@ class CompiledPolicy:
                 f"observation has shape {(*shape, self.observation_size)}; "
                 f"compiled with batch={self.batch}, it must be {(self.batch, self.observation_size)}"
             )
-        return np.array(self._act(self._network, inputs)).reshape(*shape, self.action_size)
+        return self._queue.next(
+            shape, lambda: np.array(self._act(self._network, inputs)).reshape(*shape, self._chunk_size)
+        )
+
+    def reset(self, ended: ArrayLike | None = None) -> None:
+        """Forget the actions that are left of a chunk; see `Policy.reset`."""
+        self._queue.reset(ended)
+
+    @property
+    def _chunk_size(self) -> int:
+        """Numbers that are chosen at once."""
+        return self._queue.action_chunk * self.action_size
 
     def error(self, observations: ArrayLike, desired_goals: ArrayLike) -> ActionError:
         """Compare the actions with those of the float32 network.
@@ -117,7 +134,7 @@ class CompiledPolicy:
         inputs, _ = self._join(observations, desired_goals)
         if not len(inputs):
             raise ConfigurationError("observations are empty; give at least one to measure the error")
-        exact = np.asarray(_act(self._actor, inputs, self.action_size))
+        exact = np.asarray(_act(self._actor, inputs, self._chunk_size))
         rows = np.resize(inputs, (-(-len(inputs) // self.batch) * self.batch, inputs.shape[1]))
         calls = [self._act(self._network, part) for part in rows.reshape(-1, self.batch, inputs.shape[1])]
         difference = np.abs(np.concatenate(calls)[: len(inputs)] - exact)
@@ -149,8 +166,8 @@ def _quantized(actor: Torso) -> Torso:
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _act(network: Torso, inputs: Float[jax.Array, "batch in"], action_size: int) -> Float[jax.Array, "batch action"]:
-    return tanh_gaussian.mode(network.infer(inputs)[:, :action_size])
+def _act(network: Torso, inputs: Float[jax.Array, "batch in"], chunk_size: int) -> Float[jax.Array, "batch chunk"]:
+    return tanh_gaussian.mode(network.infer(inputs)[:, :chunk_size])
 
 
 def check_acting_precision(precision: str) -> None:

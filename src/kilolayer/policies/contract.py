@@ -50,6 +50,18 @@ class ActionContract(VectorContract):
     """Greatest value of an entry."""
     discrete: bool = False
     """The action is one of `size` choices."""
+    chunk: int = 1
+    """Actions that are chosen at once and executed one after another, before the next observation is looked at."""
+
+    def __post_init__(self) -> None:
+        """Validate the numbers.
+
+        Raises:
+            ConfigurationError: naming the field, its value and what would be valid.
+        """
+        super().__post_init__()
+        if self.chunk < 1:
+            raise ConfigurationError(f"chunk={self.chunk} must be at least 1")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from kilolayer.agents import ActionMode, Agent, AgentState
+from kilolayer.agents import ActionMode, Agent, AgentState, check_action_mode
 from kilolayer.errors import ConfigurationError
+from kilolayer.policies.action_queue import ActionQueue
 from kilolayer.policies.artifact import artifact_writer, read_artifact, save_artifact
 from kilolayer.policies.compiled import ActingPrecision, CompiledPolicy, check_sizes
 from kilolayer.policies.contract import Contract
@@ -22,6 +23,9 @@ class Policy:
 
         >>> policy = kilolayer.load("runs/demo")
         >>> action = policy(observation, desired_goal)
+
+    A policy whose `contract.action.chunk` is above 1 chooses so many actions at once. Calls return them one after
+    another; the observation is looked at where a new chunk begins. Call `reset` when an episode ends.
 
     Attributes:
         contract: what the policy takes and returns, and where it comes from; `print(policy.contract)` shows it.
@@ -39,6 +43,7 @@ class Policy:
         """
         self.contract, self.agent, self.agent_state = contract, agent, agent_state
         self._calls = 0
+        self._queue = ActionQueue(agent.executed_actions)
         self._act = jax.jit(self._choose, static_argnames="mode")
         self._value = jax.jit(agent.value)
 
@@ -78,20 +83,41 @@ class Policy:
     def __call__(
         self, observation: ArrayLike, desired_goal: ArrayLike, *, mode: ActionMode = "deterministic"
     ) -> Float[np.ndarray, "*batch action"]:
-        """Return actions in [-1, 1].
+        """Return the action to execute next, in [-1, 1].
 
         Args:
             observation: `(*batch, observation_size)`, without the goal.
             desired_goal: `(*batch, goal_size)`.
-            mode: `deterministic`, `stochastic` (a new draw in every call), or `best_of` several draws by the critic.
+            mode: `deterministic`, `stochastic` (a new draw whenever actions are chosen), or `best_of` several draws by
+                the critic.
 
         Raises:
             ConfigurationError: if a size is wrong or the mode is unknown.
         """
         pair = self._check(observation, desired_goal)
-        randomness = np.array([self.contract.seed & 0xFFFFFFFF, self._calls & 0xFFFFFFFF], np.uint32)
-        self._calls += 1
-        return np.asarray(self._act(self.agent_state, *pair, randomness, mode=mode))
+        check_action_mode(mode)
+        return self._queue.next(pair[0].shape[:-1], lambda: self._chosen(*pair, mode))
+
+    def chunk(
+        self, observation: ArrayLike, desired_goal: ArrayLike, *, mode: ActionMode = "deterministic"
+    ) -> Float[np.ndarray, "*batch chunk action"]:
+        """Return all actions that are chosen at once, to be executed one after another; see `__call__`.
+
+        It remembers nothing: calls of the policy itself go on as if it had not been called.
+        """
+        pair = self._check(observation, desired_goal)
+        return self._chosen(*pair, mode).reshape(*pair[0].shape[:-1], -1, self.action_size)
+
+    def reset(self, ended: ArrayLike | None = None) -> None:
+        """Forget the actions that are left of a chunk: an episode begins, and the next call chooses anew.
+
+        Args:
+            ended: of a batch, whose episode ended, `(*batch,)`; None for all.
+
+        Raises:
+            ConfigurationError: if `ended` has not the leading axes of the last call.
+        """
+        self._queue.reset(ended)
 
     def value(self, observation: ArrayLike, desired_goal: ArrayLike) -> Float[np.ndarray, "*batch"]:
         """Return how near the goal is by the critic; larger is nearer.
@@ -126,9 +152,18 @@ class Policy:
             observation_size=self.observation_size,
             goal_size=self.goal_size,
             action_size=self.action_size,
+            action_chunk=self.agent.executed_actions,
             batch=batch,
             precision=precision,
         )
+
+    def _chosen(
+        self, observation: np.ndarray, desired_goal: np.ndarray, mode: ActionMode
+    ) -> Float[np.ndarray, "*batch chunk"]:
+        """Return what the agent chooses, with randomness of its own in every call."""
+        randomness = np.array([self.contract.seed & 0xFFFFFFFF, self._calls & 0xFFFFFFFF], np.uint32)
+        self._calls += 1
+        return np.asarray(self._act(self.agent_state, observation, desired_goal, randomness, mode=mode))
 
     def _choose(
         self,
@@ -137,7 +172,7 @@ class Policy:
         desired_goal: Float[jax.Array, "*batch goal"],
         randomness: Any,
         mode: ActionMode,
-    ) -> Float[jax.Array, "*batch action"]:
+    ) -> Float[jax.Array, "*batch chunk"]:
         """Act with a key of two numbers, in one program: a key made outside would be compiled by itself."""
         key = jax.random.wrap_key_data(randomness, impl="threefry2x32")
         return self.agent.act(agent_state, observation, desired_goal, key, mode)

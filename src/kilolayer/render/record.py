@@ -117,7 +117,8 @@ def _programs(
     def run(agent_state: AgentState, carry: Any, keys: PRNGKeyArray) -> tuple[Any, Any]:
         return jax.lax.scan(functools.partial(_step, agent, agent_state, environment, mode), carry, keys)
 
-    return jax.jit(lambda key: environment.reset(key, num_episodes)), jax.jit(run)
+    begin = functools.partial(environment.reset, num_envs=num_episodes, action_chunk=agent.executed_actions)
+    return jax.jit(begin), jax.jit(run)
 
 
 def _step(
@@ -125,9 +126,10 @@ def _step(
 ) -> tuple[tuple, tuple]:
     """Take one step of all episodes, and return what is drawn of the state before it."""
     state, alive = carry
-    action = agent.act(agent_state, state.observation, state.desired_goal, key, mode)
     success = jax.vmap(environment.task.success)(state.achieved_goal, state.desired_goal)
-    next_state, result = environment.step(state, action)
+    next_state, _, result = environment.advance(
+        state, lambda observation, goal: agent.act(agent_state, observation, goal, key, mode)
+    )
     frame = (_qpos(environment, state), state.desired_goal, success, alive, result.success)
     return (next_state, alive & ~result.done), frame
 

@@ -65,9 +65,9 @@ class _StartsAtPlaces(Environment):
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
-    def reset(self, key: PRNGKeyArray, num_envs: int) -> EnvironmentState:
+    def reset(self, key: PRNGKeyArray, num_envs: int, *, action_chunk: int = 1) -> EnvironmentState:
         """Begin an episode at each place; `num_envs` is their number."""
-        state = super().reset(key, num_envs)
+        state = super().reset(key, num_envs, action_chunk=action_chunk)
         # A start can depend on the goal: take one that the task draws for this goal, and move it.
         starts, drawn = self.draw(key, DRAWS)
         goals = jnp.asarray(self.goals, jnp.float32)

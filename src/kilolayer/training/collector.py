@@ -126,7 +126,7 @@ class EnvironmentCollector:
 
     def init(self, key: PRNGKeyArray) -> EnvironmentState:
         """Reset all environments."""
-        return self.environment.reset(key, self.num_envs)
+        return self.environment.reset(key, self.num_envs, action_chunk=self.agent.executed_actions)
 
     def collect(self, agent_state: AgentState, state: EnvironmentState, key: PRNGKeyArray) -> Collected:
         """Take `unroll_length` steps in every environment; see `Collector.collect`."""
@@ -134,8 +134,9 @@ class EnvironmentCollector:
         def act_and_step(
             environment: EnvironmentState, key: PRNGKeyArray
         ) -> tuple[EnvironmentState, tuple[Trajectory, Array, Array, Divergence]]:
-            action = self.agent.collect(agent_state, environment.observation, environment.desired_goal, key)
-            next_environment, result = self.environment.step(environment, action)
+            next_environment, action, result = self.environment.advance(
+                environment, lambda observation, goal: self.agent.collect(agent_state, observation, goal, key)
+            )
             step = Trajectory(
                 observation=environment.observation,
                 achieved_goal=environment.achieved_goal,

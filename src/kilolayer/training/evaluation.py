@@ -130,13 +130,15 @@ def _run(
     keep_steps: bool,
 ) -> Episodes:
     reset_key, act_key = jax.random.split(key)
-    start = environment.reset(reset_key, num_episodes)
+    start = environment.reset(reset_key, num_episodes, action_chunk=agent.executed_actions)
 
     def step(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, tuple]:
         state, alive, diverged = carry
-        action = agent.act(agent_state, state.observation, state.desired_goal, key, mode)
-        seen = Steps(state.observation, action, state.desired_goal) if keep_steps else None
-        state, result = environment.step(state, action)
+        observation, desired_goal = state.observation, state.desired_goal
+        state, action, result = environment.advance(
+            state, lambda observation, goal: agent.act(agent_state, observation, goal, key, mode)
+        )
+        seen = Steps(observation, action, desired_goal) if keep_steps else None
         finite = jnp.isfinite(result.observation).all(axis=-1) & jnp.isfinite(action).all(axis=-1)
         record = (result.achieved_goal, result.success, result.reward, alive, jnp.all(finite | ~alive), seen)
         return (state, alive & ~result.done, diverged | (alive & result.diverged)), record

@@ -68,7 +68,12 @@ def contract_of(
     return Contract(
         observation=VectorContract(environment.observation_size, names["observation"]),
         goal=VectorContract(environment.goal_size, names["goal"]),
-        action=ActionContract(environment.action_size, names["action"], discrete=environment.discrete_actions),
+        action=ActionContract(
+            environment.action_size,
+            names["action"],
+            discrete=environment.discrete_actions,
+            chunk=setup.agent.executed_actions,
+        ),
         environment=EnvironmentContract(
             name=environment.name,
             maze=config.env if "\n" in config.env else None,

@@ -73,6 +73,11 @@ class DeepAgent:
     copies: int = 1
     """Agents that share the memory of the device; see `Architecture.resolve`."""
 
+    @property
+    def executed_actions(self) -> int:
+        """Actions that `act` and `collect` return side by side, to be executed one after another."""
+        return 1
+
     def __post_init__(self) -> None:
         """Validate depths, widths and the batch size.
 
@@ -198,8 +203,8 @@ class DeepAgent:
         desired_goal: Float[Array, "*batch goal"],
         key: PRNGKeyArray,
         mode: ActionMode = "deterministic",
-    ) -> Float[Array, "*batch action"]:
-        """Return actions in [-1, 1]."""
+    ) -> Float[Array, "*batch chunk"]:
+        """Return actions in [-1, 1]: `executed_actions` of them, side by side."""
         raise NotImplementedError
 
     def collect(
@@ -208,7 +213,7 @@ class DeepAgent:
         observation: Float[Array, "*batch observation"],
         desired_goal: Float[Array, "*batch goal"],
         key: PRNGKeyArray,
-    ) -> Float[Array, "*batch action"]:
+    ) -> Float[Array, "*batch chunk"]:
         """Return the actions that data are collected with: stochastic ones, unless overridden."""
         return self.act(state, observation, desired_goal, key, "stochastic")
 

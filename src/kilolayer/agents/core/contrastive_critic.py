@@ -4,7 +4,7 @@ import dataclasses
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from kilolayer.agents.core.base import DeepAgent, Probe
 from kilolayer.agents.core.checks import (
@@ -29,6 +29,7 @@ from kilolayer.objectives import (
 
 Scalar = Float[Array, ""]
 Embeddings = Float[Array, "batch representation"]
+Rows = Bool[Array, " batch"]
 
 
 class Critic(eqx.Module):
@@ -160,23 +161,24 @@ class ContrastiveAgent(DeepAgent):
             psi=self.network("goal_encoder", self.goal_size, size, psi_key),
         )
 
-    def critic_loss(self, phi: Embeddings, psi: Embeddings) -> tuple[Scalar, Metrics]:
+    def critic_loss(self, phi: Embeddings, psi: Embeddings, valid: Rows | None = None) -> tuple[Scalar, Metrics]:
         """Contrast the own future goal of each state-action with all other goals (Wang et al., 2025, section 3).
 
         Args:
             phi: phi(s, a) of each state-action.
             psi: psi(g) of its own goal, in the same row.
+            valid: the state-action is one that was taken: its chunk of actions is within an episode. None if all are.
         """
         logits = self.energy.logits(phi, psi)
-        contrastive = loss_function(self.config.loss)(logits)
-        loss = contrastive + self.config.logsumexp_penalty * logsumexp_penalty(logits)
-        return loss, {"critic_loss": loss, **contrastive_metrics(logits, phi, psi)}
+        contrastive = loss_function(self.config.loss)(logits, valid)
+        loss = contrastive + self.config.logsumexp_penalty * logsumexp_penalty(logits, valid)
+        return loss, {"critic_loss": loss, **contrastive_metrics(logits, phi, psi, valid)}
 
     def loss_of_critic(self, critic: Critic, batch: Batch) -> tuple[Scalar, Metrics]:
         """Return the loss of the encoders on a batch, and metrics."""
         inputs = critic_inputs(batch)
         phi, psi = call_together(list(zip((critic.phi, critic.psi), inputs, strict=True)))
-        return self.critic_loss(phi, psi)
+        return self.critic_loss(phi, psi, batch.valid)
 
     def draw(self, buffer: ReplayBuffer, key: PRNGKeyArray) -> Batch:
         """Draw state-actions with goals that their own episodes reach later."""

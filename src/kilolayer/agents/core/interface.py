@@ -31,6 +31,13 @@ class Agent(Protocol):
         """Whether the agent estimates how near a goal is; if not, `value` raises."""
         ...
 
+    @property
+    def executed_actions(self) -> int:
+        """Actions that `act` and `collect` return side by side for one observation, to be executed one after another
+        before the agent is asked again (open loop).
+        """
+        ...
+
     def init(self, key: PRNGKeyArray) -> AgentState:
         """Return the state of a new agent."""
         ...
@@ -46,8 +53,8 @@ class Agent(Protocol):
         desired_goal: Float[Array, "*batch goal"],
         key: PRNGKeyArray,
         mode: ActionMode = "deterministic",
-    ) -> Float[Array, "*batch action"]:
-        """Return actions in [-1, 1].
+    ) -> Float[Array, "*batch chunk"]:
+        """Return actions in [-1, 1]: `executed_actions` of them, side by side.
 
         Args:
             state: of the agent.
@@ -67,8 +74,8 @@ class Agent(Protocol):
         observation: Float[Array, "*batch observation"],
         desired_goal: Float[Array, "*batch goal"],
         key: PRNGKeyArray,
-    ) -> Float[Array, "*batch action"]:
-        """Return the actions that data are collected with, exploration included."""
+    ) -> Float[Array, "*batch chunk"]:
+        """Return the actions that data are collected with, exploration included; as many as `act` returns."""
         ...
 
     def acting(self, state: AgentState) -> tuple["Agent", AgentState]:
@@ -78,8 +85,8 @@ class Agent(Protocol):
     def actor(self, state: AgentState) -> Torso | None:
         """Return the network of the policy; None if the policy is no such network.
 
-        It takes the observation and the desired goal, concatenated. The tanh of its first outputs, one for each action
-        dimension, is the deterministic action.
+        It takes the observation and the desired goal, concatenated. The tanh of its first outputs, one for each number
+        of what `act` returns, is the deterministic action.
         """
         ...
 

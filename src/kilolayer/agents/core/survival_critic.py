@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from kilolayer.agents.core.action_chunks import ChunkConfig
 from kilolayer.agents.core.base import DeepAgent
 from kilolayer.agents.core.checks import (
     check_choice,
@@ -35,7 +36,7 @@ MODULATION = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class SurvivalCriticConfig:
+class SurvivalCriticConfig(ChunkConfig):
     """Settings of the critic and of what it learns from."""
 
     discount: float = 0.999
@@ -80,8 +81,6 @@ class SurvivalCriticConfig:
     """Width of the encoders and of the head; None takes the width of all networks."""
     critic_learning_rate: float = 3e-4
     """Learning rate of the critic."""
-    action_chunk: int = 1
-    """Actions that actor and critic take at once."""
 
     def __post_init__(self) -> None:
         """Validate settings.
@@ -94,7 +93,8 @@ class SurvivalCriticConfig:
         check_share(self, "own_goals", "random_goals")
         check_positive(self, "critic_learning_rate")
         check_choice(self, "censoring", get_args(Censoring))
-        check_counts(self, "representation_size", "critic_width", "action_chunk", "goal_sequence")
+        check_counts(self, "representation_size", "critic_width", "goal_sequence")
+        self.check_chunk()
         if not 0.0 < self.hindsight_discount <= 1.0:
             raise ConfigurationError(f"hindsight_discount={self.hindsight_discount} must be above 0 and at most 1")
         if self.own_goals + self.random_goals > 1.0:
@@ -172,6 +172,11 @@ class SurvivalCriticAgent(DeepAgent):
     def action_chunk(self) -> int:
         """Actions that actor and critic take at once."""
         return self.config.action_chunk
+
+    @property
+    def executed_actions(self) -> int:
+        """Actions of a chunk that are executed before the next is chosen."""
+        return self.config.executed_actions
 
     @property
     def chunk_size(self) -> int:

@@ -43,6 +43,11 @@ class Tandem:
         """Whether the passive agent estimates how near a goal is."""
         return self.passive.has_value
 
+    @property
+    def executed_actions(self) -> int:
+        """Actions that either agent returns side by side."""
+        return self.passive.executed_actions
+
     def init(self, key: PRNGKeyArray) -> TandemState:
         """Return the states of two new agents."""
         return TandemState(self.passive.init(jax.random.fold_in(key, PASSIVE)), self.active.init(key))
@@ -58,7 +63,7 @@ class Tandem:
         desired_goal: Float[Array, "*batch goal"],
         key: PRNGKeyArray,
         mode: ActionMode = "deterministic",
-    ) -> Float[Array, "*batch action"]:
+    ) -> Float[Array, "*batch chunk"]:
         """Return the actions of the passive agent, in [-1, 1]."""
         return self.passive.act(state.passive, observation, desired_goal, key, mode)
 
@@ -68,7 +73,7 @@ class Tandem:
         observation: Float[Array, "*batch observation"],
         desired_goal: Float[Array, "*batch goal"],
         key: PRNGKeyArray,
-    ) -> Float[Array, "*batch action"]:
+    ) -> Float[Array, "*batch chunk"]:
         """Return the actions of the active agent."""
         return self.active.collect(state.active, observation, desired_goal, key)
 
