@@ -33,6 +33,28 @@ def test_what_a_short_chain_keeps_is_counted():
     assert peak("short") > peak("plain") + kept
 
 
+def test_a_few_steps_say_how_long_the_run_takes(monkeypatch):
+    """The time is that of all env steps, those of evaluations included, and of all gradient steps."""
+    config = small_config()
+    clock = iter([0.0, 1.0, 1.0, 3.0, 3.0, 4.0, 4.0, 4.6])  # two rounds of env steps, two of gradient steps
+    monkeypatch.setattr(dry_run.time, "perf_counter", lambda: next(clock))
+    found = dry_run._duration(config, Setup.build(config))
+    seconds_of_env_step, seconds_of_gradient_step = 2.0 / 40, 0.6 / 3
+    env_steps = config.total_env_steps + 3 * config.num_eval_envs * config.episode_length
+    end = config.timetable.end
+    assert found["env_steps_per_second"] == 20
+    assert found["gradient_step_milliseconds"] == pytest.approx(200.0)
+    assert found["training_minutes"] == pytest.approx(
+        (env_steps * seconds_of_env_step + end.gradient_steps * seconds_of_gradient_step) / 60
+    )
+
+
+def test_only_what_is_timed_has_a_duration():
+    assert "training_minutes" not in plan(small_config())
+    assert "training_minutes" not in plan(small_config(), seeds=2, timed=True)
+    assert plan(small_config(), timed=True)["training_minutes"] > 0.0
+
+
 def test_idle_seeds_keep_their_states(monkeypatch):
     monkeypatch.setattr(dry_run, "cpu_cores", lambda: 1)
     config = small_config()

@@ -11,7 +11,16 @@ import pytest
 from kilolayer.agents import agent_names
 from kilolayer.envs import EnvironmentSpec, register, registry, spec
 from kilolayer.errors import ConfigurationError
-from kilolayer.runs import TrainConfig, default_config, preset, register_preset, unregister_preset
+from kilolayer.runs import (
+    TrainConfig,
+    default_config,
+    named_presets,
+    preset,
+    register_named_preset,
+    register_preset,
+    unregister_named_preset,
+    unregister_preset,
+)
 
 BEFORE = json.loads((Path(__file__).parent / "presets_before.json").read_text())
 """What `default_config` gave when presets were a part of `EnvironmentSpec`: by environment and variant, what differs
@@ -70,6 +79,40 @@ def crane():
 def test_without_a_preset_the_settings_are_the_papers(crane):
     assert preset("crane") == {}
     assert default_config("crane").num_envs == TrainConfig().num_envs
+
+
+def test_a_named_preset_is_taken_when_it_is_asked_for_and_settings_change_it(crane):
+    register_preset("crane", {"num_envs": 3, "crl": {"energy": "dot"}})
+    register_named_preset("laptop", "crane", {"depth": 8, "crl": {"loss": "binary_nce"}}, "lifts")
+    try:
+        plain, named = default_config("crane"), default_config("crane", preset="laptop")
+        assert (plain.depth, named.depth, named.num_envs) == (4, 8, 3)
+        assert (named.agent_settings.energy, named.agent_settings.loss) == ("dot", "binary_nce")
+        assert default_config("crane", preset="laptop", depth=16).depth == 16
+        assert {name: one.promise for name, one in named_presets("crane").items()} == {"laptop": "lifts"}
+        with pytest.raises(ConfigurationError, match="a preset 'laptop' of 'crane' is already registered"):
+            register_named_preset("laptop", "crane", {}, "again")
+        with pytest.raises(ConfigurationError, match=r"preset='gpu' does not exist for env 'crane'; it has laptop$"):
+            default_config("crane", preset="gpu")
+    finally:
+        unregister_named_preset("laptop", "crane")
+    with pytest.raises(ConfigurationError, match=r"preset='laptop' does not exist for env 'crane'; it has none$"):
+        default_config("crane", preset="laptop")
+    with pytest.raises(ConfigurationError, match="preset name 'my laptop' must be made of letters"):
+        register_named_preset("my laptop", "crane", {}, "")
+
+
+def test_the_preset_paper_takes_the_variant():
+    assert default_config("ant", preset="paper") == default_config("ant", variant="paper")
+    assert "paper" not in named_presets("point_u_maze")
+
+
+@pytest.mark.parametrize(("env", "name"), [(env, name) for env in registry.names() for name in named_presets(env)])
+def test_named_presets_are_valid(env, name):
+    config = default_config(env, preset=name)
+    for field, value in named_presets(env)[name].settings.items():
+        if not isinstance(value, dict):
+            assert getattr(config, field) == value
 
 
 def test_a_preset_of_the_name_comes_before_one_of_the_family_and_the_variant_before_the_default(crane):

@@ -1,6 +1,8 @@
-"""The dry run: sizes, parameters, operations, memory and compile time of a run before it starts."""
+"""The dry run: sizes, parameters, operations, memory, compile time and duration of a run before it starts."""
 
+import dataclasses
 import math
+import time
 from typing import Any
 
 import jax
@@ -16,20 +18,25 @@ from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.seed_group import SeedsMode
 from kilolayer.training.overlap import compile_parts
 from kilolayer.training.setup import Setup, host_device
-from kilolayer.training.step import compile_steps, state_shape
+from kilolayer.training.step import compile_steps, init_state, state_shape
+
+TIMED_STEPS = 10
+"""Gradient steps that are timed, at most those of a round."""
 
 
-def plan(config: TrainConfig, *, seeds: int = 1, mode: SeedsMode = "threads") -> dict[str, Any]:
-    """Compile the training step of a configuration and return what a run of it needs. Nothing is trained.
+def plan(config: TrainConfig, *, seeds: int = 1, mode: SeedsMode = "threads", timed: bool = False) -> dict[str, Any]:
+    """Compile the training step of a configuration and return what a run of it needs. Nothing is kept of any training.
 
     Args:
         config: the settings; networks that grow are planned at their final depth.
         seeds: how many to train side by side.
         mode: how several seeds are trained.
+        timed: take a round of env steps and a few gradient steps, to say how long the run takes on this machine.
 
     Returns:
         Sizes as numbers, memory in bytes, times in seconds. Env steps, gradient steps, parameters and operations are
-        those of one seed; memory is that of all seeds together. None where the compiler gives no analysis.
+        those of one seed; memory is that of all seeds together. None where the compiler gives no analysis, and for
+        the duration of runs that are not timed: of several seeds, with overlap, or without collecting.
     """
     setup = Setup.build(config, seeds=seeds).at(config.timetable.end)  # at its deepest
     state = state_shape(setup)
@@ -69,7 +76,40 @@ def plan(config: TrainConfig, *, seeds: int = 1, mode: SeedsMode = "threads") ->
         "step_peak_bytes": max((int(peak) for peak in peaks if not math.isnan(peak)), default=None),
         "trace_seconds": sum(program.trace_seconds for program in programs),
         "compile_seconds": sum(program.compile_seconds for program in programs),
+        **(_duration(config, setup) if timed and seeds == 1 and config.collects and not config.overlap else {}),
     }
+
+
+def _duration(config: TrainConfig, setup: Setup) -> dict[str, Any]:
+    """Take a round of env steps and a few gradient steps, and return how long the whole run would take.
+
+    The seconds of evaluations are those of as many env steps in collecting.
+    """
+    timed_steps = min(TIMED_STEPS, setup.gradient_steps_per_round)
+    steps = compile_steps(dataclasses.replace(setup, gradient_steps_per_round=timed_steps))
+    state = init_state(setup, config.seed)
+    # Robots move once they have begun: the second round costs what all others do.
+    for _ in range(2):
+        state, seconds_of_round = _timed(steps.collect, state)
+    for _ in range(2):
+        state, seconds_of_steps = _timed(steps.learn, state)
+    end = config.timetable.end
+    per_env_step = seconds_of_round / setup.collector.env_steps_per_round
+    per_gradient_step = seconds_of_steps / timed_steps
+    evaluated = (config.num_evals + 1) * config.num_eval_envs * setup.eval_environment.episode_length
+    minutes = ((end.env_steps + evaluated) * per_env_step + end.gradient_steps * per_gradient_step) / 60.0
+    return {
+        "env_steps_per_second": round(1.0 / per_env_step),
+        "gradient_step_milliseconds": 1e3 * per_gradient_step,
+        "training_minutes": minutes,
+    }
+
+
+def _timed(step: Any, state: Any) -> tuple[Any, float]:
+    """Take a step, and return the next state and the seconds that it took."""
+    began = time.perf_counter()
+    state, _ = jax.block_until_ready(step(state))
+    return state, time.perf_counter() - began
 
 
 def _operations(setup: Setup) -> int | None:

@@ -17,7 +17,9 @@ from kilolayer.envs.names import PARTS, entry_names
 from kilolayer.envs.registry import Variant
 from kilolayer.files import json_text
 from kilolayer.memory import check_fits
+from kilolayer.runs import named_presets
 from kilolayer.runs.option_types import EngineOption
+from kilolayer.runs.presets import PAPER
 from kilolayer.settings import check_count, check_seed
 
 BYTES_OF_A_STEP = 8
@@ -30,7 +32,8 @@ MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[bold
 class EnvsOptions:
     """List the environments with their sizes. A text file with a maze is an environment, too.
 
-    `kilolayer envs show TASK` describes one: the names of all entries of observation, goal and action, the engines.
+    `kilolayer envs show TASK` describes one: the names of all entries of observation, goal and action, the engines, the
+    presets with what they reach.
     `kilolayer envs check TASK` tests one: sizes, names, starts, goals, stability under zero and random actions, speed.
     """
 
@@ -91,6 +94,11 @@ def _list(options: EnvsOptions) -> int:
         table.add_row(row["name"], *map(str, numbers), spec(row["name"]).summary)
     console = Console()
     console.print(table)
+    console.print("\nPresets, by --preset NAME; envs show ENV says what each reaches:", highlight=False)
+    for preset in sorted({preset for row in rows for preset in row["presets"]} - {PAPER}):
+        having = ", ".join(row["name"] for row in rows if preset in row["presets"])
+        console.print(f"  [bold]{preset}[/]: {having}", highlight=False)
+    console.print(f"  [bold]{PAPER}[/]: every environment with a variant {PAPER}", highlight=False)
     console.print("\nA maze of your own: kilolayer train my_maze.txt  ('#' wall, 'R' start, 'G' goal, '.' free)")
     console.print("A robot of your own: kilolayer --import my_robot.py train my_robot; check it first: envs check")
     return 0
@@ -108,6 +116,7 @@ def _summary(name: str) -> dict[str, Any]:
         "episode_length": entry.episode_length,
         "engines": list(task.engines),
         "paper_engine": entry.paper_engine,
+        "presets": sorted(named_presets(name)),
     }
 
 
@@ -127,6 +136,8 @@ def _show(options: ShowOptions) -> int:
         default = " (default)" if engine["name"] == about["default_engine"] else ""
         needs = f"; needs {engine['needs']}" if engine["needs"] else ""
         facts.add_row("engine", escape(f"{engine['name']}{default}: {engine['summary']}{needs}"))
+    for name, promise in about["presets"].items():
+        facts.add_row("preset", escape(f"{name}: {promise}"))
     console.print(facts, highlight=False)
     for part in PARTS:
         entries = about[part]
@@ -159,6 +170,7 @@ def _description(env: str, variant: Variant) -> dict[str, Any]:
         "eval_env": entry.eval_env or entry.name,
         "engines": engines,
         "default_engine": entry.engine_name("auto", variant),
+        "presets": {name: one.promise for name, one in sorted(named_presets(registry.resolve(env)).items())},
         "discrete_actions": getattr(task, "discrete_actions", False),
         **{f"{part}_size": getattr(task, f"{part}_size") for part in PARTS},
         **{part: entry_names(task, part) for part in PARTS},

@@ -1,5 +1,6 @@
 """`kilolayer train`: train an agent, or resume a run."""
 
+import functools
 import statistics
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ from kilolayer.kernel_choices import own_kernel_choices
 from kilolayer.runs import SeedGroup, parse_seeds
 from kilolayer.training import TrainResult, choose_mode, train, train_seeds
 from kilolayer.training.evaluation import ends_at_once
+
+UNITS = ("_bytes", "_seconds", "_milliseconds", "_minutes")
+"""Ends of names in a plan."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -43,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
         own_kernel_choices(options.resume if group is None else group.first_run().path)
     if options.dry_run:
         seeds: Any = {} if group is None else {"seeds": len(group.seeds), "mode": group.mode}
-        _print_plan(plan(options.settings, **seeds), as_json=options.json)
+        _print_plan(plan(options.settings, timed=True, **seeds), as_json=options.json)
         return 0
     if group is None:
         results = [train(**(started if options.resume is None else resumed))]
@@ -76,7 +80,8 @@ def _print_plan(description: dict[str, Any], *, as_json: bool) -> None:
         return
     table = Table(box=None, show_header=False)
     for name, value in description.items():
-        table.add_row(name.removesuffix("_bytes").removesuffix("_seconds").replace("_", " "), _readable(name, value))
+        label = functools.reduce(str.removesuffix, UNITS, name)
+        table.add_row(label.replace("_", " "), _readable(name, value))
     Console().print(table)
 
 
@@ -88,6 +93,10 @@ def _readable(name: str, value: Any) -> str:
         return f"{value / 2**20:,.1f} MiB"
     if name.endswith("_seconds"):
         return f"{value:.1f} s"
+    if name.endswith("_milliseconds"):
+        return f"{value:.3g} ms"
+    if name.endswith("_minutes"):
+        return f"{value:.1f} minutes" if value < 120 else f"{value / 60:.1f} hours"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -17,6 +17,9 @@ from kilolayer.runs.growth_schedule import GrowthSchedule
 from kilolayer.runs.seed_group import SeedGroup
 from kilolayer.training.population import SeedsModeChoice
 
+NAMES = ("agent", "torso", "variant", "engine", "eval_env")
+"""Settings by name that other defaults depend on."""
+
 MOST_DIGITS = 4000
 """Python reads no longer numbers; the parser refuses them."""
 
@@ -31,6 +34,9 @@ class TrainOptions:
     """The settings of the agent, under its name."""
     run_dir: Path | None = None
     """Directory of the run; None takes a new one under runs/."""
+    preset: str | None = None
+    """Start from settings with a name, such as laptop, gpu or paper; `kilolayer envs show ENV` lists those of an
+    environment, with what they reach. Flags beside it change single ones."""
     seeds: str | None = None
     """Train these seeds side by side, such as 0..7 or 0,3,5: runs RUN_DIR/seed-0 and so on, each as any other."""
     seeds_mode: SeedsModeChoice = "auto"
@@ -46,7 +52,8 @@ class TrainOptions:
     keep_later: bool = True
     """With --checkpoint: keep the checkpoints and metrics after it in RUN/set-aside; else they are deleted."""
     dry_run: bool = False
-    """Print sizes, parameters, memory and compile time, and train nothing."""
+    """Print sizes, parameters, memory, compile time, and how long the run takes on this machine, from a few steps that
+    are timed and thrown away."""
     json: bool = False
     """Print the result, or the plan of a dry run, as one JSON object; with several seeds, a list of results."""
     quiet: bool = False
@@ -99,6 +106,8 @@ def _check_exclusive(given: Mapping[str, str]) -> None:
         raise ConfigurationError(f"--seed and --seeds {given['seeds']} exclude each other; leave --seed out")
     if "resume" in given and any(name in given for name in ("env", "config", "run_dir", "seeds")):
         raise ConfigurationError("--resume takes ENV, --config, --seeds and --run-dir from the run; leave them out")
+    if "preset" in given and ("config" in given or "resume" in given):
+        raise ConfigurationError("--preset is for a new run in ENV; leave out --config and --resume, or the preset")
     if "config" in given and "env" in given:
         raise ConfigurationError("--config holds the env already; leave ENV out")
 
@@ -126,12 +135,13 @@ def _base(given: Mapping[str, str], *, wants_help: bool) -> TrainConfig:
     if base and choices.get("variant", base.get("variant", TrainConfig.variant)) != base.get("variant"):
         for name in ("engine", "fixed_goals", "replay"):
             base.pop(name, None)  # they are those of another variant
-    return default_config(env, **(base | choices))
+    named = {"preset": given["preset"]} if "preset" in given else {}
+    return default_config(env, **(base | choices | named))
 
 
 def _choices(given: Mapping[str, str]) -> dict[str, Any]:
     """Return what was given of the settings that defaults depend on: names, and sizes but for the depth."""
-    names = {name: given[name] for name in ("agent", "torso", "variant", "engine", "eval_env") if name in given}
+    names = {name: given[name] for name in NAMES if name in given}
     sizes = {
         name: int(given[name])
         for name in [*(f.name for f in dataclasses.fields(TrainConfig) if f.type is int), "total_gradient_steps"]

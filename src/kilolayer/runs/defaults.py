@@ -10,7 +10,7 @@ from kilolayer.envs.engine_choice import choice_made
 from kilolayer.envs.engines.registry import AUTO
 from kilolayer.runs.config import TrainConfig, text_setting
 from kilolayer.runs.growth_schedule import GrowthSchedule
-from kilolayer.runs.presets import preset
+from kilolayer.runs.presets import named_preset, preset
 
 
 def default_config(env: str, **settings: Any) -> TrainConfig:
@@ -20,16 +20,21 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
 
     Args:
         env: a registered name, the path of a maze file (`*.txt`), or a maze as text.
-        settings: fields of `TrainConfig`. The blocks `architecture`, `optimizer` and that of the agent, under the
-            agent's name, are dictionaries of the fields to change, or whole objects.
+        settings: fields of `TrainConfig`, and `preset`, the name of one of `named_presets`. The blocks `architecture`,
+            `optimizer` and that of the agent, under the agent's name, are dictionaries of the fields to change, or
+            whole objects.
 
     Raises:
         ConfigurationError: for an unknown environment or setting, or a value that is not valid.
     """
     env = registry.resolve(text_setting({"env": env}, "env", ""))
     spec = registry.spec(env)
-    variant = text_setting(settings, "variant", TrainConfig.variant)
-    suited = preset(env, variant)
+    named = settings.pop("preset", None)
+    asked = {} if named is None else named_preset(text_setting({"preset": named}, "preset", ""), env).settings
+    variant = text_setting(settings, "variant", asked.get("variant", TrainConfig.variant))
+    suited: dict[str, Any] = {}
+    for part in (preset(env, variant), asked):
+        deep_merge(part, into=suited)
     agent = agent_spec(text_setting(settings, "agent", suited.get("agent", TrainConfig.agent)))
     others = set(agent_names()) - {agent.name}
     merged: dict[str, Any] = {"env": env, "episode_length": spec.episode_length}
@@ -45,7 +50,7 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     engine = text_setting(merged, "engine", TrainConfig.engine)
     config = with_engine(TrainConfig.from_dict(merged | {"engine": engine}))
     merged["engine"] = config.engine
-    return config if variant != "paper" else TrainConfig.from_dict(merged | _published(config, settings))
+    return config if variant != "paper" else TrainConfig.from_dict(merged | _published(config, {**asked, **settings}))
 
 
 def with_engine(config: TrainConfig) -> TrainConfig:

@@ -3,9 +3,12 @@
     register_preset("crane", {"total_env_steps": 1_000_000, "num_envs": 128, "crl": {"loss": "infonce_symmetric"}})
 
 `default_config` starts from the preset of its environment. An environment without one is trained with the paper's
-settings.
+settings. A preset with a name is taken when it is asked for:
+
+    register_named_preset("laptop", "crane", {"total_env_steps": 200_000}, "lifts in ten minutes")
 """
 
+import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +18,23 @@ from kilolayer.envs.robot_task import check_variant
 from kilolayer.errors import ConfigurationError
 from kilolayer.user_code import is_rerun
 
+PAPER = "paper"
+"""The variant, and the preset that takes it."""
+
 _PRESETS: dict[tuple[str, str], Mapping[str, Any]] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedPreset:
+    """Settings that are asked for by name."""
+
+    settings: Mapping[str, Any]
+    """Values by setting; the variant of the task and the agent may be among them."""
+    promise: str
+    """One line: what a run reaches, how long it takes, and on what machine."""
+
+
+_NAMED: dict[tuple[str, str], NamedPreset] = {}
 
 
 def register_preset(env: str, settings: Mapping[str, Any], *, variant: str = "default") -> None:
@@ -63,6 +82,58 @@ def preset(env: str, variant: str = "default") -> Mapping[str, Any]:
             if key in _PRESETS:
                 return _PRESETS[key]
     return MappingProxyType({})
+
+
+def register_named_preset(name: str, env: str, settings: Mapping[str, Any], promise: str) -> None:
+    """Add settings of an environment that are taken when they are asked for by name.
+
+    Args:
+        name: what `preset` takes, such as `laptop`.
+        env: name of an environment.
+        settings: as for `register_preset`; the variant of the task may be among them.
+        promise: one line: what a run reaches, how long it takes, and on what machine.
+
+    Raises:
+        ConfigurationError: if the environment has a preset of this name already, or the name is not a valid one.
+    """
+    if not name.isidentifier():
+        raise ConfigurationError(f"preset name {name!r} must be made of letters, digits and underscores")
+    if not is_rerun("named preset", f"{env} {name}") and (env, name) in _NAMED:
+        raise ConfigurationError(f"a preset {name!r} of {env!r} is already registered")
+    _NAMED[env, name] = NamedPreset(MappingProxyType(dict(settings)), promise)
+
+
+def unregister_named_preset(name: str, env: str) -> None:
+    """Remove a preset, if it is there."""
+    _NAMED.pop((env, name), None)
+
+
+def named_presets(env: str) -> dict[str, NamedPreset]:
+    """Return the presets of an environment by name.
+
+    The preset `paper` is there for every environment with a variant of the paper: it takes that variant.
+
+    Raises:
+        ConfigurationError: if the environment is unknown.
+    """
+    spec = registry.spec(env)
+    found = {name: one for (of, name), one in _NAMED.items() if of == spec.name}
+    if spec.paper_engine is not None:
+        found.setdefault(PAPER, NamedPreset({"variant": PAPER}, "settings, physics and length of the published run"))
+    return found
+
+
+def named_preset(name: str, env: str) -> NamedPreset:
+    """Return a preset of an environment by its name.
+
+    Raises:
+        ConfigurationError: if the environment is unknown or has no such preset; the line lists those that it has.
+    """
+    found = named_presets(env)
+    if name not in found:
+        others = f"it has {', '.join(sorted(found))}" if found else "it has none"
+        raise ConfigurationError(f"preset={name!r} does not exist for env {registry.spec(env).name!r}; {others}")
+    return found[name]
 
 
 # Sized for two CPU cores.
