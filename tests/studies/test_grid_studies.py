@@ -13,6 +13,7 @@ from kilolayer.objectives import tanh_gaussian
 from kilolayer.studies import STUDIES
 from kilolayer.studies.ablation import changes_of
 from kilolayer.studies.actor_critic import paper_cells
+from kilolayer.studies.frontier import METHODS
 from kilolayer.studies.width import TOLERANCE
 from kilolayer.training import Setup
 
@@ -49,7 +50,7 @@ def positions(axes):
     return [container.lines[0].get_xydata() for container in axes.containers]
 
 
-@pytest.mark.parametrize(("study", "size"), list(itertools.product(GRIDS, SIZES)))
+@pytest.mark.parametrize(("study", "size"), list(itertools.product((*GRIDS, "frontier"), SIZES)))
 def test_no_two_cases_of_a_grid_are_the_same(study, size):
     cases = STUDIES[study].grid(size)
     assert len({case.name for case in cases}) == len({case.directory for case in cases}) == len(cases)
@@ -297,3 +298,26 @@ def test_the_width_of_other_agents_is_a_question_too():
     grid = STUDIES["width"].grid("cpu", tasks=["point_u_maze_discrete"])
     assert {case.config.agent for case in grid} == {"crl_discrete"}
     assert {case.config.width for case in grid} == {64, 88, 128, 184}
+
+
+# ---- frontier --------------------------------------------------------------------------------------------------
+
+
+def test_frontier_asks_every_method_at_both_depths():
+    cases = at("frontier")
+    assert {method for method, _ in cases if isinstance(method, str)} == set(METHODS)
+    plain = cases["crl", 4]
+    assert difference(cases["crl, chunk 3", 4], plain) == {"crl.action_chunk": 3}
+    assert difference(cases["crl, two critics", 4], plain) == {"crl.critics": 2}
+    assert difference(cases["crl", 16], plain) == {"depth": 16}
+    chunk = cases["survival, chunk 2", 4]
+    assert difference(chunk, cases["survival", 4]) == {"survival.action_chunk": 2}
+    assert chunk.config.agent_settings.horizon == chunk.config.episode_length
+
+
+def test_frontier_draws_each_method_over_env_steps_and_over_seconds(tmp_path):
+    grid = [case for case in STUDIES["frontier"].grid("cpu") if case.labels["task"] == TASK]
+    figure = STUDIES["frontier"].draw(outcomes(tmp_path, grid, {case.name: (0.5, 0.7) for case in grid}))
+    panels = [axes for axes in figure.axes if axes.lines]
+    assert [axes.get_xlabel() for axes in panels] == ["env steps", "env steps", "seconds", "seconds"]
+    assert all(set(METHODS) <= {line.get_label() for line in axes.lines} for axes in panels)

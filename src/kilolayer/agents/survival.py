@@ -12,6 +12,8 @@ a next state is used.
 
 import dataclasses
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -208,13 +210,33 @@ class SRLConfig(SurvivalConfig):
     """Weigh occupancy in the actor's score by the share of rows whose episode fails; needs occupancy."""
 
 
-register_agent(
-    AgentSpec(
-        "survival",
-        "hazards of the first arrival, with time geometry and occupancy (ChronoSRL)",
-        SurvivalConfig,
-        Survival,
-        needs_success=True,
+def suited_to_episodes(agent: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return settings for episodes shorter than the horizon: no agent looks ahead of the end of an episode.
+
+    The discount keeps its place in the horizon: 0.999 for 1,000 steps is 0.99 for 100.
+
+    Args:
+        agent: name of the agent.
+        settings: the training settings so far, not validated yet.
+    """
+    length, published = settings["episode_length"], SurvivalConfig()
+    if not isinstance(length, int) or not 1 < length < published.horizon:
+        return {}
+    own = {"horizon": length, "bins": min(published.bins, length), "discount": 1.0 - 1.0 / length}
+    return {agent: own}
+
+
+for _name, _summary, _settings in (
+    ("survival", "hazards of the first arrival, with time geometry and occupancy (ChronoSRL)", SurvivalConfig),
+    ("srl", "survival RL: the hazard alone", SRLConfig),
+):
+    register_agent(
+        AgentSpec(
+            _name,
+            _summary,
+            _settings,
+            Survival,
+            needs_success=True,
+            preset=functools.partial(suited_to_episodes, _name),
+        )
     )
-)
-register_agent(AgentSpec("srl", "survival RL: the hazard alone", SRLConfig, Survival, needs_success=True))

@@ -9,6 +9,7 @@ import kilolayer.studies.collector
 import kilolayer.studies.cost
 import kilolayer.studies.depth
 import kilolayer.studies.engines
+import kilolayer.studies.frontier
 import kilolayer.studies.growth
 import kilolayer.studies.norms
 import kilolayer.studies.random_exploration
