@@ -66,15 +66,16 @@ class ArrivalBuffer(eqx.Module):
     """A replay buffer, and its achieved goals in the order of time, one row after the other for each environment."""
 
     buffer: ReplayBuffer
-    achieved: Float[Array, "num_envs padded goal"]
-    """From the oldest step on; zeros behind the newest, so that what follows a step is one slice."""
+    achieved: Float[Array, "goal num_envs padded"]
+    """From the oldest step on; zeros behind the newest, so that what follows a step is one slice. Time is the last
+    axis, so that what is computed of each step runs over numbers side by side."""
 
 
 def prepare_arrivals(buffer: ReplayBuffer, draw: Draw) -> ArrivalBuffer:
     """Return the buffer in the form that `sample_arrivals` reads fast."""
     oldest = (buffer.num_steps - buffer.size) % buffer.capacity
-    achieved = jnp.swapaxes(jnp.roll(buffer.achieved_goal, -oldest, axis=0), 0, 1)
-    return ArrivalBuffer(buffer, jnp.pad(achieved, ((0, 0), (0, draw.horizon + draw.sequence), (0, 0))))
+    achieved = jnp.roll(buffer.achieved_goal, -oldest, axis=0).transpose(2, 1, 0)
+    return ArrivalBuffer(buffer, jnp.pad(achieved, ((0, 0), (0, 0), (0, draw.horizon + draw.sequence))))
 
 
 def sample_arrivals(data: ArrivalBuffer, batch_size: int, draw: Draw, key: PRNGKeyArray) -> Arrivals:
@@ -105,50 +106,56 @@ def sample_arrivals(data: ArrivalBuffer, batch_size: int, draw: Draw, key: PRNGK
     # A sequence ends with its episode: what would follow it repeats its last step.
     left = episode_ends(buffer, goal_environment, goal_time) - goal_time
     held = jnp.minimum(jnp.arange(draw.sequence), left[:, None])
-    goal = jnp.take_along_axis(goal, held[..., None], axis=1)
+    goal = jnp.take_along_axis(goal, held[None], axis=2)
 
     states = _following(data, environment, time, draw.horizon + draw.sequence)
     at_goal = jnp.ones((batch_size, draw.horizon + 1), bool)
     for step in range(draw.sequence):
-        at_goal &= _is_at(draw.success, states[:, step : step + draw.horizon + 1], goal[:, step, None])
+        at_goal &= _is_at(draw.success, states[..., step : step + draw.horizon + 1], goal[..., step, None])
     complete = ahead - (draw.sequence - 1)  # the last step whose sequence was seen whole; none if negative
     at_goal &= jnp.arange(draw.horizon + 1) <= complete[:, None]
     row = time % buffer.capacity
     return Arrivals(
         observation=buffer.observation[row, environment],
         action=chunk_of_actions(buffer, environment, time, draw.action_chunk),
-        goal=goal,
+        goal=goal.transpose(1, 2, 0),
         arrived=jnp.any(at_goal, axis=-1),
         time=jnp.argmax(at_goal, axis=-1),
         observed=jnp.clip(complete, 0, draw.horizon),
         failed=buffer.terminated[last % buffer.capacity, environment] & (ahead < draw.horizon),
-        nearness=_nearness(draw, states[:, 1 : draw.horizon + 1], goal[:, :1]) if draw.nearness else None,
+        nearness=_nearness(draw, states[..., 1 : draw.horizon + 1], goal[..., :1]) if draw.nearness else None,
         valid=ahead >= draw.action_chunk - 1,
     )
 
 
 def _following(
     data: ArrivalBuffer, environment: Int[Array, " batch"], time: Int[Array, " batch"], count: int
-) -> Float[Array, "batch count goal"]:
+) -> Float[Array, "goal batch count"]:
     """Return what is achieved at each time and at the steps that follow it, of whatever episode."""
     start = time - (data.buffer.num_steps - data.buffer.size)
-    zero, size = jnp.zeros((), start.dtype), data.achieved.shape[-1]
-    return jax.vmap(
-        lambda environment, start: jax.lax.dynamic_slice(data.achieved, (environment, start, zero), (1, count, size))[0]
-    )(environment.astype(start.dtype), start)
+    zero, size = jnp.zeros((), start.dtype), data.achieved.shape[0]
+
+    def rows(environment: Int[Array, ""], start: Int[Array, ""]) -> Float[Array, "goal count"]:
+        return jax.lax.dynamic_slice(data.achieved, (zero, environment, start), (size, 1, count))[:, 0]
+
+    return jax.vmap(rows, out_axes=1)(environment.astype(start.dtype), start)
 
 
 def _is_at(
-    success: Callable[[Array, Array], Array], achieved: Float[Array, "*batch goal"], goal: Float[Array, "*goals goal"]
-) -> Bool[Array, "*batch"]:
-    return jnp.vectorize(success, signature="(goal),(goal)->()")(achieved, goal)
+    success: Callable[[Array, Array], Array],
+    achieved: Float[Array, "goal batch count"],
+    goal: Float[Array, "goal batch 1"],
+) -> Bool[Array, "batch count"]:
+    """Return whether each achieved goal is at the goal of its row."""
+    over_count = jax.vmap(success, in_axes=(-1, None))
+    return jax.vmap(over_count, in_axes=(1, 1))(achieved, goal[..., 0])
 
 
 def _nearness(
-    draw: Draw, achieved: Float[Array, "batch horizon goal"], goal: Float[Array, "batch 1 goal"]
+    draw: Draw, achieved: Float[Array, "goal batch horizon"], goal: Float[Array, "goal batch 1"]
 ) -> Float[Array, "batch horizon"]:
     """Return the share of `RADII` within which achieved goals are: a sphere half as large holds what is twice as far
     within the whole.
     """
-    within = [_is_at(draw.success, goal + scale * (achieved - goal), goal) for scale in RADII]
-    return jnp.mean(jnp.stack(within).astype(goal.dtype), axis=0)
+    within = [_is_at(draw.success, goal + scale * (achieved - goal), goal).astype(goal.dtype) for scale in RADII]
+    return sum(within[1:], within[0]) / len(RADII)
