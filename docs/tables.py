@@ -7,6 +7,8 @@ import numpy as np
 from results import LAST, bench, benchmark, cases, data, has, paper_rows, pm, rounded, rows, score, untrained
 from scipy.stats import spearmanr
 
+from kilolayer.envs.coverage import recorded
+
 # Files of earlier scripts ---------------------------------------------------------------------------------------------
 
 
@@ -343,3 +345,20 @@ def push_rows() -> list[list[str]]:
             cells.append(f"{np.interp(million, *zip(*curve, strict=True)):.0f}")
         found.append(cells)
     return found
+
+
+# How far random actions get -------------------------------------------------------------------------------------------
+
+
+def coverage_rows() -> list[list[str]]:
+    """Return the table of random actions: a row for each task, variant and engine."""
+    return [
+        [
+            f"`{row['env']}`",
+            f"{row['variant']}, {row['engine']}",
+            *(f"{row[name]:.2f}" for name in ("median", "ninety", "farthest")),
+            f"{row['moved']:.0%}",
+            f"{row['lived']:.0f}",
+        ]
+        for row in recorded()
+    ]
