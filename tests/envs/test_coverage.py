@@ -25,7 +25,7 @@ def places(*along):
     return np.stack([np.array(along), np.zeros_like(along)], axis=-1).swapaxes(0, 1)
 
 
-def test_distances_are_those_of_first_episodes():
+def test_distances_are_those_of_first_episodes(no_type_checks):
     achieved = places([0.1, 3.0, 9.0], [0.2, 0.4, 0.3], [1.0, 1.0, 2.0])
     ends = np.array([[False, False, False], [True, False, False], [False, True, True]])
     found = coverage_of(Task(), np.zeros((3, 2)), achieved, ends)
@@ -37,7 +37,7 @@ def test_distances_are_those_of_first_episodes():
     assert str(found).startswith("the achieved goal gets 2 m away from its start (median; 90 %: 2.8, largest 3)")
 
 
-def test_without_names_there_is_no_unit():
+def test_without_names_there_is_no_unit(no_type_checks):
     class Nameless(Task):
         goal_names = None
 
