@@ -144,7 +144,7 @@ def _side_by_side(options: RenderOptions, size: tuple[int, int]) -> int:
 def _titles(runs: Sequence[Path]) -> list[str]:
     """Return what tells each run from the others: the settings that differ, or its path if none does."""
     found = [
-        ", ".join(f"{name} {value}" for name, value in one.items())
+        ", ".join(f"{name} {value}" for name, value in one.items() if value != "")
         for one in labels([RunDirectory.open(run).config() for run in runs])
     ]
     return found if len(set(found)) == len(found) else [str(run) for run in runs]

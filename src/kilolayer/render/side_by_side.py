@@ -145,9 +145,8 @@ def write_strip_of(
             top = number * block
             for place, (title, scene) in enumerate(columns):
                 motion, left = scene.motions[number], GAP + place * (width + GAP)
-                pen.text((left + 2, top + HEAD / 2), f"{number + 1}: {title}", fill=INK, font=font_of(16), anchor="lm")
-                outcome = describe(scene, motion)
-                pen.text((left + 2, top + 1.4 * HEAD), outcome, fill=INK, font=font_of(12), anchor="lm")
+                _write(pen, (left + 2, top + HEAD / 2), f"{number + 1}: {title}", size=16)
+                _write(pen, (left + 2, top + 1.4 * HEAD), describe(scene, motion), size=12)
                 camera_at = view(scene, motion, camera or default_mode(scene), aspect=width / height)
                 for row, moment in enumerate(np.linspace(0, longest - 1, MOMENTS).round().astype(int)):
                     frame = min(int(moment), len(motion.qpos) - 1)
@@ -156,6 +155,13 @@ def write_strip_of(
                     advance(1)
     sheet.save(path)
     return path
+
+
+def _write(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, *, size: int) -> None:
+    """Write a line above a column, smaller if it is too long."""
+    room = STILL_SIZE[0] - 4
+    size = min(size, int(size * room / pen.textlength(text, font=font_of(size))))
+    pen.text(place, text, fill=INK, font=font_of(max(size, 6)), anchor="lm")
 
 
 def _longest(columns: Sequence[Column]) -> list[int]:
