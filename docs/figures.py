@@ -4,7 +4,7 @@
     python docs/figures.py --write    # write tables and figures from the data
 
 A comment in Markdown says where a figure comes from. Its expression is Python with the
-words of `docs/results.py`, `docs/tables.py` and `docs/claims.py`:
+words of the modules `results`, `tables`, `trained` and `claims` beside this one:
 
     0.88 ± 0.02<!-- is score("depth", "success_any", depth=16) -->     the two numbers before the comment
     every seed is ahead<!-- holds (difference(...) > 0).all() -->       a sentence that must be true
@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import claims  # the modules beside this one
 import results
 import tables
+import trained
 
 PAGES = ("README.md", "docs/**/*.md")
 
@@ -96,7 +97,9 @@ def _visit(text: str) -> Iterator[tuple[int, str, Edit | None]]:
 @functools.cache  # a page says the same of several numbers, and the tests change a page digit by digit
 def _evaluate(expression: str) -> Any:
     words = {
-        name: value for name, value in (vars(results) | vars(tables) | vars(claims)).items() if not name.startswith("_")
+        name: value
+        for name, value in (vars(results) | vars(tables) | vars(claims) | vars(trained)).items()
+        if not name.startswith("_")
     }
     return eval(expression, words)
 

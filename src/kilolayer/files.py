@@ -4,13 +4,15 @@ A run directory may come from somebody else. A link in it would let the next wri
 refused.
 """
 
+import csv
+import io
 import itertools
 import json
 import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -66,6 +68,22 @@ def write_whole(path: Path, text: str) -> None:
             os.unlink(partial)
         raise
     sync(path.parent)
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None, *, header: bool = True) -> str:
+    """Return rows as lines of a table.
+
+    Args:
+        rows: values by column.
+        columns: their order; None takes them as they come in the rows.
+        header: begin with the names of the columns.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns or list(dict.fromkeys(name for row in rows for name in row)))
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def json_text(data: Any, *, indent: int | None = 2) -> str:

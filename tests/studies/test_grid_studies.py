@@ -9,6 +9,7 @@ from fabricated import outcomes
 
 from kilolayer.bench.flops import gradient_step_flops
 from kilolayer.cli.main import main
+from kilolayer.errors import ConfigurationError
 from kilolayer.objectives import tanh_gaussian
 from kilolayer.studies import STUDIES
 from kilolayer.studies.ablation import changes_of
@@ -50,7 +51,7 @@ def positions(axes):
     return [container.lines[0].get_xydata() for container in axes.containers]
 
 
-@pytest.mark.parametrize(("study", "size"), list(itertools.product((*GRIDS, "frontier"), SIZES)))
+@pytest.mark.parametrize(("study", "size"), list(itertools.product((*GRIDS, "frontier", "updates"), SIZES)))
 def test_no_two_cases_of_a_grid_are_the_same(study, size):
     cases = STUDIES[study].grid(size)
     assert len({case.name for case in cases}) == len({case.directory for case in cases}) == len(cases)
@@ -330,3 +331,24 @@ def test_frontier_draws_each_method_over_env_steps_and_over_seconds(tmp_path):
     panels = [axes for axes in figure.axes if axes.lines]
     assert [axes.get_xlabel() for axes in panels] == ["env steps", "env steps", "seconds", "seconds"]
     assert all(set(METHODS) <= {line.get_label() for line in axes.lines} for axes in panels)
+
+
+# ---- updates ---------------------------------------------------------------------------------------------------
+
+
+def test_updates_takes_parts_of_the_gradient_steps_for_longer():
+    cases = at("updates", changes={"total_env_steps": 100_000})
+    assert [steps for method, steps in cases if method == "crl"] == [64, 32, 16, 8]
+    whole, eighth = cases["crl", 64], cases["crl", 8]
+    assert (whole.config.total_env_steps, eighth.config.total_env_steps) == (100_000, 320_000)
+    assert set(difference(eighth, whole)) == {"gradient_steps_per_unroll", "total_env_steps"}
+    assert cases["survival", 16].config.agent_settings.action_chunk == 2
+    with pytest.raises(ConfigurationError, match="gradient_steps_per_unroll"):
+        at("updates", changes={"gradient_steps_per_unroll": 5})
+
+
+def test_updates_are_drawn_over_env_steps_and_over_seconds(tmp_path):
+    grid = STUDIES["updates"].grid("cpu")
+    figure = STUDIES["updates"].draw(outcomes(tmp_path, grid, {case.name: (0.5, 0.7) for case in grid}))
+    panels = [axes for axes in figure.axes if axes.lines]
+    assert [axes.get_xlabel() for axes in panels] == ["env steps", "seconds"] * 2

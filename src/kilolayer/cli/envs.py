@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -12,10 +13,13 @@ from rich.table import Table
 from kilolayer.cli.options import parse
 from kilolayer.envs import make, names, registry, spec
 from kilolayer.envs.check import Finding, check
+from kilolayer.envs.coverage import Coverage, explore, recorded_of
 from kilolayer.envs.engines import engines_of
 from kilolayer.envs.names import PARTS, entry_names
 from kilolayer.envs.registry import Variant
-from kilolayer.files import json_text
+from kilolayer.envs.robot_task import VARIANTS
+from kilolayer.errors import ConfigurationError
+from kilolayer.files import csv_text, json_text, write_whole
 from kilolayer.memory import check_fits
 from kilolayer.runs import named_presets
 from kilolayer.runs.option_types import EngineOption
@@ -33,7 +37,7 @@ class EnvsOptions:
     """List the environments with their sizes. A text file with a maze is an environment, too.
 
     `kilolayer envs show TASK` describes one: the names of all entries of observation, goal and action, the engines, the
-    presets with what they reach.
+    presets with what they reach. `kilolayer envs explore TASK...` measures how far random actions get.
     `kilolayer envs check TASK` tests one: sizes, names, starts, goals, stability under zero and random actions, speed.
     """
 
@@ -73,10 +77,32 @@ class CheckOptions:
     """Print a JSON list of objects."""
 
 
+@dataclasses.dataclass(frozen=True)
+class ExploreOptions:
+    """Measure how far random actions get in environments, by variant and engine: what an agent can find at first."""
+
+    envs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TASK")] = ()
+    """Environments, or paths of maze files."""
+    engine: EngineOption = "auto"
+    """Physics engine; auto takes that of each variant."""
+    num_envs: int = 64
+    """Episodes of each."""
+    held: int = 1
+    """Steps for which a random action is kept."""
+    seed: int = 0
+    """Seed of starts and actions."""
+    output: Path | None = None
+    """CSV file for the table."""
+    json: bool = False
+    """Print a JSON list of objects."""
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run the subcommand and return its exit code."""
     if arguments and arguments[0] == "check":
         return _check(parse(CheckOptions, arguments[1:], command="envs check"))
+    if arguments and arguments[0] == "explore":
+        return _explore(parse(ExploreOptions, arguments[1:], command="envs explore"))
     if arguments and arguments[0] == "show":
         return _show(parse(ShowOptions, arguments[1:], command="envs show"))
     return _list(parse(EnvsOptions, arguments, command="envs"))
@@ -104,6 +130,33 @@ def _list(options: EnvsOptions) -> int:
     return 0
 
 
+def _explore(options: ExploreOptions) -> int:
+    for name in ("num_envs", "held"):
+        check_count(name, getattr(options, name))
+    check_seed(options.seed)
+    if not options.envs:
+        raise ConfigurationError("TASK is missing: kilolayer envs explore TASK...; `kilolayer envs` lists them")
+    forms = [
+        (name, variant, make(name, engine=options.engine, variant=variant))
+        for name in options.envs
+        for variant in (VARIANTS if spec(registry.resolve(name)).paper_engine else VARIANTS[:1])
+    ]
+    rows = []
+    console = Console(stderr=True)
+    for name, variant, environment in forms:
+        engine = spec(registry.resolve(name)).engine_name(options.engine, variant)
+        with console.status(f"{environment.name}, {variant}, {engine}"):
+            coverage = explore(environment, num_envs=options.num_envs, seed=options.seed, held=options.held)
+        rows.append({"env": environment.name, "variant": variant, "engine": engine, **dataclasses.asdict(coverage)})
+        if not options.json:
+            print(f"{environment.name}, {variant}, {engine}: {coverage}", flush=True)
+    if options.json:
+        print(json_text(rows))
+    if options.output is not None:
+        write_whole(options.output, csv_text(rows))
+    return 0
+
+
 def _summary(name: str) -> dict[str, Any]:
     entry = spec(name)
     task = entry.make_task()
@@ -117,7 +170,12 @@ def _summary(name: str) -> dict[str, Any]:
         "engines": list(task.engines),
         "paper_engine": entry.paper_engine,
         "presets": sorted(named_presets(name)),
+        "random_actions": [_coverage_row(*form) for form in recorded_of(name)],
     }
+
+
+def _coverage_row(variant: str, engine: str, coverage: Coverage) -> dict[str, Any]:
+    return {"variant": variant, "engine": engine, **dataclasses.asdict(coverage)}
 
 
 def _show(options: ShowOptions) -> int:
@@ -136,6 +194,8 @@ def _show(options: ShowOptions) -> int:
         default = " (default)" if engine["name"] == about["default_engine"] else ""
         needs = f"; needs {engine['needs']}" if engine["needs"] else ""
         facts.add_row("engine", escape(f"{engine['name']}{default}: {engine['summary']}{needs}"))
+    for variant, engine, coverage in recorded_of(about["name"]):
+        facts.add_row("random actions", escape(f"{variant}, {engine}: {coverage}"))
     for name, promise in about["presets"].items():
         facts.add_row("preset", escape(f"{name}: {promise}"))
     console.print(facts, highlight=False)
@@ -170,6 +230,7 @@ def _description(env: str, variant: Variant) -> dict[str, Any]:
         "eval_env": entry.eval_env or entry.name,
         "engines": engines,
         "default_engine": entry.engine_name("auto", variant),
+        "random_actions": [_coverage_row(*form) for form in recorded_of(entry.name)],
         "presets": {name: one.promise for name, one in sorted(named_presets(registry.resolve(env)).items())},
         "discrete_actions": getattr(task, "discrete_actions", False),
         **{f"{part}_size": getattr(task, f"{part}_size") for part in PARTS},

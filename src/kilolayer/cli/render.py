@@ -4,22 +4,37 @@ import dataclasses
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import jax
+import tyro
 
 from kilolayer.cli.episodes import EpisodeOptions
 from kilolayer.cli.options import parse
+from kilolayer.envs import Environment
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.files import json_text
+from kilolayer.policies import Policy
 from kilolayer.progress import counted
 from kilolayer.render.camera import CameraMode
 from kilolayer.render.canvas import RendererError, context_class
 from kilolayer.render.film import STILLS, film_length, write_film, write_strip
 from kilolayer.render.record import record
 from kilolayer.render.scene import Scene
+from kilolayer.render.side_by_side import (
+    MOMENTS,
+    Column,
+    check_columns,
+    film_length_of,
+    write_film_of,
+    write_strip_of,
+)
 from kilolayer.render.viewer.write import not_on_page, write_page
+from kilolayer.runs import RunDirectory
+from kilolayer.studies.core.compare import labels
 
 SMALLEST, LARGEST = 64, 4096
 """Pixels along an edge of the film."""
@@ -27,7 +42,15 @@ SMALLEST, LARGEST = 64, 4096
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RenderOptions(EpisodeOptions):
-    """Write a film (MP4), stills (PNG) and an interactive 3-D page (HTML) of evaluation episodes into RUN/render."""
+    """Write a film (MP4), stills (PNG) and an interactive 3-D page (HTML) of evaluation episodes into RUN/render.
+
+    With --side-by-side several runs go through the same starts and goals: a film and stills with a column for each.
+    """
+
+    others: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = ()
+    """With --side-by-side: more run directories."""
+    side_by_side: bool = False
+    """Show several runs of the same environment in one film and one strip, in RUN/render of the first."""
 
     episodes: int = 4
     """Episodes, each with a start and goal of its own."""
@@ -51,16 +74,11 @@ def run(arguments: Sequence[str]) -> int:
     size = _size(options.size)
     if options.video:
         _need_renderer()
-    policy, environment = options.load()
-    with counted("running", environment.episode_length, shown=not options.quiet) as advance:
-        scene = record(
-            policy,
-            environment,
-            jax.random.key(options.seed),
-            num_episodes=options.episodes,
-            mode=options.mode,
-            advance=advance,
-        )
+    if options.side_by_side:
+        return _side_by_side(options, size)
+    if options.others:
+        raise ConfigurationError(f"{options.others[0]}: several runs are rendered with --side-by-side, or one by one")
+    policy, environment, scene = _recorded(options)
     paths = _write(scene, options, size)
     reached = sum(motion.time_at_goal > 0 for motion in scene.motions)
     if options.json:
@@ -76,6 +94,60 @@ def run(arguments: Sequence[str]) -> int:
     if "page" in paths and (left_out := not_on_page(scene.model)):
         print(f"the 3-D page does not draw {' and '.join(left_out)}; the film does", file=sys.stderr)
     return 0
+
+
+def _recorded(options: RenderOptions) -> tuple[Policy, Environment, Scene]:
+    """Run the episodes of a run."""
+    policy, environment = options.load()
+    with counted("running", environment.episode_length, shown=not options.quiet) as advance:
+        scene = record(
+            policy,
+            environment,
+            jax.random.key(options.seed),
+            num_episodes=options.episodes,
+            mode=options.mode,
+            advance=advance,
+        )
+    return policy, environment, scene
+
+
+def _side_by_side(options: RenderOptions, size: tuple[int, int]) -> int:
+    """Write a film and a strip of several runs."""
+    if not options.video:
+        raise ConfigurationError("--no-video leaves nothing of --side-by-side, which draws a film and stills")
+    if not options.others:
+        raise ConfigurationError("--side-by-side needs at least two runs: kilolayer render RUN RUN ... --side-by-side")
+    runs = (options.run, *options.others)
+    columns = []
+    for title, run in zip(_titles(runs), runs, strict=True):
+        columns.append(Column(title, _recorded(dataclasses.replace(options, run=run, others=()))[2]))
+        check_columns([columns[0], columns[-1]])
+    folder = options.run / "render"
+    film, strip = folder / "side-by-side.mp4", folder / "side-by-side.png"
+    episodes = options.episodes * len(columns)
+    with _writing(folder):
+        total = film_length_of(columns, options.speed) + MOMENTS * episodes
+        with counted("drawing", total, shown=not options.quiet) as advance:
+            write_strip_of(columns, strip, camera=options.camera, advance=advance)
+            write_film_of(columns, film, size=size, camera=options.camera, speed=options.speed, advance=advance)
+    reached = {title: sum(motion.time_at_goal > 0 for motion in scene.motions) for title, scene in columns}
+    if options.json:
+        about = {"env": columns[0].scene.name, "episodes": options.episodes, "reached": reached}
+        print(json_text(about | {"strip": str(strip), "film": str(film)}))
+        return 0
+    for title, count in reached.items():
+        print(f"{title}: {count} of {options.episodes} episodes reach the goal")
+    print(f"  strip {strip}\n  film  {film}")
+    return 0
+
+
+def _titles(runs: Sequence[Path]) -> list[str]:
+    """Return what tells each run from the others: the settings that differ, or its path if none does."""
+    found = [
+        ", ".join(f"{name} {value}" for name, value in one.items())
+        for one in labels([RunDirectory.open(run).config() for run in runs])
+    ]
+    return found if len(set(found)) == len(found) else [str(run) for run in runs]
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -99,8 +171,7 @@ def _need_renderer() -> None:
 
 def _write(scene: Scene, options: RenderOptions, size: tuple[int, int]) -> dict[str, Path]:
     folder = options.run / "render"
-    try:
-        folder.mkdir(exist_ok=True)
+    with _writing(folder):
         paths = {"page": write_page(scene, folder / "scene.html", camera=options.camera)}
         if options.video:
             total = film_length(scene, options.speed) + STILLS * len(scene.motions)
@@ -110,6 +181,14 @@ def _write(scene: Scene, options: RenderOptions, size: tuple[int, int]) -> dict[
                 paths["film"] = write_film(
                     scene, film, size=size, camera=options.camera, speed=options.speed, advance=advance
                 )
+    return paths
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Make a folder, and say in one line why something cannot be written into it."""
+    try:
+        folder.mkdir(exist_ok=True)
+        yield
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror or error}") from error
-    return paths

@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from kilolayer.envs.coverage import coverage_of
 from kilolayer.envs.divergence import MOST_DIVERGED, Divergence, suspects
 from kilolayer.envs.engines.features import dropped
 from kilolayer.envs.environment import Environment, EnvironmentState
@@ -107,6 +108,7 @@ def check(
         return
     yield _bounded(roll)
     yield _moves(idle, still, roll)
+    yield _coverage(environment, roll)
     yield _episodes(environment, roll)
     if environment.has_success:
         yield _goals(environment, roll)
@@ -313,6 +315,13 @@ def _moves(idle: str, still: Roll, roll: Roll) -> Finding:
         return Finding("actions", "failed", "the achieved goal never changes; check `achieved_goal`")
     text = f"standard deviation of the achieved goal under random actions: {', '.join(f'{v:.2g}' for v in spread[:6])}"
     return Finding("actions", "ok", text)
+
+
+def _coverage(environment: Environment, roll: Roll) -> Finding:
+    """Say how far random actions get from where an episode begins."""
+    ends = roll.terminated | roll.truncated
+    coverage = coverage_of(environment.task, roll.achieved_goal[0], roll.achieved_goal, ends)
+    return Finding("coverage", "ok", f"under random actions {coverage}")
 
 
 def _episodes(environment: Environment, roll: Roll) -> Finding:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -88,15 +88,49 @@ def write_film(
     Raises:
         RendererError: if pictures cannot be drawn on this machine.
     """
+    pace = Pace.of(scene.control_step, speed)
+    with Canvas(scene, *size) as canvas:
+        pictures = (
+            np.asarray(picture)
+            for number, motion in enumerate(scene.motions, 1)
+            for picture in film_frames(
+                canvas,
+                scene,
+                motion,
+                f"{scene.name}  {number}/{len(scene.motions)}",
+                size=size,
+                camera=camera,
+                pace=pace,
+            )
+        )
+        return encode(pictures, path, size=size, fps=pace.fps, advance=advance)
+
+
+def encode(
+    pictures: Iterable[Pixels],
+    path: Path,
+    *,
+    size: tuple[int, int],
+    fps: Fraction,
+    advance: Callable[[int], None] = lambda frames: None,
+) -> Path:
+    """Write pictures as an MP4 file, which appears when it is complete, and return its path.
+
+    Args:
+        pictures: one after another.
+        path: the file.
+        size: width and height of every picture in pixels, both even.
+        fps: pictures in a second.
+        advance: called after every picture.
+    """
     import av  # loads the codecs, so import it only here
 
-    pace = Pace.of(scene.control_step, speed)
     partial = path.with_suffix(".partial")
     try:
-        with Canvas(scene, *size) as canvas, av.open(str(partial), "w", format="mp4") as container:
-            stream: Any = container.add_stream("libx264", rate=pace.fps, options={"crf": "19", "preset": "fast"})
+        with av.open(str(partial), "w", format="mp4") as container:
+            stream: Any = container.add_stream("libx264", rate=fps, options={"crf": "19", "preset": "fast"})
             stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-            for pixels in _frames(scene, canvas, size, camera, pace):
+            for pixels in pictures:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
                 advance(1)
             container.mux(stream.encode(None))
@@ -105,29 +139,34 @@ def write_film(
         partial.unlink(missing_ok=True)
 
 
-def _frames(
-    scene: Scene, canvas: Canvas, size: tuple[int, int], camera: CameraMode | None, pace: Pace
-) -> Iterator[Pixels]:
-    """Draw one frame after another."""
+def film_frames(
+    canvas: Canvas,
+    scene: Scene,
+    motion: Motion,
+    title: str,
+    *,
+    size: tuple[int, int],
+    camera: CameraMode | None,
+    pace: Pace,
+) -> Iterator[Image.Image]:
+    """Draw one frame of an episode after another."""
     width, height = size
-    for number, motion in enumerate(scene.motions, 1):
-        place = view(scene, motion, camera or default_mode(scene), aspect=width / height)
-        last = len(motion.qpos) - 1
-        for index in range(pace.count(len(motion.qpos))):
-            frame, share = divmod(index * pace.stride, 1)
-            frame = int(frame)
-            following = min(frame + 1, last)
-            qpos = motion.qpos[frame]
-            if share:
-                qpos = scene.between(qpos, motion.qpos[following], float(share))
-                lookat = place.lookat[frame] + float(share) * (place.lookat[following] - place.lookat[frame])
-                shot = dataclasses.replace(place, lookat=lookat[None])
-            else:
-                shot = dataclasses.replace(place, lookat=place.lookat[frame][None])
-            picture = Image.fromarray(_draw(canvas, motion, frame, qpos, shot))
-            seconds = float(frame + share) * scene.control_step
-            _write_over(picture, motion, frame, f"{scene.name}  {number}/{len(scene.motions)}", f"{seconds:.1f} s")
-            yield np.asarray(picture)
+    place = view(scene, motion, camera or default_mode(scene), aspect=width / height)
+    last = len(motion.qpos) - 1
+    for index in range(pace.count(len(motion.qpos))):
+        frame, share = divmod(index * pace.stride, 1)
+        frame = int(frame)
+        following = min(frame + 1, last)
+        qpos = motion.qpos[frame]
+        if share:
+            qpos = scene.between(qpos, motion.qpos[following], float(share))
+            lookat = place.lookat[frame] + float(share) * (place.lookat[following] - place.lookat[frame])
+            shot = dataclasses.replace(place, lookat=lookat[None])
+        else:
+            shot = dataclasses.replace(place, lookat=place.lookat[frame][None])
+        picture = Image.fromarray(_draw(canvas, motion, frame, qpos, shot))
+        _write_over(picture, motion, frame, title, f"{float(frame + share) * scene.control_step:.1f} s")
+        yield picture
 
 
 def write_strip(
@@ -156,15 +195,21 @@ def write_strip(
             place = view(scene, motion, camera or default_mode(scene), aspect=width / height)
             top = row * (height + head)
             title = f"{scene.name}, episode {row + 1}: {describe(scene, motion)}"
-            pen.text((gap + 2, top + head / 2), title, fill=INK, font=_font(16), anchor="lm")
+            pen.text((gap + 2, top + head / 2), title, fill=INK, font=font_of(16), anchor="lm")
             for column, frame in enumerate(np.linspace(0, len(motion.qpos) - 1, STILLS).round().astype(int)):
-                shot = dataclasses.replace(place, lookat=place.lookat[frame][None])
-                still = Image.fromarray(_draw(canvas, motion, frame, motion.qpos[frame], shot))
-                _write_over(still, motion, frame, "", f"{frame * scene.control_step:.1f} s")
+                still = draw_still(canvas, scene, motion, place, int(frame))
                 sheet.paste(still, (gap + column * (width + gap), top + head))
                 advance(1)
     sheet.save(path)
     return path
+
+
+def draw_still(canvas: Canvas, scene: Scene, motion: Motion, place: View, frame: int) -> Image.Image:
+    """Draw a frame of an episode, with its time."""
+    shot = dataclasses.replace(place, lookat=place.lookat[frame][None])
+    still = Image.fromarray(_draw(canvas, motion, frame, motion.qpos[frame], shot))
+    _write_over(still, motion, frame, "", f"{frame * scene.control_step:.1f} s")
+    return still
 
 
 def write_still(scene: Scene, path: Path, *, size: tuple[int, int] = (880, 495)) -> Path:
@@ -209,7 +254,7 @@ def _write_over(picture: Image.Image, motion: Motion, frame: int, title: str, cl
     """Write title, time and success into a picture, with a progress bar at its lower edge."""
     width, height = picture.size
     pen = ImageDraw.Draw(picture, "RGBA")
-    font = _font(max(11, round(height / 30)))
+    font = font_of(max(11, round(height / 30)))
     room, line = round(height / 40), max(3, height // 120)
     pen.text((room, room), title, fill=INK, font=font)
     pen.text((room, height - room - line), clock, fill=INK, font=font, anchor="ls")
@@ -232,6 +277,6 @@ def _rgb(colour: tuple[float, float, float]) -> tuple[int, int, int]:
 
 
 @functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font_of(size: int) -> ImageFont.FreeTypeFont:
     """Return the font that matplotlib includes."""
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)

@@ -1,8 +1,6 @@
 """Metric sinks: where rows of metrics are written. Files always; TensorBoard and Weights & Biases if they are on."""
 
-import csv
 import importlib
-import io
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +10,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from kilolayer.errors import ConfigurationError, TrainingError
-from kilolayer.files import append_line, json_text, unfinished_line, write_whole
+from kilolayer.files import append_line, csv_text, json_text, unfinished_line, write_whole
 from kilolayer.runs.clock import Clocks
 from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.run_directory import RunDirectory
@@ -70,14 +68,14 @@ class FileSink:
             if new_columns:
                 self._write_table()
             else:
-                append_line(self._run.csv_file, _table(self._columns, [row]))
+                append_line(self._run.csv_file, csv_text([row], self._columns, header=False))
 
     def close(self) -> None:
         """Do nothing: no file is open."""
 
     def _write_table(self) -> None:
         self._columns = list(dict.fromkeys(name for row in self._rows for name in row))
-        write_whole(self._run.csv_file, _table(self._columns, self._rows, header=True))
+        write_whole(self._run.csv_file, csv_text(self._rows, self._columns))
 
 
 class DiagnosticsFile:
@@ -172,16 +170,6 @@ def require_extras(config: TrainConfig) -> None:
         _optional("tensorboardX", "tensorboard")
     if config.wandb:
         _optional("wandb", "wandb")
-
-
-def _table(columns: Sequence[str], rows: Sequence[Row], *, header: bool = False) -> str:
-    """Return rows as lines of a table, after its header if asked for."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns)
-    if header:
-        writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _rows_until(step: int, rows: Sequence[Row]) -> list[Row]:

@@ -16,5 +16,6 @@ import kilolayer.studies.random_exploration
 import kilolayer.studies.representation
 import kilolayer.studies.residual_scaling
 import kilolayer.studies.stitching
+import kilolayer.studies.updates
 import kilolayer.studies.value_map
 import kilolayer.studies.width

@@ -19,12 +19,13 @@ from kilolayer.envs.engines.features import (
     is_tuned_for_spring,
 )
 from kilolayer.envs.engines.jax_engine import JaxEngine
+from kilolayer.envs.engines.near_boxes import near_boxes
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start
 from kilolayer.errors import ConfigurationError
 
 
 class SpringEngine(JaxEngine):
-    """Steps all robots at once with Brax's spring pipeline.
+    """Steps all robots at once with Brax's spring pipeline. Of many walls it keeps those near each robot.
 
     Brax ignores joint armature, damping and stiffness of the model and uses its custom numbers, such as
     `constraint_stiffness`, instead.
@@ -45,11 +46,13 @@ class SpringEngine(JaxEngine):
         features = tuple(name for name in FEATURES if name not in tuned)
         check_features(task, "spring", features, never=CRASHES_SPRING)
         self.substeps = task.substeps
+        self.near = near_boxes(task.build, self.model, task.control_step)
+        moved = self.model if self.near is None else self.near.model
         try:
             # Brax edits the model that it loads: it writes infinities into ranges without limits.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Brax warns at every load that its physics is no longer developed
-                self._system = mjcf.load_model(copy.deepcopy(self.model))
+                self._system = mjcf.load_model(copy.deepcopy(moved))
             mjcf.validate_model(self.model)
         except (NotImplementedError, ValueError, RuntimeError) as error:
             raise ConfigurationError(f"engine 'spring' cannot run task {type(task).__name__}: {error}") from None
@@ -61,13 +64,26 @@ class SpringEngine(JaxEngine):
 
     def step_one(self, state: RobotState, control: Float[Array, " nu"]) -> RobotState:
         """Advance one robot by one control step."""
+        system = self._system_near(state.engine)
         inner, _ = jax.lax.scan(
-            lambda inner, _: (self._pipeline.step(self._system, inner, control), None),
+            lambda inner, _: (self._pipeline.step(system, inner, control), None),
             state.engine,
             None,
             length=self.substeps,
         )
         return self._state(inner, control)
+
+    def _system_near(self, inner: Any) -> Any:
+        """Return the system with the boxes that the robot can touch in the next control step."""
+        if self.near is None:
+            return self._system
+        root = self._system.link_names.index(self.near.root)
+        position, size = self.near.nearest(inner.x.pos[root])
+        geoms = self.near.geoms
+        return self._system.replace(
+            geom_pos=jnp.asarray(self._system.geom_pos).at[geoms].set(position),
+            geom_size=jnp.asarray(self._system.geom_size).at[geoms].set(size),
+        )
 
     def _state(self, inner: Any, control: Array) -> RobotState:
         return RobotState(

@@ -1,6 +1,5 @@
 """The results of a study: its table, the data behind its figure, the figure, and a page with all of them."""
 
-import csv
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kilolayer.files import json_text
+from kilolayer.files import csv_text, json_text
 from kilolayer.report import page
 from kilolayer.report.style import save
 from kilolayer.runs.run_directory import write_errors
@@ -51,7 +50,7 @@ def write_results(
     with write_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
         for name, rows in data_tables(study, outcomes).items():
-            _write_csv(directory / name, rows)
+            (directory / name).write_text(csv_text(rows), newline="")
         (directory / DESCRIPTION).write_text(json_text(description) + "\n")
         figure = save(study.draw(outcomes), directory / f"{study.name}.png")
         (directory / PAGE).write_text(_page(study, outcomes, description, figure, command), encoding="utf-8")
@@ -233,14 +232,6 @@ def _interval_text(row: Mapping[str, Any], metric: str) -> str:
         return ""
     middle, low, high = (number_text(row[f"{metric}_{name}"], like=row[metric]) for name in ("iqm", "low", "high"))
     return f"{middle} [{low}, {high}]"
-
-
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _common(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,100 @@
+"""Several runs side by side: the same starts and goals, a column for each run."""
+
+import json
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from kilolayer.cli.main import main
+from kilolayer.errors import ConfigurationError
+from kilolayer.render.canvas import RendererError, context_class
+from kilolayer.render.side_by_side import MOMENTS, Column, check_columns, film_length_of
+from kilolayer.runs import Checkpoints, RunDirectory
+from kilolayer.training import Setup, init_state
+from small_runs import small_config
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs that have just begun, of different depth."""
+    folder = tmp_path_factory.mktemp("runs")
+    for depth in (4, 8):
+        config = small_config(depth=depth)
+        directory = RunDirectory.create(folder / f"deep-{depth}", config)
+        checkpoints = Checkpoints(directory.checkpoints, keep=1)
+        checkpoints.save(init_state(Setup.build(config), 0))
+        checkpoints.wait()
+        checkpoints.close()
+    return [str(folder / f"deep-{depth}") for depth in (4, 8)]
+
+
+@pytest.fixture
+def renderer():
+    try:
+        context_class()
+    except RendererError as error:
+        pytest.skip(str(error))
+
+
+def test_a_film_and_a_strip_have_a_column_for_each_run(capsys, runs, renderer):
+    options = ["--side-by-side", "--episodes=2", "--size=128x96", "--speed=2", "--json", "--quiet"]
+    assert main(["render", *runs, *options]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    found = json.loads(out)
+    assert list(found["reached"]) == ["depth 4", "depth 8"]
+    with Image.open(found["strip"]) as strip:
+        assert strip.size[0] > 2 * 320
+        assert strip.size[1] > 2 * MOMENTS * 240
+        pixels = np.asarray(strip)
+    assert np.any(pixels[:, : pixels.shape[1] // 2] != pixels[:, -(pixels.shape[1] // 2) :])
+    with av.open(found["film"]) as film:
+        frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    assert frames[0].shape == (96, 256, 3)
+    assert len(frames) >= 2 * 20 / 2
+    # Both runs begin in the same place, with the same goal, and go different ways.
+    left, right = frames[-1][:, :128].astype(int), frames[-1][:, 128:].astype(int)
+    assert np.abs(left - right).max() > 50
+
+
+def test_columns_show_the_same_episodes(fake_scene):
+    one, other = fake_scene("ant", 2, frames=(3, 5)), fake_scene("ant", 2, frames=(4, 2))
+    check_columns([Column("a", one), Column("b", other)])
+    assert film_length_of([Column("a", one), Column("b", other)], speed=1.0) == 4 + 5
+    with pytest.raises(ConfigurationError, match="c shows humanoid, not the same episodes of ant"):
+        check_columns([Column("a", one), Column("c", fake_scene("humanoid", 2, frames=(3, 5)))])
+    with pytest.raises(ConfigurationError, match="one run has nothing at its side"):
+        check_columns([Column("a", one)])
+
+
+@pytest.fixture
+def fake_scene(no_type_checks):
+    """Return a function that makes scenes of which only names and lengths count."""
+    import types
+
+    def build(name, motions, frames):
+        return types.SimpleNamespace(
+            name=name,
+            model=types.SimpleNamespace(nq=2),
+            control_step=0.05,
+            motions=[types.SimpleNamespace(qpos=np.zeros((count, 2))) for count in frames[:motions]],
+        )
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["{0}", "{1}"], "several runs are rendered with --side-by-side, or one by one"),
+        (["{0}", "--side-by-side"], "--side-by-side needs at least two runs"),
+        (["{0}", "{1}", "--side-by-side", "--no-video"], "--no-video leaves nothing of --side-by-side"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line(capsys, runs, renderer, arguments, line):
+    assert main(["render", *(argument.format(*runs) for argument in arguments)]) == 2
+    err = capsys.readouterr().err
+    assert line in err
+    assert err.count("\n") == 1
