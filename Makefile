@@ -24,7 +24,7 @@ test: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-# What a change breaks most often, in three minutes: lint, types, mathematics, registries, settings, files.
+# What a change breaks most often: lint, types, mathematics, registries, settings, files.
 test-fast: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

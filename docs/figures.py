@@ -4,7 +4,7 @@
     python docs/figures.py --write    # write tables and figures from the data
 
 A comment in Markdown says where a figure comes from. Its expression is Python with the
-words of `docs/results.py` and `docs/tables.py`:
+words of the modules `results`, `tables`, `trained` and `claims` beside this one:
 
     0.88 ± 0.02<!-- is score("depth", "success_any", depth=16) -->     the two numbers before the comment
     every seed is ahead<!-- holds (difference(...) > 0).all() -->       a sentence that must be true
@@ -15,6 +15,7 @@ Numbers before `is` are compared as they are rounded: 54 is right for 53.8, 0.88
 """
 
 import argparse
+import functools
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -25,8 +26,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import results  # the modules beside this one
+import claims  # the modules beside this one
+import results
 import tables
+import trained
 
 PAGES = ("README.md", "docs/**/*.md")
 
@@ -91,8 +94,13 @@ def _visit(text: str) -> Iterator[tuple[int, str, Edit | None]]:
         start = found.end()
 
 
+@functools.cache  # a page says the same of several numbers, and the tests change a page digit by digit
 def _evaluate(expression: str) -> Any:
-    words = {name: value for name, value in (vars(results) | vars(tables)).items() if not name.startswith("_")}
+    words = {
+        name: value
+        for name, value in (vars(results) | vars(tables) | vars(claims) | vars(trained)).items()
+        if not name.startswith("_")
+    }
     return eval(expression, words)
 
 

@@ -4,45 +4,43 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from results import LAST, bench, benchmark, cases, data, has, paper_rows, pm, rounded, rows, score, untrained
+from results import (
+    LAST,
+    bench,
+    benchmark,
+    cases,
+    data,
+    has,
+    paper_rows,
+    pm,
+    rounded,
+    rows,
+    score,
+    untrained,
+)
 from scipy.stats import spearmanr
 
 from kilolayer.envs.coverage import recorded
 
-# Files of earlier scripts ---------------------------------------------------------------------------------------------
+# Tables of one study -------------------------------------------------------------------------------------------------
 
 
 def engine_rows() -> list[list[str]]:
-    """Return the table of `engines/`."""
+    """Return the table of `engines/`, whose files are those of an earlier script."""
     found = []
     for engine in ("mujoco", "mjx", "spring"):
         run = data(f"engines/reacher-{engine}-seed0.json")
         first, *_ = curve = run["curve"]
-        end = {
-            name: np.mean([row[f"eval/{name}"] for row in curve[-LAST:]]) for name in ("success_any", "time_at_goal")
-        }
-        final = np.mean([row["eval/success_final"] for row in curve[-LAST:]])
-        time = [f"{first['eval/time_at_goal']:.0f}", f"{end['time_at_goal']:.0f}"]
-        success = [f"{first['eval/success_any']:.2f}", f"{end['success_any']:.2f}"]
-        found.append([engine, run["variant"], f"{run['seconds']:.0f}", *time, *success, f"{final:.2f}"])
-    return found
-
-
-def exploration_rows() -> list[list[str]]:
-    """Return the table of `laptop/exploration/`."""
-    found = []
-    for maze in ("hardest", "drawn_10"):
-        for depth, evaluations in data(f"laptop/exploration/{maze}.json")["depths"].items():
-            end = evaluations[-1]
-            columns = (
-                ", ".join(f"{v:.2f}" for v in end[n]) for n in ("rank_correlation", "success_any", "critic_loss")
-            )
-            found.append([maze, depth, *columns, f"{end['seconds']:.0f}"])
+        cells = [f"{run['seconds']:.0f}"]
+        for metric, digits in (("time_at_goal", 0), ("success_any", 2), ("success_final", 2)):
+            end = float(np.mean([row[f"eval/{metric}"] for row in curve[-LAST:]]))
+            cells += [f"{first[f'eval/{metric}']:.{digits}f}", f"{end:.{digits}f}"]
+        found.append([engine, run["variant"], *cells])
     return found
 
 
 def scaling_rows() -> list[list[str]]:
-    """Return the table of `residual_scaling/`."""
+    """Return the table of `residual_scaling/`, whose files are those of an earlier script."""
     found = []
     for depth in (64, 256, 1024):
         for scaling in ("none", "inverse_sqrt"):
@@ -146,35 +144,6 @@ def seeds_rows() -> list[list[str]]:
         ]
         for case, modes in by_case.items()
     ]
-
-
-TRAINED = (
-    ("`reacher`, CRL", "depth", {}),
-    ("`reacher`, ten agents", "baselines", {"task": "reacher"}),
-    ("a chain of six links, CRL", "depth_chain_6", {}),
-    ("`arm_reach`, CRL", "depth_arm_reach", {}),
-    ("`point_u_maze`, ten agents", "baselines", {"task": "point_u_maze"}),
-    ("point mazes, pairs 1 to 3 cells apart, CRL", "stitching", {}),
-    ("`arm_push_easy` of the paper, on MuJoCo, CRL", "arm_push_easy_h200", {}),
-)
-"""What has been trained to its goals here: task, study, labels."""
-
-
-def trained_rows() -> list[list[str]]:
-    """Return the table of what has been trained: depths, env steps, seeds, machine, and success of the deepest."""
-    found = []
-    for name, study, labels in TRAINED:
-        own = [row for row in rows(f"{study}/curves.csv") if has(row, labels)]
-        depths = sorted({row["depth"] for row in own})
-        ends = {depth: max(row["env_steps"] for row in own if row["depth"] == depth) for depth in depths}
-        steps = [f"{ends[depth] / 1e6:.1f}M" for depth in (depths[0], depths[-1])]
-        count = len({row["seed"] for row in own})
-        machine = "one H200, 10 minutes" if "h200" in study else "2 CPU cores"
-        best = max(row["eval/success_any"] for row in own if row["depth"] == depths[-1])
-        found.append(
-            [name, ", ".join(map(str, depths)), " to ".join(dict.fromkeys(steps)), str(count), machine, f"{best:.2f}"]
-        )
-    return found
 
 
 def bench_rows() -> list[list[str]]:

@@ -98,6 +98,8 @@ def test_the_schedule_is_validated():
 def test_every_engine_moves_the_variant_that_it_can():
     labels = [(case.labels["engine"], case.config.variant) for case in STUDIES["engines"].grid("cpu")]
     assert labels == [("mujoco", "default"), ("mjx", "default"), ("spring", "paper")]
+    for name in ("total_env_steps", "episode_length", "batch_size", "num_envs", "num_evals"):
+        assert len({getattr(case.config, name) for case in STUDIES["engines"].grid("cpu")}) == 1, name
     pushing = STUDIES["engines"].grid("cpu", tasks=("arm_push_easy",))
     assert [case.config.engine for case in pushing] == ["mujoco", "mjx"]
     refused("engines", "task 'point_u_maze' runs on none of mujoco, mjx, spring", tasks=("point_u_maze",))
@@ -142,6 +144,10 @@ def test_agents_learn_from_one_recording(explored):
         assert one.score(exploration.RANK) == one.measured.rows[-1][exploration.RANK]
         assert one.score("eval/success_any") == one.rows[-1]["eval/success_any"]
     assert found[0].score(exploration.RANK) != found[1].score(exploration.RANK)
+    panels = exploration.draw(found).axes
+    levels = [[line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"] for axes in panels]
+    assert levels[0] == [np.mean([one.measured.rows[0][exploration.RANK] for one in found])]
+    assert [len(level) for level in levels] == [1, 1, 1, 0]  # no loss is known before training
 
 
 @pytest.mark.slow

@@ -58,6 +58,15 @@ def test_no_two_cases_of_a_grid_are_the_same(study, size):
     assert {case.labels["task"] for case in cases} == set(STUDIES[study].tasks[size])
 
 
+def test_baselines_draw_every_agent_in_a_colour_of_its_own(tmp_path):
+    """There are more agents than colours in the palette."""
+    cases = [case for case in STUDIES["baselines"].grid("cpu") if case.labels["depth"] == 4]
+    figure = STUDIES["baselines"].draw(outcomes(tmp_path, cases, {case.name: [0.5] for case in cases}))
+    lines = {line.get_label(): line.get_color() for line in figure.axes[0].lines if line.get_label()[0] != "_"}
+    assert set(lines) == {case.labels["agent"] for case in cases}
+    assert len(set(lines.values())) == len(lines)
+
+
 @pytest.mark.parametrize("study", GRIDS)
 def test_every_case_for_a_cpu_can_be_built(study):
     for case in STUDIES[study].grid("cpu"):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -13,6 +14,13 @@ PALETTE = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", DARK, GREY,
 """Colours for the lines of a figure, distinct in hue and lightness."""
 
 DPI = 110
+
+
+def colors_of(count: int) -> list[str]:
+    """Return so many different colours: of the palette, or where it has too few, along a scale."""
+    if count <= len(PALETTE):
+        return list(PALETTE[:count])
+    return [matplotlib.colors.to_hex(matplotlib.colormaps["turbo"](place / (count - 1))) for place in range(count)]
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -81,7 +81,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
             tidy(line[-1], f"{task}, paper:\n{metric_name(TIME_AT_GOAL)}", "actor depth", "critic depth")
         elif papers:
             line[-1].set_axis_off()
-    what = "Mean over seeds and its standard error, by depth of actor and critic"
+    what = "Mean and standard error over seeds"
     return with_caption(figure, outcomes, what, untrained="in brackets: untrained actors")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from kilolayer.agents import agent_specs
-from kilolayer.report.style import PALETTE, new_figure
+from kilolayer.report.style import colors_of, new_figure
 from kilolayer.studies.core.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, TASKS
 from kilolayer.studies.core.figures import draw_mean_curve, finish_curves, having, values_of, with_caption, with_legend
 from kilolayer.studies.core.registry import register_study
@@ -32,7 +32,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
     grid = figure.subplots(len(rows), len(depths), squeeze=False, sharey="row")
     for line, (task, metric) in zip(grid, rows, strict=True):
         for axes, depth in zip(line, depths, strict=True):
-            for agent, color in zip(agents, PALETTE, strict=False):
+            for agent, color in zip(agents, colors_of(len(agents)), strict=True):
                 own = having(outcomes, task=task, agent=agent, depth=depth)
                 draw_mean_curve(axes, own, metric, label=str(agent), color=color, band=False)
             finish_curves(axes, f"{task}, depth {depth}", metric)

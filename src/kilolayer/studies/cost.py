@@ -120,7 +120,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
             tidy(axes, f"{task}: {title}", "depth", y_label)
         for depth, color in colors.items():
             draw_over_seconds(line[-1], having(own, depth=depth), SUCCESS_ANY, label=f"depth {depth}", color=color)
-        line[-1].axhline(MOST, color=GREY, linewidth=0.8, linestyle=":")
+        line[-1].axhline(MOST, color=GREY, linewidth=0.8, linestyle="-.")
         line[-1].set_ylim(-0.03, 1.03)
         tidy(line[-1], f"{task}: success over time", "seconds of training", metric_name(SUCCESS_ANY))
     grid[0, 0].legend(fontsize=8, frameon=False)

@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from kilolayer.report.style import PALETTE, new_figure, tidy
+from kilolayer.report.style import colors_of, new_figure, tidy
 from kilolayer.studies.core.budgets import METRICS, SETTINGS, SHALLOW_AND_DEEP, TIME_AT_GOAL
 from kilolayer.studies.core.figures import (
     draw_mean_curve,
@@ -50,7 +50,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
     for line, task in zip(grid, tasks, strict=True):
         for place, depth in enumerate(depths):
             over_steps, over_seconds = line[place], line[len(depths) + place]
-            for method, color in zip(methods, PALETTE, strict=False):
+            for method, color in zip(methods, colors_of(len(methods)), strict=True):
                 own = having(outcomes, task=task, method=method, depth=depth)
                 draw_mean_curve(over_steps, own, TIME_AT_GOAL, label=str(method), color=color, band=False)
                 draw_over_seconds(over_seconds, own, TIME_AT_GOAL, label=str(method), color=color)

@@ -23,7 +23,16 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.policies import Policy
 from kilolayer.report.style import new_figure, tidy
 from kilolayer.runs import TrainConfig
-from kilolayer.studies.core.figures import draw_mean_line, having, shades_of, values_of, with_caption, with_legend
+from kilolayer.studies.core.budgets import SUCCESS_ANY, TIME_AT_GOAL
+from kilolayer.studies.core.figures import (
+    draw_mean_line,
+    draw_untrained,
+    having,
+    shades_of,
+    values_of,
+    with_caption,
+    with_legend,
+)
 from kilolayer.studies.core.mazes import DRAWN, maze_text
 from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.results import short_name
@@ -62,12 +71,13 @@ DEPTHS: Mapping[Size, tuple[int, ...]] = {"cpu": (4, 16), "gpu": (4, 16, 64), "p
 
 RANK = "rank_correlation"
 
-METRICS = (RANK, "eval/success_any", "train/critic_loss")
+METRICS = (RANK, TIME_AT_GOAL, SUCCESS_ANY, "train/critic_loss")
 
 PANELS: Mapping[str, str] = {
     RANK: "rank correlation with the path",
-    "success_any": "episodes that reach their goal",
-    "critic_loss": "loss of the critic",
+    TIME_AT_GOAL: "steps at the goal",
+    SUCCESS_ANY: "episodes that reach their goal",
+    "train/critic_loss": "loss of the critic",
 }
 
 
@@ -184,16 +194,16 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
         for axes, (metric, title) in zip(line, PANELS.items(), strict=True):
             for depth, color in shades_of(values_of(outcomes, "depth")).items():
                 own = having(outcomes, task=task, depth=depth)
-                if own and metric in own[0].measured.rows[-1]:
-                    rows = [[row for row in one.measured.rows if metric in row] for one in own]
+                column = short_name(metric)
+                if own and column in own[0].measured.rows[-1]:
+                    rows = [[row for row in one.measured.rows if column in row] for one in own]
                     steps = [float(row["gradient_steps"]) for row in rows[0]]
-                    values = np.array([[row[metric] for row in seed] for seed in rows], float)
+                    values = np.array([[row[column] for row in seed] for seed in rows], float)
                     draw_mean_line(axes, steps, values, label=f"depth {depth}", color=color)
+                    draw_untrained(axes, own, metric, color=color)
             tidy(axes, f"{task}: {title}", "gradient steps")
     with_legend(figure, grid[0, 0])
-    return with_caption(
-        figure, outcomes, "Learnt from random exploration alone; mean and standard error over seeds", untrained=""
-    )
+    return with_caption(figure, outcomes, "Learnt from random exploration alone; mean and standard error over seeds")
 
 
 RANDOM_EXPLORATION = register_study(

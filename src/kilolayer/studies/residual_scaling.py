@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from kilolayer.report.style import new_figure, tidy
 from kilolayer.studies.core.agents import require_networks
+from kilolayer.studies.core.budgets import METRICS
 from kilolayer.studies.core.figures import having, values_of, with_caption
 from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.study import Case, Measured, Outcome, Row, Scope, Size, Study
@@ -102,7 +103,9 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
             axes.set_yscale("log")
             axes.set_ylim(limits)
             tidy(axes, f"{task}, depth {depth}, scaling {scaling}\n{title}", "block")
-    return with_caption(figure, outcomes, "Each line is an evaluation, from dark to light; first seed", untrained="")
+    return with_caption(
+        figure, outcomes, "Each line is an evaluation, from dark to light; first seed", untrained="darkest: untrained"
+    )
 
 
 def _draw_evaluations(axes: Axes, outcome: Outcome, network: str, norm: str) -> None:
@@ -123,7 +126,7 @@ RESIDUAL_SCALING = register_study(
         tasks={"cpu": ("point_u_maze",), "gpu": ("ant_big_maze",), "paper": ("humanoid_u_maze",)},
         settings=SETTINGS,
         cases=cases,
-        metrics=("first_stream_norm", "last_stream_norm", "last_actor_gradient", "train/critic_loss"),
+        metrics=("first_stream_norm", "last_stream_norm", "last_actor_gradient", "train/critic_loss", *METRICS),
         draw=draw,
         measure=measure,
         seeds=1,

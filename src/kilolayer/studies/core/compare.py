@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.figure import Figure
 
 from kilolayer.errors import ConfigurationError, RunError, nearest_names
-from kilolayer.report.style import PALETTE, new_figure
+from kilolayer.report.style import PALETTE, colors_of, new_figure
 from kilolayer.runs import Clocks, RunDirectory, TrainConfig, default_config
 from kilolayer.studies.core.budgets import METRICS
-from kilolayer.studies.core.figures import draw_mean_curve, finish_curves
+from kilolayer.studies.core.figures import UNTRAINED, draw_mean_curve, finish_curves
 from kilolayer.studies.core.results import by_case
 from kilolayer.studies.core.study import Case, Label, Outcome, Study, by_full_name, decisive_settings
 
@@ -141,13 +140,13 @@ def draw(outcomes: Sequence[Outcome], metrics: Sequence[str] = METRICS) -> Figur
     figure = new_figure(4.2 * len(metrics) + 0.6 + 0.07 * longest, max(3.4, 0.6 + 0.19 * len(cases)))
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
-        for own, color in zip(cases, _colors(len(cases)), strict=True):
+        for own, color in zip(cases, colors_of(len(cases)), strict=True):
             having = [one for one in own if one.curve(metric)[0].size]
             draw_mean_curve(axes, having, metric, label=_title(own[0].case), color=color)
         finish_curves(axes, metric, metric)
     lines = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(lines.values(), lines.keys(), loc="outside right center", fontsize=8, frameon=False)
-    figure.suptitle("Mean over seeds and its standard error; thin lines are seeds", fontsize=9)
+    figure.suptitle(f"Mean over seeds and its standard error; thin lines are seeds; {UNTRAINED}", fontsize=9)
     return figure
 
 
@@ -200,12 +199,6 @@ def _title(case: Case) -> str:
 def _place(values: Any) -> list[tuple[bool, Any]]:
     """Return a sort key for labels: numbers by size, then text."""
     return [(isinstance(value, str), value) for value in values]
-
-
-def _colors(count: int) -> list[str]:
-    if count <= len(PALETTE):
-        return list(PALETTE[:count])
-    return [matplotlib.colors.to_hex(matplotlib.colormaps["turbo"](place / (count - 1))) for place in range(count)]
 
 
 def _known_metric(metric: str, outcomes: Sequence[Outcome]) -> str:
