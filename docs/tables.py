@@ -325,7 +325,7 @@ def coverage_rows() -> list[list[str]]:
         [
             f"`{row['env']}`",
             f"{row['variant']}, {row['engine']}",
-            *(f"{row[name]:.2f}" for name in ("median", "ninety", "farthest")),
+            *(f"{row[name]:.2g}" for name in ("median", "ninety", "farthest")),
             f"{row['moved']:.0%}",
             f"{row['lived']:.0f}",
         ]

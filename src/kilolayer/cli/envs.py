@@ -83,6 +83,8 @@ class ExploreOptions:
 
     envs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TASK")] = ()
     """Environments, or paths of maze files."""
+    variant: Variant | None = None
+    """Form of the task; None measures every form."""
     engine: EngineOption = "auto"
     """Physics engine; auto takes that of each variant."""
     num_envs: int = 64
@@ -139,7 +141,7 @@ def _explore(options: ExploreOptions) -> int:
     forms = [
         (name, variant, make(name, engine=options.engine, variant=variant))
         for name in options.envs
-        for variant in (VARIANTS if spec(registry.resolve(name)).paper_engine else VARIANTS[:1])
+        for variant in _forms(name, options.variant)
     ]
     rows = []
     console = Console(stderr=True)
@@ -148,13 +150,20 @@ def _explore(options: ExploreOptions) -> int:
         with console.status(f"{environment.name}, {variant}, {engine}"):
             coverage = explore(environment, num_envs=options.num_envs, seed=options.seed, held=options.held)
         rows.append({"env": environment.name, "variant": variant, "engine": engine, **dataclasses.asdict(coverage)})
+        if options.output is not None:
+            write_whole(options.output, csv_text(rows))
         if not options.json:
             print(f"{environment.name}, {variant}, {engine}: {coverage}", flush=True)
     if options.json:
         print(json_text(rows))
-    if options.output is not None:
-        write_whole(options.output, csv_text(rows))
     return 0
+
+
+def _forms(env: str, variant: Variant | None) -> tuple[str, ...]:
+    """Return the variants to measure: all that the environment has, unless one is asked for."""
+    if variant is not None:
+        return (variant,)
+    return VARIANTS if spec(registry.resolve(env)).paper_engine else VARIANTS[:1]
 
 
 def _summary(name: str) -> dict[str, Any]:
