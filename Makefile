@@ -8,7 +8,7 @@ DEMO ?= runs/demo$(if $(filter-out 0,$(SEED)),-seed$(SEED))
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-fast test-all fuzz bench clean
+.PHONY: demo test test-fast test-all fuzz soak bench clean
 
 demo: $(INSTALLED)
 	@if [ -f $(DEMO)/config.json ]; then \
@@ -40,6 +40,11 @@ CASES ?= 1000
 FIRST ?= 0
 fuzz: $(INSTALLED)
 	KILOLAYER_FUZZ_CASES=$(CASES) KILOLAYER_FUZZ_FIRST=$(FIRST) $(BIN)/pytest -m "slow or not slow" tests/fuzz
+
+# An hour of training and fifty loads in one process: the memory that they hold stays as it is.
+soak: $(INSTALLED)
+	$(BIN)/python tests/soak.py soak.csv
+	$(BIN)/pytest -n 0 -m slow -k fifty tests/training/test_memory_of_many_runs.py
 
 bench: $(INSTALLED)
 	$(BIN)/kilolayer bench replay --against naive

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from kilolayer.checkpoint_files import steps_in
+from kilolayer.cli.imports import import_whole
 from kilolayer.cli.main import main
 from kilolayer.cli.output import READER_GONE, finish_output, output_failed, set_up_output
 from kilolayer.files import json_text
@@ -159,6 +160,21 @@ def test_an_interrupt_inside_an_import_is_an_interrupt(monkeypatch, capsys):
     monkeypatch.setattr("kilolayer.cli.main._run", interrupted)
     assert main(["envs"]) == 130
     assert capsys.readouterr().err == "kilolayer: interrupted\n"
+
+
+def test_ctrl_c_waits_for_the_end_of_an_import_and_a_second_one_does_not(monkeypatch, tmp_path):
+    """Libraries in C print a traceback of their own, or raise another error, when they are interrupted."""
+    monkeypatch.syspath_prepend(tmp_path)
+    once = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+    (tmp_path / "interrupted_once.py").write_text(f"{once}ended = True\n")
+    (tmp_path / "interrupted_twice.py").write_text(f"{once}{once}ended = True\n")
+    handler = signal.getsignal(signal.SIGINT)
+    for name in ("interrupted_once", "interrupted_twice"):
+        with pytest.raises(KeyboardInterrupt):
+            import_whole(name)
+        assert signal.getsignal(signal.SIGINT) is handler
+    assert sys.modules.pop("interrupted_once").ended
+    assert "interrupted_twice" not in sys.modules
 
 
 def _wait_for(condition, process, seconds: float = 120.0) -> None:

@@ -1,11 +1,11 @@
 """The command `kilolayer`: runs a subcommand, and prints what a user can correct as one line with exit code 2."""
 
-import importlib
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
 
+from kilolayer.cli.imports import import_whole
 from kilolayer.cli.output import complain, finish_output, output_failed, set_up_output
 from kilolayer.cli.user_code import FLAG, import_user_code
 from kilolayer.device_errors import device_error
@@ -87,10 +87,8 @@ def _run(arguments: Sequence[str]) -> int:
     if command not in COMMANDS:
         raise KilolayerError(f"command {command!r} is unknown; {nearest_names(command, COMMANDS)}")
     if command in COMPUTING:
-        from kilolayer.process_setup import set_up_process
-
-        set_up_process()
-    return importlib.import_module(f"kilolayer.cli.{MODULES.get(command, command)}").run(rest)
+        import_whole("kilolayer.process_setup").set_up_process()
+    return import_whole(f"kilolayer.cli.{MODULES.get(command, command)}").run(rest)
 
 
 def _way_out(error: KilolayerError) -> str:

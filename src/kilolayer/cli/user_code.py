@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from kilolayer.cli.imports import import_whole
 from kilolayer.errors import KilolayerError
 from kilolayer.user_code import import_code
 
@@ -24,6 +25,7 @@ def import_user_code(arguments: Sequence[str]) -> list[str]:
         target = argument.partition("=")[2] if "=" in argument else next(given, "")
         if not target:
             raise KilolayerError(f"{FLAG} needs a Python file or module")
+        import_whole("kilolayer.envs")  # what nearly every file imports
         import_code(target)
     if not rest:
         raise KilolayerError(f"{FLAG} needs a command, too; kilolayer --help lists them")
