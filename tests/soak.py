@@ -16,7 +16,8 @@ from pathlib import Path
 
 PAUSE = 30.0
 LIMIT = 0.02
-SIZES = "--width 16 --depth 4 --num-envs 16 --batch-size 32 --episode-length 50 --replay-capacity 1000".split()
+SETTINGS = {"width": 16, "depth": 4, "num-envs": 16, "batch-size": 32, "episode-length": 50, "replay-capacity": 1000}
+SIZES = [f"--{name}={value}" for name, value in SETTINGS.items()]
 STEPS = ["--total-env-steps", "1000000000", "--num-evals", "10000"]  # more than an hour, evaluated and saved on the way
 
 
