@@ -85,6 +85,7 @@ def test_hazards_converge_to_the_arrival_times_of_a_random_walk():
     assert np.abs(found - expected).mean() < 0.02
 
 
+@pytest.mark.slow
 def test_where_every_arrival_is_certain_so_is_its_time_and_embeddings_are_as_far_apart():
     def to_the_right(rng, states, goals):
         return np.full(states.shape, 0.5)

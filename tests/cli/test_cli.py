@@ -93,6 +93,10 @@ def test_envs_lists_sizes_as_json(capsys):
     assert main(["envs", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     by_name = {row["name"]: row for row in rows}
+    (moved,) = by_name["point_u_maze"].pop("random_actions")
+    assert (moved["variant"], moved["engine"]) == ("default", "point")
+    assert moved["median"] < moved["ninety"] < moved["farthest"]
+    assert by_name["ant"]["presets"] == ["paper"]
     assert by_name["point_u_maze"] == {
         "name": "point_u_maze",
         "observation_size": 4,
@@ -102,6 +106,7 @@ def test_envs_lists_sizes_as_json(capsys):
         "episode_length": 200,
         "engines": ["point"],
         "paper_engine": None,
+        "presets": [],
     }
     layouts = ["u", "u2", "u3", "u4", "u5", "u6", "u7", "big", "hardest"]
     assert {f"point_{layout}_maze" for layout in layouts} <= set(by_name)
