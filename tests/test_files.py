@@ -2,11 +2,15 @@
 
 import json
 import os
+import runpy
+import sys
+import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from kilolayer import files
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.files import append_line, read_rows, write_whole
 from kilolayer.runs import RunDirectory
@@ -181,3 +185,17 @@ def test_runs_that_start_in_the_same_second_have_directories_of_their_own(tmp_pa
         found = list(pool.map(lambda _: new_directory(config), range(64)))
     assert len(set(found)) == 64
     assert all(path.is_dir() for path in found)
+
+
+def test_on_windows_files_are_locked_without_fcntl(tmp_path, monkeypatch):
+    calls = []
+    windows = types.ModuleType("msvcrt")
+    windows.LK_NBLCK = 2
+    windows.locking = lambda *arguments: calls.append(arguments[1:])
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "msvcrt", windows)
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # an import of it fails
+    there = runpy.run_path(files.__file__)
+    with there["locked"](tmp_path / "lock") as free:
+        assert free
+    assert calls == [(2, 1)]

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import types
 from fractions import Fraction
 
 import av
@@ -189,3 +190,25 @@ for asked in ("", "egl"):
     assert "neither EGL nor OSMesa works" in neither
     assert "MUJOCO_GL=egl does not work" in asked
     assert all("apt-get install libegl1" in line for line in (neither, asked))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="EGL and OSMesa are Linux's")
+@pytest.mark.parametrize("asked", ["egl", "osmesa"])
+def test_pyopengl_follows_what_mujoco_is_asked_for(asked, monkeypatch):
+    """MuJoCo refuses to load a renderer if the two differ."""
+    other = {"egl": "osmesa", "osmesa": "egl"}[asked]
+    monkeypatch.setenv("MUJOCO_GL", asked)
+    monkeypatch.setenv(canvas.PLATFORM, other)
+    seen = []
+
+    def run(command, *, env, **options):
+        seen.append(env[canvas.PLATFORM])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr("kilolayer.render.canvas.subprocess.run", run)
+    monkeypatch.setattr(
+        "kilolayer.render.canvas.importlib.import_module", lambda name: types.SimpleNamespace(GLContext=name)
+    )
+    assert canvas.context_class.__wrapped__() == f"mujoco.{asked}"
+    assert seen == [asked]
+    assert os.environ[canvas.PLATFORM] == asked

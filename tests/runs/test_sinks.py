@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import re
 import sys
 import types
 
@@ -66,6 +67,19 @@ def test_weights_and_biases_gets_every_row_under_the_runs_name(monkeypatch, run)
     WandbSink(run, "project", {"depth": 4})
     assert calls.pop()[1]["id"] == calls[0][1]["id"] != "run"
     assert calls[1:] == [("log", {"env_steps": 10, "eval/a": 1.0}, 10), ("finish",)]
+
+
+@pytest.mark.parametrize("name", ["lr=3e-4,goal:far", "a b?c%d", "鹿" * 60])
+def test_weights_and_biases_gets_an_id_that_it_takes_and_the_same_when_a_run_resumes(monkeypatch, tmp_path, name):
+    ids = []
+    fake = types.ModuleType("wandb")
+    fake.init = lambda **settings: ids.append(settings["id"])
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    run = RunDirectory.create(tmp_path / name, small_config())
+    for _ in range(2):
+        WandbSink(run, "project", {})
+    assert len(set(ids)) == 1
+    assert re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", ids[0])
 
 
 def test_nothing_is_sent_anywhere_unless_asked_for():

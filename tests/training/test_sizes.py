@@ -21,7 +21,7 @@ from small_runs import flags, small_config
         (["--replay-capacity=2000000000"], "would fit"),
         (["--num-eval-envs=1000000000"], "num_eval_envs="),
         (["--num-envs=1000000000"], "total_env_steps"),
-        (["--crl.critic-depth=1000000000"], "networks and optimisers"),
+        (["--crl.critic-depth=1000000000"], "lower width=16 or crl.critic_depth=1000000000"),
         (["--depth=9223372036854775808"], "depth=9223372036854775808 must be at most 2147483647"),
         ([f"--width={2**63}"], "width=9223372036854775808 must be at most 2147483647"),
         (["--episode-length=4294967296"], "episode_length=4294967296 must be at most"),

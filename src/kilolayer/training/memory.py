@@ -49,12 +49,21 @@ def check_run_fits(setup: Setup, config: TrainConfig, *, seeds: int = 1) -> None
     left = (device_memory() or 0) - sum(needed.values()) + size
     setting = {"the replay buffer": "replay_capacity", "environments": "num_envs"}.get(name, "num_eval_envs")
     if name == "networks and optimisers":
-        advice = f"lower width={config.width} or depth={config.depth}"
+        advice = f"lower {_largest(config, 'width')} or {_largest(config, 'depth')}"
     elif left > 0:
         advice = f"{setting}={int(getattr(config, setting) * left / size)} would fit"
     else:
         advice = f"lower {setting}={getattr(config, setting)}"
     check_fits(needed, advice + (f", or train fewer than {seeds} seeds together" if seeds > 1 else ""))
+
+
+def _largest(config: TrainConfig, kind: str) -> str:
+    """Return the largest setting of a kind, `width` or `depth`: of all networks, or of a part of the agent."""
+    name, value = kind, getattr(config, kind)
+    for field, own in vars(config.agent_settings).items():
+        if field.endswith(f"_{kind}") and isinstance(own, int) and own > value:
+            name, value = f"{config.agent}.{field}", own
+    return f"{name}={value}"
 
 
 def check_episodes_fit(environment: Environment, num_episodes: int) -> None:
