@@ -1,16 +1,20 @@
 """Several runs side by side: the same starts and goals, a column for each run."""
 
+import dataclasses
 import json
 
 import av
+import mujoco
 import numpy as np
 import pytest
 from PIL import Image
 
 from kilolayer.cli.main import main
+from kilolayer.envs import make
 from kilolayer.errors import ConfigurationError
 from kilolayer.render.canvas import RendererError, context_class
-from kilolayer.render.side_by_side import MOMENTS, Column, check_columns, film_length_of
+from kilolayer.render.scene import Motion, Scene
+from kilolayer.render.side_by_side import MOMENTS, Column, check_columns, check_environments, film_length_of
 from kilolayer.runs import Checkpoints, RunDirectory
 from kilolayer.training import Setup, init_state
 from small_runs import small_config
@@ -59,30 +63,49 @@ def test_a_film_and_a_strip_have_a_column_for_each_run(capsys, runs, renderer):
     assert np.abs(left - right).max() > 50
 
 
-def test_columns_show_the_same_episodes(fake_scene):
-    one, other = fake_scene("ant", 2, frames=(3, 5)), fake_scene("ant", 2, frames=(4, 2))
-    check_columns([Column("a", one), Column("b", other)])
-    assert film_length_of([Column("a", one), Column("b", other)], speed=1.0) == 4 + 5
-    with pytest.raises(ConfigurationError, match="c shows humanoid, not the same episodes of ant"):
-        check_columns([Column("a", one), Column("c", fake_scene("humanoid", 2, frames=(3, 5)))])
-    with pytest.raises(ConfigurationError, match="one run has nothing at its side"):
-        check_columns([Column("a", one)])
+def scene(name="ant", *, frames=(3, 5), mass=1.0, start=0.0, goal=1.0, control_step=0.05):
+    """A bead on a wire in one episode for each number of frames."""
+    body = f"<body><joint type='slide'/><geom size='.1' mass='{mass}'/></body>"
+    model = mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{body}</worldbody></mujoco>")
+    motions = [
+        Motion(np.full((count, 1), start), np.full((count, 3), goal), 0.1, np.zeros(count, bool), 0) for count in frames
+    ]
+    return Scene(name, model, motions, control_step, flat_goal=True, maze=None)
 
 
-@pytest.fixture
-def fake_scene(no_type_checks):
-    """Return a function that makes scenes of which only names and lengths count."""
-    import types
+def test_columns_show_the_same_episodes():
+    columns = [Column("a", scene()), Column("b", scene(frames=(4, 2)))]
+    check_columns(columns)
+    assert film_length_of(columns, speed=1.0) == 4 + 5
 
-    def build(name, motions, frames):
-        return types.SimpleNamespace(
-            name=name,
-            model=types.SimpleNamespace(nq=2),
-            control_step=0.05,
-            motions=[types.SimpleNamespace(qpos=np.zeros((count, 2))) for count in frames[:motions]],
-        )
 
-    return build
+@pytest.mark.parametrize(
+    ("others", "line"),
+    [
+        ([scene("humanoid")], "b shows humanoid, not the same episodes of ant"),
+        ([scene(mass=2.0)], "b shows ant, not the same episodes"),
+        ([scene(control_step=0.02)], "b shows ant, not the same episodes"),
+        ([scene(frames=(3,))], "b shows ant, not the same episodes"),
+        ([scene(start=0.1)], "b has another start or goal in episode 1"),
+        ([scene(goal=2.0)], "b has another start or goal in episode 1"),
+        ([], "one run has nothing at its side"),
+    ],
+)
+def test_other_episodes_are_refused(others, line):
+    with pytest.raises(ConfigurationError, match=line):
+        check_columns([Column("a", scene()), *(Column("b", other) for other in others)])
+
+
+def test_worlds_are_compared_before_episodes_are_run():
+    ant = make("ant")
+    check_environments([("mujoco", ant), ("mjx", make("ant", engine="mjx"))])
+    for other, line in (
+        (make("humanoid"), "b is in humanoid, and a in ant"),
+        (make("ant", variant="paper", engine="mujoco"), "b and a are both in ant, but the robot or its surroundings"),
+        (dataclasses.replace(ant, episode_length=7), "b and a are both in ant, but the length of an episode differs"),
+    ):
+        with pytest.raises(ConfigurationError, match=line):
+            check_environments([("a", ant), ("b", other)])
 
 
 @pytest.mark.parametrize(

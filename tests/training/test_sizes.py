@@ -76,6 +76,13 @@ def test_what_the_advice_names_fits(monkeypatch):
         check_run_fits(Setup.build(config), config, seeds=2)
 
 
+def test_the_size_of_discrete_episodes_is_known():
+    from kilolayer.training.memory import run_bytes
+
+    config = small_config(env="point_u_maze_discrete", agent="crl_discrete")
+    assert run_bytes(Setup.build(config), config)["episodes of an evaluation"] > 0
+
+
 @pytest.mark.parametrize("settings", [{"width": True}, {"crl": {"critic_depth": True}}, {"checkpoint_minutes": True}])
 def test_a_truth_value_is_no_number(settings):
     with pytest.raises(ConfigurationError, match="must not be true or false"):

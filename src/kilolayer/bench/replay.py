@@ -1,19 +1,20 @@
 """Time to draw the batches of a round of gradient steps: kilolayer.data against relabelling one window per environment.
 
-All forms draw 800 batches of 256 from the same buffer. It has the size that the paper trains the ant with: 512
-environments x 10,000 steps, observations of 29 numbers, goals of 2, actions of 8.
+All forms draw 800 batches from the same buffer, of 256 rows unless said otherwise. It has the size that the paper
+trains the ant with: 512 environments x 10,000 steps, observations of 29 numbers, goals of 2, actions of 8.
 
 * `kilolayer` draws each batch from the whole buffer, at a constant cost per sample.
 * `naive` takes one window of 1000 steps from every environment, weighs all pairs of its steps by discount^(j - i),
   draws a goal for each step, shuffles all samples and keeps 800 batches. `naive at once` does this for all environments
   together, which takes about 8 GiB; `naive one by one` does it for one environment after another.
+* `survival labels` draws batches of 512 and labels when each goal is first reached in the 1000 steps that follow, and
+  how near it is in each of them. In the same process a contrastive batch of as many rows is drawn in turn with it.
 """
 
 import dataclasses
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from typing import Any
 
 import jax
@@ -24,14 +25,29 @@ from kilolayer.bench.floor import copy_rate
 from kilolayer.bench.memory import program_memory
 from kilolayer.bench.process import device_name, peak_bytes, run_apart
 from kilolayer.bench.timing import compile_program, seconds_of
-from kilolayer.data import Batch, ReplayBuffer, Trajectory, empty_buffer, insert, sample_hindsight
+from kilolayer.data import (
+    Arrivals,
+    Batch,
+    Draw,
+    ReplayBuffer,
+    Trajectory,
+    empty_buffer,
+    insert,
+    prepare_arrivals,
+    sample_arrivals,
+    sample_hindsight,
+)
 from kilolayer.errors import ConfigurationError
 
 NUM_ENVS, CAPACITY = 512, 10_000
 OBSERVATION_SIZE, GOAL_SIZE, ACTION_SIZE = 29, 2, 8
 NUM_BATCHES, BATCH_SIZE = 800, 256
+LABELLED = 512
+"""Rows in a batch of labels."""
 DISCOUNT = 0.99
 WINDOW = 1000
+"""Steps that the naive forms relabel together, and that labels look ahead."""
+RADIUS = 0.5
 CHUNK = 500
 MEAN_EPISODE = 400
 
@@ -51,6 +67,8 @@ class ReplayCost:
     """Time to draw all batches divided by their number; median over the rounds."""
     fastest_seconds: float
     slowest_seconds: float
+    contrastive_ratio: float | None
+    """Of labels: `step_seconds` over that of contrastive batches of as many rows, which take turns with them."""
     floor_seconds: float
     """Bytes of a batch divided by the copy rate."""
     scratch_bytes: int | None
@@ -78,8 +96,8 @@ def bench_replay(
     """
     if rounds < 1:
         raise ConfigurationError(f"rounds={rounds} must be at least 1")
-    forms = ("kilolayer", *(("naive at once", "naive one by one") if against_naive else ()))
-    return _measure_forms({form: rounds if form == "kilolayer" else 1 for form in forms}, log)
+    forms = {"kilolayer": rounds, "survival labels": rounds}
+    return _measure_forms(forms | ({"naive at once": 1, "naive one by one": 1} if against_naive else {}), log)
 
 
 def _measure_forms(rounds: Mapping[str, int], log: Callable[[str], object]) -> Iterator[ReplayCost]:
@@ -121,6 +139,31 @@ def _draw_from_buffer(buffer: ReplayBuffer, key: PRNGKeyArray) -> Batch:
     return batches
 
 
+def _last_of(draw: Callable[[PRNGKeyArray], Any], key: PRNGKeyArray) -> Any:
+    """Draw the batches one after another and return the last: all together, labels take gigabytes."""
+    keys = jax.random.split(key, NUM_BATCHES)
+    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(draw, keys[0]))
+    return jax.lax.scan(lambda _, key: (draw(key), None), blank, keys)[0]
+
+
+def _draw_contrastive(buffer: ReplayBuffer, key: PRNGKeyArray) -> Batch:
+    """Draw batches that have as many rows as those of labels."""
+    return _last_of(lambda key: sample_hindsight(buffer, (LABELLED,), DISCOUNT, key), key)
+
+
+def _draw_labels(buffer: ReplayBuffer, key: PRNGKeyArray) -> Arrivals:
+    """Draw batches with labels. What is prepared once for a round of gradient steps counts too."""
+    draw = Draw(
+        success=lambda achieved, goal: jnp.linalg.norm(achieved - goal) < RADIUS,
+        horizon=WINDOW,
+        discount=DISCOUNT,
+        own_goals=0.05,
+        random_goals=0.1,
+    )
+    data = prepare_arrivals(buffer, draw)
+    return _last_of(lambda key: sample_arrivals(data, LABELLED, draw, key), key)
+
+
 def _draw_from_windows(buffer: ReplayBuffer, key: PRNGKeyArray, *, at_once: int) -> Batch:
     """Relabel one window of every environment, `at_once` environments together; then shuffle and keep as many samples
     as the other form draws."""
@@ -159,26 +202,34 @@ def _draw_from_windows(buffer: ReplayBuffer, key: PRNGKeyArray, *, at_once: int)
     )
 
 
+FORMS: dict[str, Callable[[ReplayBuffer, PRNGKeyArray], Any]] = {
+    "kilolayer": _draw_from_buffer,
+    "survival labels": _draw_labels,
+    "naive at once": lambda buffer, key: _draw_from_windows(buffer, key, at_once=NUM_ENVS),
+    "naive one by one": lambda buffer, key: _draw_from_windows(buffer, key, at_once=1),
+}
+
+
 def measure(form: str, rounds: int) -> dict[str, Any]:
     """Measure one form in this process and return the fields of `ReplayCost`."""
+    draw, labels = FORMS[form], form == "survival labels"
     buffer = jax.block_until_ready(_filled_buffer(jax.random.key(0)))
-    forms: dict[str, Callable[[ReplayBuffer, PRNGKeyArray], Batch]] = {
-        "kilolayer": _draw_from_buffer,
-        "naive at once": partial(_draw_from_windows, at_once=NUM_ENVS),
-        "naive one by one": partial(_draw_from_windows, at_once=1),
-    }
-    draw = forms[form]
     program = compile_program(jax.jit(draw), buffer, jax.random.key(0))
+    sides = [program.compiled]
+    if labels:
+        sides.append(compile_program(jax.jit(_draw_contrastive), buffer, jax.random.key(0)).compiled)
 
-    def run(seed: int) -> Batch:
-        return jax.block_until_ready(program.compiled(buffer, jax.random.key(seed)))
+    def run(side: Any, seed: int) -> Any:
+        return jax.block_until_ready(side(buffer, jax.random.key(seed)))
 
-    batches = run(0)
-    seconds = [seconds_of(run, seed) / NUM_BATCHES for seed in range(1, rounds + 1)]
+    batches, *_ = [run(side, 0) for side in sides]
+    timed = [[seconds_of(run, side, seed) / NUM_BATCHES for side in sides] for seed in range(1, rounds + 1)]
+    seconds, *contrastive = (list(column) for column in zip(*timed, strict=True))
     peak, scratch = peak_bytes(), program_memory(program.compiled).scratch
+    bytes_of_batch = sum(leaf.nbytes for leaf in jax.tree.leaves(batches)) / (1 if labels else NUM_BATCHES)
     return {
         "form": form,
-        "batch_size": BATCH_SIZE,
+        "batch_size": LABELLED if labels else BATCH_SIZE,
         "num_batches": NUM_BATCHES,
         "num_envs": NUM_ENVS,
         "capacity": CAPACITY,
@@ -187,7 +238,8 @@ def measure(form: str, rounds: int) -> dict[str, Any]:
         "step_seconds": statistics.median(seconds),
         "fastest_seconds": min(seconds),
         "slowest_seconds": max(seconds),
-        "floor_seconds": sum(leaf.nbytes for leaf in jax.tree.leaves(batches)) / NUM_BATCHES / copy_rate(),
+        "contrastive_ratio": statistics.median(seconds) / statistics.median(contrastive[0]) if labels else None,
+        "floor_seconds": bytes_of_batch / copy_rate(),
         "scratch_bytes": None if math.isnan(scratch) else int(scratch),
         "peak_bytes": peak,
         "device": device_name(),

@@ -165,7 +165,7 @@ class StepBench(StepSizes):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReplayBench(BenchOptions):
-    """Measure the time to draw hindsight batches from a full replay buffer of the paper's size."""
+    """Measure the time to draw hindsight batches and survival labels from a replay buffer of the paper's size."""
 
     rounds: int = 5
     """Rounds to take the median of."""
@@ -183,6 +183,7 @@ class ReplayBench(BenchOptions):
             "batches": lambda row: f"{row.num_batches} x {row.batch_size}",
             "all batches s": lambda row: f"{row.step_seconds * row.num_batches:.3f}",
             "a batch us": lambda row: f"{1e6 * row.step_seconds:,.1f}",
+            "times contrastive": lambda row: "" if row.contrastive_ratio is None else f"{row.contrastive_ratio:.1f}x",
             "floor us": lambda row: f"{1e6 * row.floor_seconds:.1f}",
             "compile s": lambda row: f"{row.compile_seconds:.2f}",
             "scratch GiB": lambda row: "" if row.scratch_bytes is None else f"{row.scratch_bytes / 2**30:.2f}",

@@ -27,7 +27,7 @@ from kilolayer.render.scene import Scene
 from kilolayer.render.side_by_side import (
     MOMENTS,
     Column,
-    check_columns,
+    check_environments,
     film_length_of,
     write_film_of,
     write_strip_of,
@@ -45,6 +45,7 @@ class RenderOptions(EpisodeOptions):
     """Write a film (MP4), stills (PNG) and an interactive 3-D page (HTML) of evaluation episodes into RUN/render.
 
     With --side-by-side several runs go through the same starts and goals: a film and stills with a column for each.
+    They have to be of the same environment and variant; engines may differ, and then stand above the columns.
     """
 
     others: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = ()
@@ -78,7 +79,8 @@ def run(arguments: Sequence[str]) -> int:
         return _side_by_side(options, size)
     if options.others:
         raise ConfigurationError(f"{options.others[0]}: several runs are rendered with --side-by-side, or one by one")
-    policy, environment, scene = _recorded(options)
+    policy, environment = options.load()
+    scene = _recorded(options, policy, environment)
     paths = _write(scene, options, size)
     reached = sum(motion.time_at_goal > 0 for motion in scene.motions)
     if options.json:
@@ -96,11 +98,10 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _recorded(options: RenderOptions) -> tuple[Policy, Environment, Scene]:
+def _recorded(options: RenderOptions, policy: Policy, environment: Environment) -> Scene:
     """Run the episodes of a run."""
-    policy, environment = options.load()
     with counted("running", environment.episode_length, shown=not options.quiet) as advance:
-        scene = record(
+        return record(
             policy,
             environment,
             jax.random.key(options.seed),
@@ -108,7 +109,6 @@ def _recorded(options: RenderOptions) -> tuple[Policy, Environment, Scene]:
             mode=options.mode,
             advance=advance,
         )
-    return policy, environment, scene
 
 
 def _side_by_side(options: RenderOptions, size: tuple[int, int]) -> int:
@@ -118,10 +118,10 @@ def _side_by_side(options: RenderOptions, size: tuple[int, int]) -> int:
     if not options.others:
         raise ConfigurationError("--side-by-side needs at least two runs: kilolayer render RUN RUN ... --side-by-side")
     runs = (options.run, *options.others)
-    columns = []
-    for title, run in zip(_titles(runs), runs, strict=True):
-        columns.append(Column(title, _recorded(dataclasses.replace(options, run=run, others=()))[2]))
-        check_columns([columns[0], columns[-1]])
+    titles = _titles(runs)
+    loaded = [dataclasses.replace(options, run=run, others=()).load() for run in runs]
+    check_environments([(title, environment) for title, (_, environment) in zip(titles, loaded, strict=True)])
+    columns = [Column(title, _recorded(options, *one)) for title, one in zip(titles, loaded, strict=True)]
     folder = options.run / "render"
     film, strip = folder / "side-by-side.mp4", folder / "side-by-side.png"
     episodes = options.episodes * len(columns)

@@ -1,13 +1,16 @@
 """Films and strips of several runs side by side: the same starts and goals, a column for each run."""
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import mujoco
 import numpy as np
 from PIL import Image, ImageDraw
 
+from kilolayer.envs import Environment
 from kilolayer.errors import ConfigurationError
 from kilolayer.render.camera import CameraMode, default_mode, view
 from kilolayer.render.canvas import Canvas
@@ -23,7 +26,7 @@ from kilolayer.render.film import (
     film_frames,
     font_of,
 )
-from kilolayer.render.scene import Scene
+from kilolayer.render.scene import Scene, scene_model
 
 MOMENTS = 4
 """Stills of an episode, one below the other."""
@@ -32,12 +35,57 @@ GAP, HEAD = 4, 30
 """Pixels between stills, and of a line of text above them."""
 
 
+NEAR = 1e-4
+"""Difference of a joint position at the start, in metres or radians, that is rounding of an engine."""
+
+
 class Column(NamedTuple):
     """The episodes of one run."""
 
     title: str
     """What tells the run from the others."""
     scene: Scene
+
+
+def _bytes(model: mujoco.MjModel) -> bytes:
+    """Return everything that a model is made of, but for what a canvas sets to draw it."""
+    own = copy.copy(model)
+    own.vis.global_.offwidth = own.vis.global_.offheight = 1
+    own.vis.map.znear = own.vis.map.zfar = own.stat.extent = 1.0
+    buffer = np.empty(mujoco.mj_sizeModel(own), np.uint8)
+    mujoco.mj_saveModel(own, None, buffer)
+    return buffer.tobytes()
+
+
+WORLD: dict[str, Callable[[Environment], object]] = {
+    "the observation": lambda environment: (environment.observation_size, environment.observation_names),
+    "the goal": lambda environment: environment.goal_size,
+    "the length of an episode": lambda environment: environment.episode_length,
+    "the control step": lambda environment: environment.control_step,
+    "the robot or its surroundings": lambda environment: _bytes(scene_model(environment.task)),
+}
+"""What has to be the same in an environment of the same name, for two runs to be seen in the same episodes."""
+
+
+def check_environments(environments: Sequence[tuple[str, Environment]]) -> None:
+    """Check that runs are of one world, before any episode is run. Engines may differ: the task draws the starts.
+
+    Args:
+        environments: the title of each run, and the environment that it is seen in.
+
+    Raises:
+        ConfigurationError: if a run differs from the first in its task, its observation or its physics.
+    """
+    (first_title, first), *others = environments
+    for title, other in others:
+        if other.name != first.name:
+            raise ConfigurationError(f"{title} is in {other.name}, and {first_title} in {first.name}; take one of both")
+        for what, read in WORLD.items():
+            if read(other) != read(first):
+                raise ConfigurationError(
+                    f"{title} and {first_title} are both in {first.name}, but {what} differs; "
+                    "give runs of the same variant of the task"
+                )
 
 
 def check_columns(columns: Sequence[Column]) -> None:
@@ -50,9 +98,12 @@ def check_columns(columns: Sequence[Column]) -> None:
         raise ConfigurationError("one run has nothing at its side; give at least two")
     first = columns[0].scene
     for title, scene in columns[1:]:
-        alike = scene.name == first.name and scene.model.nq == first.model.nq
+        alike = scene.name == first.name and _bytes(scene.model) == _bytes(first.model)
         if not alike or scene.control_step != first.control_step or len(scene.motions) != len(first.motions):
             raise ConfigurationError(f"{title} shows {scene.name}, not the same episodes of {first.name}")
+        for number, (own, others) in enumerate(zip(scene.motions, first.motions, strict=True), start=1):
+            if not (np.allclose(own.qpos[0], others.qpos[0], atol=NEAR) and np.allclose(own.goal[0], others.goal[0])):
+                raise ConfigurationError(f"{title} has another start or goal in episode {number}; record with one key")
 
 
 def film_length_of(columns: Sequence[Column], speed: float) -> int:

@@ -85,8 +85,7 @@ def _episodes_bytes(environment: Environment, num_episodes: int) -> int:
 
     def one(key: jax.Array) -> tuple:
         state = environment.reset(key, 1)
-        action = jnp.zeros((1,) if environment.discrete_actions else (1, environment.action_size))
-        return state, environment.step(state, action)[1]
+        return state, environment.step(state, jnp.zeros((1, environment.action_size)))[1]
 
     state, result = jax.eval_shape(one, jax.eval_shape(lambda: jax.random.key(0)))
     kept = result.achieved_goal, result.success, result.reward
