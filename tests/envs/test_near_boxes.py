@@ -1,6 +1,7 @@
 """The spring engine keeps the walls near a robot, to the same physics as with all of them."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from kilolayer.envs import make
 from kilolayer.envs.engines import near_boxes as module
 from kilolayer.envs.engines import spring
 from kilolayer.envs.engines.near_boxes import near_boxes
+from kilolayer.envs.engines.own_contacts import own_contacts
 
 ROBOTS = 48
 
@@ -27,25 +29,78 @@ BALL = "<body name='ball' pos='0 3 1'><freejoint/><geom size='.3'/>{}</body>"
 ARM = "<body pos='.5 0 0'><joint/><geom type='capsule' size='.1' fromto='0 0 0 .4 0 0'/></body>"
 
 
-def found(build, control_step=0.01):
-    return near_boxes(build, build().compile(), control_step)
+def found(build):
+    return near_boxes(build, build().compile())
 
 
 def test_as_many_boxes_are_kept_as_can_be_in_reach():
     near = found(model_of(BALL.format(ARM)))
-    # The arm reaches 1.0 m, and moves 0.1 m in a control step: at most three boxes of 2 m.
-    assert len(near.position) == 6
+    # The arm reaches 1.0 m, and joints may yield by 0.3 m: at most three boxes of 2 m.
+    assert len(near.position) == 6 + 1
     assert len(near.geoms) == near.model.ngeom - 3 == 3
+    assert near.bare.ngeom == 3
     assert near.root == "ball"
     assert near.geoms.tolist() == [1, 2, 3]
     assert len(found(model_of(BALL.format(""))).geoms) == 2
 
 
-def test_the_nearest_take_their_places():
+@pytest.mark.parametrize(
+    ("root", "boxes"),
+    [((8.1, 1.0), [6.0, 8.0, 10.0]), ((8.1, 2.2), [8.0]), ((-2.0, 0.0), [0.0]), ((5.0, 3.0), []), ((99.0, -99.0), [])],
+)
+def test_boxes_in_reach_take_their_places(root, boxes):
     near = found(model_of(BALL.format(ARM)))
-    position, size = near.nearest(jnp.array([8.1, 2.0, 1.0]))
-    assert sorted(position[:, 0].tolist()) == [6.0, 8.0, 10.0]
+    position, size = near.in_reach(jnp.array([*root, 1.0]))
+    assert sorted(x for x in position[:, 0].tolist() if x > -module.FAR / 2) == boxes
     np.testing.assert_array_equal(size, np.ones((3, 3)))
+
+
+@pytest.mark.parametrize(
+    ("ball", "arm", "touches"),
+    [((4.0, 1.35), (4.0, 1.35), False), ((4.0, 1.25), (4.0, 2.0), True), ((4.0, 2.0), (4.0, 1.25), True)],
+    ids=["above both", "the ball", "the arm"],
+)
+def test_a_part_whose_sphere_overlaps_a_box_may_touch(ball, arm, touches):
+    near = found(model_of(BALL.format(ARM)))
+    # The arm's sphere has a radius of 0.3 m about a point 0.2 m from its joint.
+    position = jnp.array([[*ball, 1.0], [arm[0] - 0.2, arm[1], 1.0]])
+    upright = jnp.tile(jnp.array([1.0, 0.0, 0.0, 0.0]), (2, 1))
+    assert bool(near.may_touch(position[0], position, upright)) is touches
+
+
+CHAIN = BALL.format(
+    "<body name='link' pos='.5 0 0'><joint/><geom size='.1' contype='0' conaffinity='0'/>"
+    "<body name='hand' pos='.5 0 0'><joint/>{}</body></body>"
+)
+
+
+@pytest.mark.parametrize(
+    ("hand", "touches"),
+    [((0.46, 0.0, 0.0), False), ((0.44, 0.0, 0.0), True), ((0.0, 0.71, 0.0), False), ((0.0, 0.69, 0.0), True)],
+)
+def test_a_robot_whose_parts_meet_may_touch_itself(hand, touches):
+    capsule = "<geom type='capsule' size='.15' fromto='0 0 0 0 .5 0'/>"
+    model = model_of(CHAIN.format(capsule))().compile()
+    own = own_contacts(model, model.body("ball").id)
+    assert own.pairs.shape == (1, 2)
+    position = jnp.array([[0.0, 0.25, 0.0], [9.0, 9.0, 9.0], hand])
+    upright = jnp.tile(jnp.array([1.0, 0.0, 0.0, 0.0]), (3, 1))
+    assert bool(own.may_touch(position, upright)) is touches
+
+
+def test_parent_and_child_and_excluded_bodies_do_not_meet():
+    build = model_of(CHAIN.format("<geom size='.1'/>"))
+    spec = build()
+    spec.add_exclude(bodyname1="hand", bodyname2="ball")
+    assert own_contacts(build().compile(), 1).pairs.tolist() == [[7, 9]]
+    assert not own_contacts(spec.compile(), 1).pairs.size
+    assert not own_contacts(model_of(BALL.format(ARM))().compile(), 1).pairs.size
+
+
+def test_the_bare_model_has_no_contacts_of_a_robot_with_itself():
+    near = found(model_of(CHAIN.format("<geom size='.1'/>"), walls=9))
+    assert not own_contacts(near.bare, 1).pairs.size
+    assert len(own_contacts(near.model, 1).pairs) == len(near.own.pairs) == 1
 
 
 @pytest.mark.parametrize(
@@ -97,12 +152,22 @@ def whole(monkeypatch):
     return build
 
 
+def brax_step(engine, state, control):
+    """Return the state after a control step by Brax's own pipeline."""
+
+    def substep(inner, _):
+        return jax.vmap(functools.partial(engine._pipeline.step, engine._system))(inner, control), None
+
+    inner, _ = jax.lax.scan(substep, state.engine, None, length=engine.substeps)
+    return jax.vmap(engine._state)(inner, control)
+
+
 def starts_everywhere(environment, boxes):
     """Return starts all over a maze, at and in walls too, at up to 5 m/s, and controls."""
     rng = np.random.default_rng(0)
     start, _ = environment.draw(jax.random.key(0), ROBOTS)
-    qpos, qvel = np.array(start.qpos), np.array(start.qvel)
-    qpos[:, :2] = rng.uniform(boxes.position[:, :2].min(axis=0), boxes.position[:, :2].max(axis=0), (ROBOTS, 2))
+    qpos, qvel, walls = np.array(start.qpos), np.array(start.qvel), boxes.position[:-1, :2]
+    qpos[:, :2] = rng.uniform(walls.min(axis=0), walls.max(axis=0), (ROBOTS, 2))
     qvel[:, :2] = rng.uniform(-5.0, 5.0, (ROBOTS, 2))
     control = rng.uniform(-1.0, 1.0, (ROBOTS, environment.engine.model.nu))
     return dataclasses.replace(start, qpos=jnp.asarray(qpos), qvel=jnp.asarray(qvel)), jnp.asarray(control, jnp.float32)
@@ -125,14 +190,15 @@ def beside_a_wall(state, boxes):
     ],
 )
 @pytest.mark.filterwarnings("ignore")  # of Brax
-def test_a_step_is_that_with_all_walls(env, whole):
+def test_a_step_is_that_with_all_walls(env, whole, monkeypatch):
+    monkeypatch.setattr(spring, "GROUP", 20)
     environment = make(env, variant="paper")
     near, every = environment.engine, whole(environment.task)
     boxes = near.near
-    assert len(boxes.geoms) < len(boxes.position)
+    assert len(boxes.geoms) < len(boxes.position) - 1
     assert every.near is None
     start, control = starts_everywhere(environment, boxes)
-    with_near, with_all = jax.jit(near.step), jax.jit(every.step)
+    with_near, with_all = jax.jit(near.step), jax.jit(functools.partial(brax_step, every))
     state, touched = jax.jit(near.init)(start), 0
     for _ in range(4):
         ours, theirs = with_near(state, control), with_all(state, control)
@@ -149,7 +215,9 @@ def test_a_wall_that_is_missing_would_be_seen(monkeypatch, whole):
     """The comparison can fail: with one box where three can be in reach, robots move differently."""
     environment = make("ant_u4_maze", variant="paper")
     every = whole(environment.task)
-    monkeypatch.setattr(module, "_most_in_reach", lambda *arguments: 1)
+    corner_and_map = module._map
+    first = lambda *arguments: (corner_and_map(*arguments)[0], corner_and_map(*arguments)[1][..., :1])  # noqa: E731
+    monkeypatch.setattr(module, "_map", first)
     one = spring.SpringEngine(environment.task)
     start, control = starts_everywhere(environment, one.near)
     state = jax.jit(one.init)(start)
