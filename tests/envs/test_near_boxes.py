@@ -116,6 +116,13 @@ def test_where_the_reach_is_not_known_all_boxes_stay(bodies):
     assert found(model_of(bodies)) is None
 
 
+def test_bodies_without_names_keep_all_boxes():
+    nameless = "<body pos='0 3 1'><freejoint/><geom size='.3'/></body>"
+    assert found(model_of(nameless)) is None
+    meeting = CHAIN.format("<geom size='.1'/>").replace("name='hand' ", "")
+    assert found(model_of(meeting, walls=9)) is None
+
+
 def test_a_body_that_touches_nothing_is_no_robot():
     mark = "<body name='mark' pos='5 3 1'><joint type='slide'/><geom size='.3' contype='0' conaffinity='0'/></body>"
     assert found(model_of(mark + BALL.format(""))) is not None

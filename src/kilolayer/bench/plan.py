@@ -35,8 +35,8 @@ def plan(config: TrainConfig, *, seeds: int = 1, mode: SeedsMode = "threads", ti
 
     Returns:
         Sizes as numbers, memory in bytes, times in seconds. Env steps, gradient steps, parameters and operations are
-        those of one seed; memory is that of all seeds together. None where the compiler gives no analysis, and for
-        the duration of runs that are not timed: of several seeds, with overlap, or without collecting.
+        those of one seed; memory is that of all seeds together. None where the compiler gives no analysis. The
+        duration is left out for runs of several seeds, with overlap, or without collecting.
     """
     setup = Setup.build(config, seeds=seeds).at(config.timetable.end)  # at its deepest
     state = state_shape(setup)

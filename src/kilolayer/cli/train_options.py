@@ -35,7 +35,7 @@ class TrainOptions:
     run_dir: Path | None = None
     """Directory of the run; None takes a new one under runs/."""
     preset: str | None = None
-    """Start from settings with a name, such as laptop, gpu or paper; `kilolayer envs show ENV` lists those of an
+    """Start from settings with a name, such as paper; `kilolayer envs show ENV` lists those of an
     environment, with what they reach. Flags beside it change single ones."""
     seeds: str | None = None
     """Train these seeds side by side, such as 0..7 or 0,3,5: runs RUN_DIR/seed-0 and so on, each as any other."""

@@ -34,7 +34,6 @@ MOMENTS = 4
 GAP, HEAD = 4, 30
 """Pixels between stills, and of a line of text above them."""
 
-
 NEAR = 1e-4
 """Difference of a joint position at the start, in metres or radians, that is rounding of an engine."""
 

@@ -102,7 +102,8 @@ class NearBoxes:
 def near_boxes(build: Callable[[], mujoco.MjSpec], model: mujoco.MjModel) -> NearBoxes | None:
     """Return the boxes of a model that need not all be kept; None if all of them can be in reach at once.
 
-    It is None, too, for models without one free robot whose other joints turn: their reach is not known.
+    It is None, too, for models without one free robot whose other joints turn, since their reach is not known, and
+    where bodies of the robot that meet have no names.
 
     Args:
         build: returns a new specification of the model.
@@ -122,6 +123,8 @@ def near_boxes(build: Callable[[], mujoco.MjSpec], model: mujoco.MjModel) -> Nea
     without = _without(build(), boxes)
     own = own_contacts(without, root)
     names = {tuple(without.body(body).name for body in pair) for pair in without.geom_bodyid[own.pairs]}
+    if not (model.body(root).name and all(map(all, names))):
+        return None
     bare = _without(build(), boxes, sorted(names))
     return NearBoxes(
         model=_without(build(), boxes[kept:]),
