@@ -11,12 +11,13 @@ import time
 
 import pytest
 
+import kilolayer as kl
 from kilolayer.checkpoint_files import steps_in
 from kilolayer.cli.imports import import_whole
 from kilolayer.cli.main import main
 from kilolayer.cli.output import READER_GONE, finish_output, output_failed, set_up_output
 from kilolayer.files import json_text
-from small_runs import flags
+from small_runs import flags, small_config
 
 COMMAND = [sys.executable, "-m", "kilolayer"]
 FULL = "/dev/full"
@@ -131,6 +132,18 @@ def test_nohup_keeps_a_run_alive_when_its_terminal_is_lost(tmp_path):
         process.kill()
     assert process.returncode == 0, err
     assert out.startswith("finished")
+
+
+def test_the_last_lines_of_training_say_what_a_mean_hides(tmp_path, capsys):
+    path = tmp_path / "run"
+    kl.train(config=small_config(total_env_steps=200, num_evals=1), run_dir=path, progress=False)
+    file = path / "metrics.jsonl"
+    *rows, last = file.read_text().splitlines()
+    easy = json.loads(last) | {"eval/begins_at_goal": 0.25, "eval/success_any_elsewhere": 0.5}
+    file.write_text("\n".join([*rows, json.dumps(easy)]) + "\n")
+    assert main(["train", "--resume", str(path), "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert f"{path}: 25.0% of the episodes begin at their goal; of the others success_any is 0.500" in out
 
 
 @pytest.mark.slow

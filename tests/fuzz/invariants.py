@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-CASES = int(os.environ.get("KILOLAYER_FUZZ_CASES", "30"))
+CASES = int(os.environ.get("KILOLAYER_FUZZ_CASES", "50"))
 FIRST = int(os.environ.get("KILOLAYER_FUZZ_FIRST", "0"))
 SECONDS = 15.0
 """Of the processor that a case may take: a machine that is busy with others makes no case slower."""

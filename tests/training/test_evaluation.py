@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kilolayer.training import Episodes, Setup, init_state, run_episodes, summarize
+from kilolayer.training.evaluation import remarks
 from small_runs import small_config
 
 
@@ -60,8 +61,13 @@ def test_episodes_that_begin_at_their_goal_are_counted_apart():
     assert summary["eval/begins_at_goal"] == pytest.approx(1 / 3)
     assert summary["eval/success_any"] == pytest.approx(2 / 3)
     assert summary["eval/success_any_elsewhere"] == 0.5
-    everywhere = episodes(success=[[1, 1]], alive=np.ones((1, 2)), begins_at_goal=[1])
-    assert np.isnan(summarize(everywhere)["eval/success_any_elsewhere"])
+    assert remarks(summary) == ["33.3% of the episodes begin at their goal; of the others success_any is 0.500"]
+    everywhere = summarize(episodes(success=[[1, 1]], alive=np.ones((1, 2)), begins_at_goal=[1]))
+    assert np.isnan(everywhere["eval/success_any_elsewhere"])
+    assert remarks(everywhere) == ["100.0% of the episodes begin at their goal"]
+    assert remarks(everywhere | {"eval/begins_at_goal": 0.0, "eval/diverged": 0.25}) == [
+        "25.0% of the episodes ended because the robot diverged"
+    ]
 
 
 @pytest.fixture(scope="module")

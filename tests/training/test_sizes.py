@@ -19,6 +19,7 @@ from small_runs import flags, small_config
         (["--width=100000", "--depth=64"], "lower width=100000 or depth=64"),
         (["--replay-capacity=2000000000"], "GiB for the replay buffer"),
         (["--replay-capacity=2000000000"], "would fit"),
+        (["--batch-size=200000", "--replay-capacity=100000", "--total-env-steps=400000"], "lower batch_size=200000"),
         (["--num-eval-envs=1000000000"], "num_eval_envs="),
         (["--num-envs=1000000000"], "total_env_steps"),
         (["--crl.critic-depth=1000000000"], "lower width=16 or crl.critic_depth=1000000000"),

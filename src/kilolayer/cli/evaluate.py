@@ -1,7 +1,6 @@
 """`kilolayer eval`: evaluate a run."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import jax
@@ -11,7 +10,7 @@ from kilolayer.cli.options import parse
 from kilolayer.errors import TrainingError
 from kilolayer.files import json_text
 from kilolayer.training import run_episodes, summarize
-from kilolayer.training.evaluation import METRICS
+from kilolayer.training.evaluation import METRICS, remarks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,10 +40,6 @@ def run(arguments: Sequence[str]) -> int:
     print(f"{environment.name}, {options.episodes} episodes, checkpoint {policy.env_steps:,}, {options.mode}")
     for name in METRICS:
         print(f"  {name:15} {metrics[f'eval/{name}']:9.3f} ± {metrics[f'eval/{name}_stderr']:.3f}")
-    if begins := metrics["eval/begins_at_goal"]:
-        others = metrics["eval/success_any_elsewhere"]
-        rest = "" if math.isnan(others) else f"; of the others success_any is {others:.3f}"
-        print(f"{begins:.1%} of the episodes begin at their goal{rest}")
-    if diverged := metrics["eval/diverged"]:
-        print(f"{diverged:.1%} of the episodes ended because the robot diverged")
+    for remark in remarks(metrics):
+        print(remark)
     return 0

@@ -20,7 +20,7 @@ from kilolayer.files import json_text
 from kilolayer.kernel_choices import own_kernel_choices
 from kilolayer.runs import SeedGroup, parse_seeds
 from kilolayer.training import TrainResult, choose_mode, train, train_seeds
-from kilolayer.training.evaluation import ends_at_once
+from kilolayer.training.evaluation import ends_at_once, remarks
 
 UNITS = ("_bytes", "_seconds", "_milliseconds", "_minutes")
 """Ends of names in a plan."""
@@ -117,7 +117,7 @@ def _print_results(results: Sequence[TrainResult], *, as_json: bool) -> None:
     success = [result.metrics["eval/success_any"] for result in results]
     for result, value in zip(results, success, strict=True):
         print(f"{result.run.path}: success_any {value:.2f}, time_at_goal {result.metrics['eval/time_at_goal']:.0f}")
-        _warn(result)
+        _say_more(result)
     error = statistics.stdev(success) / len(success) ** 0.5 if len(success) > 1 else float("nan")
     print(
         f"finished {results[0].clocks} with each of {len(results)} seeds: success_any "
@@ -138,10 +138,12 @@ def _print_result(result: TrainResult, *, as_json: bool) -> None:
         f"time_at_goal {metrics['eval/time_at_goal']:.0f} of {metrics['eval/episode_length']:.0f} steps; "
         f"next: {command('report', result.run.path)}"
     )
-    _warn(result)
+    _say_more(result)
 
 
-def _warn(result: TrainResult) -> None:
-    """Say what makes a finished run worthless."""
+def _say_more(result: TrainResult) -> None:
+    """Say what the means of a finished run hide, and what makes it worthless."""
+    for remark in remarks(result.metrics):
+        print(f"{result.run.path}: {remark}")
     if ends_at_once(result.metrics):
         print(f"warning: {result.run.path}: {ENDS_AT_ONCE}", file=sys.stderr)

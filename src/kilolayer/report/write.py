@@ -23,7 +23,7 @@ from kilolayer.report.style import new_figure, save
 from kilolayer.report.values import ValueMap, chosen_goals, value_map
 from kilolayer.runs import RunDirectory
 from kilolayer.training import load_with_setup, run_episodes, summarize
-from kilolayer.training.evaluation import METRICS, Episodes
+from kilolayer.training.evaluation import METRICS, Episodes, remarks
 
 NUM_EPISODES = 64
 
@@ -75,6 +75,7 @@ def _summary(metrics: dict[str, float]) -> str:
             "standard error."
         ),
         page.table(["metric", "mean", "standard error"], page.metric_rows(metrics, METRICS)),
+        *(page.paragraph(f"{remark}.") for remark in remarks(metrics)),
     )
 
 

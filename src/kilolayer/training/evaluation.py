@@ -1,6 +1,7 @@
 """Evaluation: whole episodes, from reset to their end, and their metrics."""
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -182,6 +183,18 @@ def summarize(episodes: Episodes) -> dict[str, float]:
         if elsewhere.any()
         else float("nan"),
     }
+
+
+def remarks(row: Mapping[str, Any]) -> list[str]:
+    """Return what a reader of the means must know: episodes that begin at their goal, and robots that diverged."""
+    found = []
+    if begins := row.get("eval/begins_at_goal"):
+        others = row["eval/success_any_elsewhere"]
+        rest = "" if math.isnan(others) else f"; of the others success_any is {others:.3f}"
+        found.append(f"{begins:.1%} of the episodes begin at their goal{rest}")
+    if diverged := row.get("eval/diverged"):
+        found.append(f"{diverged:.1%} of the episodes ended because the robot diverged")
+    return found
 
 
 def ends_at_once(row: Mapping[str, Any]) -> bool:

@@ -1,17 +1,23 @@
 """What a run, or its evaluation, holds in memory at least: refused before a directory is made if it cannot fit."""
 
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
+from jax.extend import core
 
 from kilolayer.envs import Environment
 from kilolayer.memory import check_fits, device_memory, tree_bytes
 from kilolayer.runs.config import TrainConfig
 from kilolayer.training.setup import Setup, host_device
-from kilolayer.training.step import state_shape
+from kilolayer.training.step import learn_step, state_shape
+
+TRACED_BATCH = 2**14
+"""Rows of a batch from which on a gradient step is traced for what it needs; smaller ones fit any machine."""
 
 
 def run_bytes(setup: Setup, config: TrainConfig, *, seeds: int = 1) -> dict[str, int]:
-    """Return what the state of a run needs, with networks at their deepest; activations are not counted.
+    """Return what a run needs at least, with networks at their deepest: its state, and the rows of a large batch.
 
     Args:
         setup: of the run.
@@ -21,7 +27,8 @@ def run_bytes(setup: Setup, config: TrainConfig, *, seeds: int = 1) -> dict[str,
     Returns:
         Bytes of each kind of array, by its name.
     """
-    state = state_shape(setup.at(config.timetable.end))
+    setup = setup.at(config.timetable.end)
+    state = state_shape(setup)
     windows = (setup.windows or 0) / setup.replay_capacity
     # What collects beside learning has its own copy, on the host.
     copies = 2 if setup.overlap and host_device() in jax.devices() else 1
@@ -30,7 +37,15 @@ def run_bytes(setup: Setup, config: TrainConfig, *, seeds: int = 1) -> dict[str,
         "the replay buffer": int(seeds * tree_bytes(state.buffer) * (1.0 + windows)),
         "environments": seeds * tree_bytes(state.collector),
         "episodes of an evaluation": seeds * _episodes_bytes(setup.eval_environment, config.num_eval_envs),
+        "a gradient step": seeds * _step_bytes(setup) if config.batch_size >= TRACED_BATCH else 0,
     }
+
+
+PROGRAMS = (core.Jaxpr, core.ClosedJaxpr)
+"""Parameters of an equation that are programs of their own, such as the body of a loop."""
+
+SETTINGS = {"the replay buffer": "replay_capacity", "environments": "num_envs", "a gradient step": "batch_size"}
+"""The setting that decides what each kind of array needs, where it is not that of an evaluation or of the networks."""
 
 
 def check_run_fits(setup: Setup, config: TrainConfig, *, seeds: int = 1) -> None:
@@ -47,10 +62,10 @@ def check_run_fits(setup: Setup, config: TrainConfig, *, seeds: int = 1) -> None
     needed = run_bytes(setup, config, seeds=seeds)
     name, size = max(needed.items(), key=lambda item: item[1])
     left = (device_memory() or 0) - sum(needed.values()) + size
-    setting = {"the replay buffer": "replay_capacity", "environments": "num_envs"}.get(name, "num_eval_envs")
+    setting = SETTINGS.get(name, "num_eval_envs")
     if name == "networks and optimisers":
         advice = f"lower {_largest(config, 'width')} or {_largest(config, 'depth')}"
-    elif left > 0:
+    elif left > 0 and name != "a gradient step":  # whose bytes may grow with the square of the batch
         advice = f"{setting}={int(getattr(config, setting) * left / size)} would fit"
     else:
         advice = f"lower {setting}={getattr(config, setting)}"
@@ -64,6 +79,24 @@ def _largest(config: TrainConfig, kind: str) -> str:
         if field.endswith(f"_{kind}") and isinstance(own, int) and own > value:
             name, value = f"{config.agent}.{field}", own
     return f"{name}={value}"
+
+
+def _step_bytes(setup: Setup) -> int:
+    """Return the bytes of the largest gathered rows, product or sum of a gradient step."""
+    traced = jax.make_jaxpr(lambda state: learn_step(setup, state))(state_shape(setup))
+    return max(_kept_bytes(traced.jaxpr), default=0)
+
+
+def _kept_bytes(program: core.Jaxpr) -> Iterator[int]:
+    """Yield the bytes of the results that a program does not fuse into the next, and those of the programs inside."""
+    for equation in program.eqns:
+        if equation.primitive.name in ("gather", "dot_general", "reduce_sum"):
+            yield tree_bytes([variable.aval for variable in equation.outvars])
+        for inside in jax.tree.leaves(equation.params, is_leaf=lambda value: isinstance(value, PROGRAMS)):
+            if isinstance(inside, core.ClosedJaxpr):
+                yield from _kept_bytes(inside.jaxpr)
+            elif isinstance(inside, core.Jaxpr):
+                yield from _kept_bytes(inside)
 
 
 def check_episodes_fit(environment: Environment, num_episodes: int) -> None:
