@@ -26,16 +26,13 @@ from kilolayer.envs.coverage import recorded
 
 
 def engine_rows() -> list[list[str]]:
-    """Return the table of `engines/`, whose files are those of an earlier script."""
+    """Return the table of `engines/`."""
     found = []
-    for engine in ("mujoco", "mjx", "spring"):
-        run = data(f"engines/reacher-{engine}-seed0.json")
-        first, *_ = curve = run["curve"]
-        cells = [f"{run['seconds']:.0f}"]
+    for engine, variant in cases("engines", "engine", "variant"):
+        row = [engine, variant, f"{score('engines', 'seconds', engine=engine).mean:.0f}"]
         for metric, digits in (("time_at_goal", 0), ("success_any", 2), ("success_final", 2)):
-            end = float(np.mean([row[f"eval/{metric}"] for row in curve[-LAST:]]))
-            cells += [f"{first[f'eval/{metric}']:.{digits}f}", f"{end:.{digits}f}"]
-        found.append([engine, run["variant"], *cells])
+            row += [f"{find('engines', metric, engine=engine).mean:.{digits}f}" for find in (untrained, score)]
+        found.append(row)
     return found
 
 

@@ -61,10 +61,10 @@ def _trained_on_engines() -> list[list[str]]:
     """Return the rows of `engines/` for the table of what has been trained."""
     found = []
     for engine, _, _, before, after, first, last, *_ in engine_rows():
-        run = data(f"engines/reacher-{engine}-seed0.json")
-        steps, cores = f"{run['env_steps'] / 1e6:.1f}M", f"{run['system'][0]['cpu_cores']} CPU cores"
-        name = f"`reacher` on the engine {engine}, CRL"
-        found.append([name, str(run["depth"]), steps, "1", cores, f"{before} → {after}", f"{first} → {last}"])
+        end = max(row["env_steps"] for row in rows("engines/curves.csv") if row["engine"] == engine)
+        name, steps = f"`reacher` on the engine {engine}, CRL", f"{end / 1e6:.1f}M"
+        scores = [f"{before} → {after}", f"{first} → {last}"]
+        found.append([name, "4", steps, "1", machine("engines"), *scores])
     return found
 
 

@@ -5,6 +5,7 @@ import os
 import pytest
 from invariants import HOSTILE, check_command, contents, generators, nothing_ran
 
+from kilolayer.bench.plan import plan
 from kilolayer.cli.main import COMMANDS, main
 from kilolayer.runs import default_config
 from kilolayer.studies import STUDIES
@@ -27,6 +28,7 @@ def directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "maze.txt").write_text("#####\n#R.G#\n#####\n")
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr("kilolayer.cli.train.plan", lambda *given, timed, **named: plan(*given, **named))
     return tmp_path
 
 
