@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 from results import LAST, Estimate, bench, cases, data, difference, gain, measured, paper_rows, rows, score
+from tables import inside
 
 
 def best_agent(task: str, depth: int) -> str:
@@ -91,4 +92,4 @@ def paper_end(task: str, depth: int) -> float:
 
 def scaling_gradients(depth: int, scaling: str) -> list[float]:
     """Return the length of the gradient of each block of the actor at the last evaluation of `residual_scaling`."""
-    return data(f"residual_scaling/depth-{depth}-{scaling}.json")["diagnostics"][-1]["actor/gradient_norm"]
+    return inside("gradient_norm", depth, scaling, "actor")[-1]

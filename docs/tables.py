@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from results import (
-    LAST,
     bench,
     benchmark,
     cases,
@@ -37,29 +36,34 @@ def engine_rows() -> list[list[str]]:
 
 
 def scaling_rows() -> list[list[str]]:
-    """Return the table of `residual_scaling/`, whose files are those of an earlier script."""
+    """Return the table of `residual_scaling/`: losses, longest streams, and gradients of the last block."""
     found = []
-    for depth in (64, 256, 1024):
-        for scaling in ("none", "inverse_sqrt"):
-            run = data(f"residual_scaling/depth-{depth}-{scaling}.json")
-            losses = {row["gradient_steps"]: row["critic_loss"] for row in run["losses"]}
-            first, *_, end = run["diagnostics"]
-            streams = (
-                ", ".join(f"{max(row[f'{network}/stream_norm']):.0f}" for row in (first, end))
-                for network in ("phi", "actor")
-            )
-            gradients = end["actor/gradient_norm"][-1], first["phi/gradient_norm"][-1]
-            loss = ", ".join(f"{losses[step]:.{digits}g}" for step, digits in ((30, 4), (120, 3), (240, 3)))
-            found.append(
-                [
-                    str(depth),
-                    scaling,
-                    loss,
-                    *streams,
-                    *(f"{value:.{n}g}" for value, n in zip(gradients, (2, 3), strict=True)),
-                ]
-            )
+    for depth, scaling in cases("residual_scaling", "depth", "residual_scaling"):
+        losses = {
+            row["gradient_steps"]: row["train/critic_loss"]
+            for row in rows("residual_scaling/curves.csv")
+            if (row["depth"], row["residual_scaling"]) == (depth, scaling)
+        }
+        loss = ", ".join(f"{losses[step]:.{digits}g}" for step, digits in ((30, 4), (120, 3), (240, 3)))
+        streams = (
+            ", ".join(f"{max(inside('stream_norm', depth, scaling, network)[step]):.0f}" for step in (0, -1))
+            for network in ("phi", "actor")
+        )
+        gradients = (
+            f"{inside('gradient_norm', depth, scaling, network)[step][-1]:.{digits}g}"
+            for network, step, digits in (("actor", -1, 2), ("phi", 0, 3))
+        )
+        found.append([str(depth), scaling, loss, *streams, *gradients])
     return found
+
+
+def inside(norm: str, depth: float, scaling: str, network: str) -> list[list[float]]:
+    """Return a norm of each block of a network in `residual_scaling/`, for each evaluation."""
+    found: dict[float, list[float]] = {}
+    for row in rows("residual_scaling/measured.csv"):
+        if (row["depth"], row["residual_scaling"], row["network"]) == (depth, scaling, network):
+            found.setdefault(row["gradient_steps"], []).append(row[norm])
+    return list(found.values())
 
 
 # Tables whose rows come from several studies -------------------------------------------------------------------------

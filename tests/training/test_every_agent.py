@@ -9,8 +9,9 @@ from kilolayer.agents import agent_names, agent_spec, agent_specs
 from kilolayer.errors import ConfigurationError
 from kilolayer.report.diagnostics import draw_diagnostics
 from kilolayer.runs import RunDirectory, default_config
-from kilolayer.training import Setup, init_state
-from small_runs import assert_same_state, final_state
+from kilolayer.training import Setup, collect_step, init_state, learn_step
+from kilolayer.training.step import state_shape
+from small_runs import assert_same_state, final_state, small_config
 
 SIZES = {"width": 8, "num_envs": 4, "num_eval_envs": 4, "episode_length": 20, "total_env_steps": 1600}
 """Small; all else is the preset's."""
@@ -135,3 +136,20 @@ def test_a_task_that_never_says_success_is_refused_by_agents_that_need_it(agent,
     with pytest.raises(ConfigurationError, match=f"agent='{agent}' is rewarded.* set its success_distance"):
         Setup.build(config)
     assert Setup.build(default_config("reacher")).environment.has_success is False
+
+
+@pytest.mark.parametrize("agent", [spec.name for spec in agent_specs()])
+def test_a_training_step_changes_no_type(agent):
+    """A state whose types differ from those of the first one would compile the step again."""
+    setup = Setup.build(small_config(env=env_of(agent), agent=agent))
+    before = state_shape(setup)
+    for half in (collect_step, learn_step):
+        after = jax.eval_shape(lambda state, half=half: half(setup, state)[0], before)
+        assert types_of(after) == types_of(before)
+
+
+def types_of(tree):
+    return {
+        jax.tree_util.keystr(path): (leaf.shape, leaf.dtype, leaf.weak_type)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }

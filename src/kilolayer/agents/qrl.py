@@ -152,7 +152,7 @@ class QRL(RandomGoalActor):
             dynamics=self.network("critic", self.observation_size + self.action_size, size, dynamics_key),
             component_size=config.component_size,
         )
-        log_multipliers = jnp.full(2, math.log(config.initial_multiplier))
+        log_multipliers = jnp.full(2, math.log(config.initial_multiplier), jnp.float32)
         actor, log_alpha = self.new_actor(actor_key)
         return QRLState(
             actor=actor,

@@ -78,7 +78,7 @@ class SAC(TwinCriticAgent):
         actor_key, critic_key = jax.random.split(key)
         actor = self.network("actor", self.observation_size + self.goal_size, 2 * self.action_size, actor_key)
         critic = self.new_critic(critic_key)
-        log_alpha = jnp.full((), math.log(self.config.initial_alpha))
+        log_alpha = jnp.full((), math.log(self.config.initial_alpha), jnp.float32)
         return SACState(
             actor=actor,
             critic=critic,

@@ -1,6 +1,7 @@
 """Benchmarks: time, memory and operations, measured beside the floor below them or beside a simpler form."""
 
 from kilolayer.bench.act import ActSpeed, bench_act
+from kilolayer.bench.agents import AgentCost, bench_agents
 from kilolayer.bench.env import Speed, bench_env
 from kilolayer.bench.flops import gradient_step_flops
 from kilolayer.bench.gpu import GpuRow, bench_gpu
@@ -11,6 +12,7 @@ from kilolayer.bench.step import StepCost, bench_step
 
 __all__ = [
     "ActSpeed",
+    "AgentCost",
     "GpuRow",
     "Memory",
     "ReplayCost",
@@ -18,6 +20,7 @@ __all__ = [
     "Speed",
     "StepCost",
     "bench_act",
+    "bench_agents",
     "bench_env",
     "bench_gpu",
     "bench_replay",

@@ -7,6 +7,7 @@ from typing import Any
 
 from kilolayer.cli.bench_options import (
     ActBench,
+    AgentsBench,
     Columns,
     CompileBench,
     EnvBench,
@@ -23,6 +24,8 @@ from kilolayer.progress import Activity
 from kilolayer.system import describe_system
 
 LEFT = {
+    "agent": 12,
+    "settings": 20,
     "form": 16,
     "case": 12,
     "mode": 7,
@@ -48,6 +51,7 @@ BENCHES: dict[str, type[Any]] = {
     "env": EnvBench,
     "act": ActBench,
     "seeds": SeedsBench,
+    "agents": AgentsBench,
     "gpu": GpuBench,
 }
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from kilolayer.bench import bench_act, bench_env, bench_gpu, bench_replay, bench_seeds, bench_step
+from kilolayer.bench import bench_act, bench_agents, bench_env, bench_gpu, bench_replay, bench_seeds, bench_step
 from kilolayer.bench.env import TASKS
 from kilolayer.bench.seeds import CASES
 from kilolayer.errors import ConfigurationError
@@ -251,6 +251,36 @@ class SeedsBench(BenchOptions):
             "train ratio": lambda row: f"{row.train_seconds_ratio:.2f}x",
             "step s": lambda row: f"{row.step_seconds:.3f}",
             "step ratio": lambda row: f"{row.step_seconds_ratio:.2f}x",
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AgentsBench(BenchOptions):
+    """Measure the gradient step of every agent against that of CRL, at equal depth, width and batch."""
+
+    depth: int = 4
+    """Depth of all networks."""
+    width: int = 256
+    """Width of all networks."""
+    batch_size: int = 512
+    """Rows in a gradient step."""
+    rounds: int = 5
+    """Rounds to take the median of; all agents take turns in each."""
+
+    def rows(self, log: Activity) -> Iterable[Any]:
+        """Return an iterator over the measurements."""
+        sizes = {"depth": self.depth, "width": self.width, "batch_size": self.batch_size}
+        return bench_agents(**sizes, rounds=self.rounds, log=log)
+
+    def columns(self) -> Columns:
+        """Return the columns of the table."""
+        return {
+            "agent": lambda row: row.agent,
+            "settings": lambda row: ", ".join(f"{name}={value}" for name, value in row.settings.items()),
+            "depth": lambda row: str(row.depth),
+            "batch": lambda row: str(row.batch_size),
+            "step ms": lambda row: f"{1e3 * row.step_seconds:.2f}",
+            "to crl": lambda row: f"{row.ratio:.2f}x",
         }
 
 

@@ -70,7 +70,7 @@ class RandomGoalActor(DeepAgent):
     def new_actor(self, key: PRNGKeyArray) -> tuple[Torso, Scalar]:
         """Return a new actor and the logarithm of its entropy coefficient."""
         actor = self.network("actor", self.observation_size + self.goal_size, 2 * self.action_size, key)
-        return actor, jnp.full((), math.log(self.config.initial_alpha))
+        return actor, jnp.full((), math.log(self.config.initial_alpha), jnp.float32)
 
     def act(
         self,
