@@ -1,7 +1,9 @@
 """Results drawn again from their files are those that the runs gave, and a damaged folder is one clear line."""
 
 import csv
+import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from kilolayer.cli.main import main
 from kilolayer.studies import STUDIES, table, write_results
 from kilolayer.studies.core.recorded import read_results
 from small_runs import small_config
+
+RECORDED = sorted(path.parent for path in (Path(__file__).parents[2] / "results").glob("*/study.json"))
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +102,14 @@ def test_agents_with_settings_of_their_own_are_described_together(tmp_path):
     description = json.loads((tmp_path / "results" / "study.json").read_text())
     assert {"crl", "sac"} <= {name for case in description["cases"].values() for name in case}
     assert small_config().agent == description["cases"][grid[0].name]["agent"]
+
+
+@pytest.mark.parametrize("directory", RECORDED, ids=lambda directory: directory.name)
+def test_no_title_lies_over_another(directory):
+    study, found, _ = read_results(directory)
+    figure = study.draw(found)
+    figure.canvas.draw()
+    titles = [text for axes in figure.axes for text in (axes.title, axes._left_title, axes._right_title)]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in titles if text.get_text()]
+    assert boxes
+    assert [(a, b) for (a, one), (b, other) in itertools.combinations(boxes, 2) if one.overlaps(other)] == []

@@ -114,7 +114,7 @@ def measure(depth: int, width: int, batch_size: int, rounds: int) -> list[dict[s
 
 
 def _setup(sizes: Mapping[str, Any], agent: str, settings: Mapping[str, Any]) -> Setup:
-    return Setup.build(default_config(**TASK | BUFFER | sizes | {"agent": agent, agent: dict(settings)}))
+    return Setup.build(default_config(**TASK | BUFFER | dict(sizes) | {"agent": agent, agent: dict(settings)}))
 
 
 def _filled(sizes: Mapping[str, Any]) -> TrainState:

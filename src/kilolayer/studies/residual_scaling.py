@@ -102,7 +102,7 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
             _draw_evaluations(axes, own[0], network, norm)
             axes.set_yscale("log")
             axes.set_ylim(limits)
-            tidy(axes, f"{task}, depth {depth}, scaling {scaling}\n{title}", "block")
+            tidy(axes, title, "block", f"{task}\ndepth {depth}, scaling {scaling}" if axes is line[0] else "")
     return with_caption(
         figure, outcomes, "Each line is an evaluation, from dark to light; first seed", untrained="darkest: untrained"
     )
