@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kilolayer.runs.config import TrainConfig
     from kilolayer.runs.defaults import default_config
     from kilolayer.runs.run_directory import RunDirectory
+    from kilolayer.training.distillation import distill
     from kilolayer.training.start import train, train_seeds
     from kilolayer.training.trainer import TrainResult
 
@@ -31,6 +32,7 @@ __all__ = [
     "TrainResult",
     "TrainingError",
     "default_config",
+    "distill",
     "load",
     "make_env",
     "train",
@@ -47,6 +49,7 @@ _HOMES = {
     "TrainResult": "kilolayer.training.trainer",
     "TrainingError": "kilolayer.errors",
     "default_config": "kilolayer.runs.defaults",
+    "distill": "kilolayer.training.distillation",
     "load": "kilolayer.loading",
     "make_env": "kilolayer.envs",
     "train": "kilolayer.training.start",

@@ -16,6 +16,7 @@ from kilolayer.runs.seed_group import SeedGroup, SeedsMode, check_same_settings,
 from kilolayer.runs.sinks import require_extras
 from kilolayer.training.given_data import check_data, settings_for
 from kilolayer.training.memory import check_run_fits
+from kilolayer.training.policies import load_teacher
 from kilolayer.training.population import SeedsModeChoice, choose_mode
 from kilolayer.training.seed_run import SeedRun
 from kilolayer.training.setup import Setup
@@ -223,6 +224,7 @@ def _new_config(
         config = with_engine(config)
     if checkpoint is not None:
         raise ConfigurationError(f"checkpoint={checkpoint} needs resume")
+    load_teacher(config)  # before a directory is made
     if data is None and not config.collects:
         raise ConfigurationError("total_env_steps=0 collects nothing to learn from: pass data to kilolayer.train")
     return config
