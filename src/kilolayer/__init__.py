@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kilolayer.runs.defaults import default_config
     from kilolayer.runs.run_directory import RunDirectory
     from kilolayer.training.distillation import distill
+    from kilolayer.training.pruning import prune
     from kilolayer.training.start import train, train_seeds
     from kilolayer.training.trainer import TrainResult
 
@@ -35,6 +36,7 @@ __all__ = [
     "distill",
     "load",
     "make_env",
+    "prune",
     "train",
     "train_seeds",
 ]
@@ -52,6 +54,7 @@ _HOMES = {
     "distill": "kilolayer.training.distillation",
     "load": "kilolayer.loading",
     "make_env": "kilolayer.envs",
+    "prune": "kilolayer.training.pruning",
     "train": "kilolayer.training.start",
     "train_seeds": "kilolayer.training.start",
 }

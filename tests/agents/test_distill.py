@@ -79,7 +79,7 @@ def test_the_divergence_is_that_of_two_tanh_gaussians():
 def test_a_student_comes_to_act_as_its_teacher_and_the_teacher_stays():
     student, state, acting = taught()
     after, metrics = descend(student, state, 300)
-    assert metrics["action_error"][-1] < 0.3 * metrics["action_error"][0]
+    assert metrics["action_error"][-1] < 0.5 * metrics["action_error"][0]
     assert metrics["divergence"][-1] < 0.1 * metrics["divergence"][0]
     for leaf, before in zip(jax.tree.leaves(after.teacher), jax.tree.leaves(acting.actor), strict=True):
         np.testing.assert_array_equal(leaf, before)

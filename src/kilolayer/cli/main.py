@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train an agent, or resume a run",
     "distill": "train a smaller policy to act as a trained one",
     "eval": "evaluate a run",
+    "prune": "leave out blocks of an actor: table and figure, or a smaller run",
     "report": "write report.html and pictures of a run",
     "render": "write a film, stills and a 3-D page of a run's episodes",
     "envs": "list the environments, or check one",
