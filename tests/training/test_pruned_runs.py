@@ -37,7 +37,8 @@ def test_a_pruned_run_acts_with_the_blocks_that_stay(run, pruned):
     assert kept == pruning.order.kept(1)
     policy, inputs = kl.load(pruned), np.random.default_rng(0).standard_normal((5, 6)).astype(np.float32)
     left = actor_of(pruning.policy).keep_blocks(kept)
-    np.testing.assert_allclose(policy(inputs[:, :4], inputs[:, 4:]), np.tanh(left(jnp.asarray(inputs))[:, :2]), atol=1e-6)
+    expected = np.tanh(left(jnp.asarray(inputs))[:, :2])
+    np.testing.assert_allclose(policy(inputs[:, :4], inputs[:, 4:]), expected, atol=1e-6)
     assert policy.agent.actor(policy.agent_state).depth == 4
     (row,) = RunDirectory.open(pruned).metrics()
     assert row["env_steps"] == 0
