@@ -46,8 +46,8 @@ class DistillConfig:
     weighting: Weighting = "none"
     """Weight of a state: none (all alike), or critic: states weigh more where the student's action is worse than the
     teacher's by the teacher's critic."""
-    actor_learning_rate: float = 3e-4
-    """Learning rate of the actor."""
+    actor_learning_rate: float = 1e-3
+    """Learning rate of the actor: higher than that of other agents, as labels carry no noise."""
     kept_blocks: tuple[int, ...] | None = None
     """Blocks of the teacher's actor, by number, that the student begins with, as pruning leaves it. None: it begins as
     a new network."""

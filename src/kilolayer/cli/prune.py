@@ -17,7 +17,7 @@ from kilolayer.files import json_text
 from kilolayer.kernel_choices import own_kernel_choices
 from kilolayer.policies.pruning import Order
 from kilolayer.progress import Activity
-from kilolayer.report.pruning import POINTS, PrunedRow, make_directory, pruning_rows, write_pruning
+from kilolayer.report.pruning import POINTS, PrunedRow, check_writable, pruning_rows, write_pruning
 from kilolayer.runs import RunDirectory
 from kilolayer.training.pruning import EPISODES, STATES, prune, rank
 
@@ -91,9 +91,9 @@ def _curve(options: PruneOptions) -> int:
     for name in ("run_dir", "fine_tune"):
         if getattr(options, name) is not None:
             raise ConfigurationError(f"--{name.replace('_', '-')} needs --keep, the blocks that stay in the new run")
-    directory = options.output or RunDirectory.open(options.run).figures
-    with make_directory(directory):  # before minutes are spent
-        pass
+    figures = RunDirectory.open(options.run).figures
+    directory = options.output or figures
+    check_writable(directory)  # before minutes are spent
     with Activity() as activity:
         log = _silent if options.quiet else activity
         log("ranking blocks")

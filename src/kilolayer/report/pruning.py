@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,22 +118,28 @@ def write_pruning(directory: Path, pruning: Pruning, rows: Sequence[PrunedRow]) 
         RunError: if they cannot be written.
     """
     ranking = [{"block": block, "action_error": error} for block, error in enumerate(pruning.order.alone)]
-    with make_directory(directory):
+    with _write_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
         write_whole(directory / TABLE, csv_text([dataclasses.asdict(row) for row in rows]))
         write_whole(directory / RANKING, csv_text(ranking))
         picture = save(draw_pruning(pruning, rows), directory / FIGURE)
     return directory / TABLE, picture
 
 
-@contextmanager
-def make_directory(directory: Path) -> Iterator[None]:
-    """Make a directory, if it is missing, and write into it.
+def check_writable(directory: Path) -> None:
+    """Check that files can be written into a directory, which may have to be made; nothing is left behind.
 
     Raises:
-        RunError: if it cannot be made or written.
+        RunError: if they cannot.
     """
+    with _write_errors(directory):
+        present = next(parent for parent in (directory, *directory.absolute().parents) if parent.exists())
+        tempfile.TemporaryFile(dir=present).close()
+
+
+@contextmanager
+def _write_errors(directory: Path) -> Iterator[None]:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
         raise RunError(f"{directory} cannot be written: {error.strerror or error}") from error
