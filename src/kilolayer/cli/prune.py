@@ -10,7 +10,7 @@ import tyro
 from kilolayer.cli.bench import table_lines
 from kilolayer.cli.bench_options import Columns
 from kilolayer.cli.options import parse
-from kilolayer.cli.output import command
+from kilolayer.cli.output import command, command_asked
 from kilolayer.cli.train_results import print_outcome
 from kilolayer.errors import ConfigurationError
 from kilolayer.files import json_text
@@ -19,6 +19,7 @@ from kilolayer.policies.pruning import Order
 from kilolayer.progress import Activity
 from kilolayer.report.pruning import POINTS, PrunedRow, check_writable, pruning_rows, write_pruning
 from kilolayer.runs import RunDirectory
+from kilolayer.system import describe_system
 from kilolayer.training.pruning import EPISODES, STATES, prune, rank
 
 
@@ -64,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the subcommand and return the exit code."""
     options = parse(PruneOptions, arguments, command="prune")
     if options.keep is None:
-        return _curve(options)
+        return _curve(options, command_asked("prune", *arguments))
     for name in ("points", "calls", "output"):
         if getattr(options, name) != getattr(PruneOptions, name):
             raise ConfigurationError(f"--{name} is for the table and the figure; leave it out with --keep")
@@ -87,7 +88,7 @@ def run(arguments: Sequence[str]) -> int:
     return code
 
 
-def _curve(options: PruneOptions) -> int:
+def _curve(options: PruneOptions, asked: str) -> int:
     for name in ("run_dir", "fine_tune"):
         if getattr(options, name) is not None:
             raise ConfigurationError(f"--{name.replace('_', '-')} needs --keep, the blocks that stay in the new run")
@@ -107,7 +108,8 @@ def _curve(options: PruneOptions) -> int:
                     print(line, flush=True)
     table, picture = write_pruning(directory, pruning, rows)
     if options.json:
-        print(json_text({"run": str(options.run), "rows": [dataclasses.asdict(row) for row in rows]}))
+        about = {"command": asked, "system": describe_system(), "ranking": list(pruning.order.alone)}
+        print(json_text(about | {"rows": [dataclasses.asdict(row) for row in rows]}))
         return 0
     print(f"table: {table}\nfigure: {picture}")
     return 0
