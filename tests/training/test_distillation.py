@@ -10,6 +10,7 @@ import kilolayer as kl
 from kilolayer.cli.main import main
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.runs import RunDirectory
+from kilolayer.studies.core.compare import labels
 from kilolayer.training import load_with_setup, run_episodes
 from kilolayer.training.distillation import distillation_config
 from small_runs import assert_same_state, final_state, small_config
@@ -56,6 +57,11 @@ def test_settings_are_those_of_the_teachers_run_but_for_the_networks(teacher, st
     assert (own.agent, own.depth, own.width, own.min_replay) == ("distill", 4, 8, 0)
     assert own.agent_settings.teacher.checkpoint == 400
     assert kl.TrainConfig.from_dict(json.loads(json.dumps(own.to_dict()))) == own
+
+
+def test_a_comparison_names_the_teacher_by_its_run(teacher, student):
+    of_teacher, of_student = labels([RunDirectory.open(run).config() for run in (teacher, student)])
+    assert (of_teacher["distill.teacher"], of_student["distill.teacher"]) == ("", f"{teacher} 400")
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_with_its_teacher_again(teacher, student, tmp_path):
