@@ -59,7 +59,9 @@ class Policy:
         )
         largest = float(np.abs(found - rows[self.output]).max())
         if not largest <= exported["tolerance"]:
-            raise SystemExit(f"actions differ from the library's by {largest:.2g}; {exported['tolerance']:g} is allowed")
+            raise SystemExit(
+                f"actions differ from the library's by {largest:.2g}; {exported['tolerance']:g} is allowed"
+            )
         print(f"actions of this machine differ from the library's by {largest:.1e} at most")
 
 

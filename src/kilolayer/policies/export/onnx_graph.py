@@ -254,3 +254,20 @@ def needed(nodes: Sequence[Any], results: Sequence[str]) -> list[Any]:
                 wanted.update(inside.input)
             wanted.update(each.name for each in attribute.g.output)
     return kept[::-1]
+
+
+def named(name: str, aval: Any) -> Tensor:
+    """Return the tensor of an output of an operation."""
+    return Tensor(tuple(aval.shape), aval.dtype, tuple(aval.shape), name)
+
+
+def numbers(*values: int) -> Tensor:
+    """Return a constant list of whole numbers, such as axes."""
+    return Tensor.of(np.array(values, np.int64))
+
+
+def onnx_type(dtype: Any) -> int:
+    """Return ONNX's number of a type."""
+    from onnx import helper
+
+    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jax.extend import core
 
-from kilolayer.policies.export.onnx_graph import Graph, Tensor, convert, is_symbolic, needed, onnx_rule
-from kilolayer.policies.export.onnx_rules import onnx_type, stack
+from kilolayer.policies.export.onnx_graph import Graph, Tensor, convert, is_symbolic, needed, onnx_rule, onnx_type
+from kilolayer.policies.export.onnx_shapes import stack
 
 
 @onnx_rule("scan")

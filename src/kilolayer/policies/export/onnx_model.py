@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from kilolayer.errors import ConfigurationError
-from kilolayer.policies.export import onnx_loops, onnx_rules  # noqa: F401
+from kilolayer.policies.export import onnx_elementwise, onnx_loops, onnx_products, onnx_shapes  # noqa: F401
 from kilolayer.policies.export.onnx_graph import IR_VERSION, OPSET, Graph, Tensor, convert, is_symbolic, needed
 
 BATCH = "batch"
