@@ -10,13 +10,14 @@ from kilolayer.policies.export.exporter import (
     register_exporter,
 )
 from kilolayer.policies.export.onnx_graph import onnx_rule
-from kilolayer.policies.export.write import Exported, export_policy, largest_difference
+from kilolayer.policies.export.write import Exported, acting, export_policy, largest_difference
 
 __all__ = [
     "Exportable",
     "Exported",
     "Exporter",
     "Written",
+    "acting",
     "export_policy",
     "exporter_names",
     "exporter_of",

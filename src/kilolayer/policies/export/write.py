@@ -143,16 +143,22 @@ def _exportable(policy: Policy, precision: ActingPrecision) -> Exportable:
     chunk, action_size = policy.agent.executed_actions, policy.action_size
     quantized = actor.quantize() if precision == "int8" else actor
     return Exportable(
-        function=_acting(quantized, chunk, action_size),
-        function_float32=_acting(actor, chunk, action_size),
+        function=acting(quantized, chunk, action_size),
+        function_float32=acting(actor, chunk, action_size),
         sizes={"observation": policy.observation_size, "desired_goal": policy.goal_size},
         output="action" if chunk == 1 else "action_chunk",
         precision=precision,
     )
 
 
-def _acting(network: Any, chunk: int, action_size: int) -> Acting:
-    """Return the function of the deterministic policy."""
+def acting(network: Any, chunk: int, action_size: int) -> Acting:
+    """Return the function of a deterministic policy.
+
+    Args:
+        network: as `Agent.actor` returns it.
+        chunk: actions that are chosen at once.
+        action_size: numbers of an action.
+    """
 
     def act(observation: Any, desired_goal: Any) -> jax.Array:
         outputs = network.infer(jnp.concatenate([observation, desired_goal], axis=-1))
