@@ -18,6 +18,16 @@ import numpy as np
 import onnxruntime
 
 
+def table(path: Path) -> dict[str, np.ndarray]:
+    """Read a table of the export: the columns `goal_0`, `goal_1` and so on are rows of `goal`."""
+    header, *rows = path.read_text().splitlines()
+    values = np.array([row.split(",") for row in rows], np.float32)
+    parts: dict[str, list[int]] = {}
+    for column, name in enumerate(header.split(",")):
+        parts.setdefault(name.rpartition("_")[0], []).append(column)
+    return {name: values[:, columns] for name, columns in parts.items()}
+
+
 class Policy:
     """The exported policy: one thread that does not spin, and the queue of a chunk's actions."""
 
@@ -53,11 +63,11 @@ class Policy:
 
     def _check(self, folder: Path, exported: dict) -> None:
         """Compare the actions on this machine with those that the library took where the policy was exported."""
-        rows = np.load(folder / exported["checked"]["file"])
+        rows = table(folder / exported["checked"]["file"])
         found = np.concatenate(
             [self.run(*pair) for pair in zip(rows["observation"][:, None], rows["desired_goal"][:, None], strict=True)]
         )
-        largest = float(np.abs(found - rows[self.output]).max())
+        largest = float(np.abs(found.reshape(len(found), -1) - rows[self.output]).max())
         if not largest <= exported["tolerance"]:
             raise SystemExit(
                 f"actions differ from the library's by {largest:.2g}; {exported['tolerance']:g} is allowed"
@@ -141,7 +151,7 @@ def main() -> None:
     contract = policy.contract
     robot = Robot(options.folder, contract)
     environment, distance = contract["environment"], contract["robot"]["success_distance"]
-    period, starts = environment["control_step"], np.load(options.folder / contract["robot"]["episodes"])
+    period, starts = environment["control_step"], table(options.folder / contract["robot"]["episodes"])
     episodes = min(options.episodes, len(starts["qpos"]))
     seconds: list[float] = []
     at_goal = np.zeros(episodes, int)

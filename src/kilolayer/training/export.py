@@ -13,11 +13,11 @@ from kilolayer.envs import Environment
 from kilolayer.envs.robot_task import RobotTask
 from kilolayer.policies import ActingPrecision, Policy
 from kilolayer.policies.artifact import CONTRACT_FILE
-from kilolayer.policies.export import Exported, export_policy
+from kilolayer.policies.export import Exported, export_policy, write_table
 from kilolayer.training.evaluation import run_episodes
 from kilolayer.training.policies import load_with_setup
 
-XML_FILE, BINARY_FILE, EPISODES_FILE = "robot.xml", "robot.mjb", "episodes.npz"
+XML_FILE, BINARY_FILE, EPISODES_FILE = "robot.xml", "robot.mjb", "episodes.csv"
 
 RECORDED_EPISODES = 4
 """Episodes whose observations an export is checked on."""
@@ -79,12 +79,8 @@ def write_robot(environment: Environment, directory: Path, *, episodes: int) -> 
     reset_key, _ = jax.random.split(jax.random.key(0))
     _, fresh = jax.random.split(reset_key)
     start, goal = jax.jit(environment.draw, static_argnums=1)(fresh, episodes)
-    np.savez(
-        directory / EPISODES_FILE,
-        qpos=np.asarray(start.qpos),
-        qvel=np.asarray(start.qvel),
-        desired_goal=np.asarray(goal),
-    )
+    parts = {"qpos": np.asarray(start.qpos), "qvel": np.asarray(start.qvel), "desired_goal": np.asarray(goal)}
+    write_table(directory / EPISODES_FILE, parts)
     return {
         "file": _write_model(task, directory),
         "episodes": EPISODES_FILE,

@@ -10,7 +10,7 @@ from kilolayer.policies.export.exporter import (
     register_exporter,
 )
 from kilolayer.policies.export.onnx_graph import onnx_rule
-from kilolayer.policies.export.write import Exported, acting, export_policy, largest_difference
+from kilolayer.policies.export.write import Exported, acting, export_policy, largest_difference, write_table
 
 __all__ = [
     "Exportable",
@@ -24,4 +24,5 @@ __all__ = [
     "largest_difference",
     "onnx_rule",
     "register_exporter",
+    "write_table",
 ]

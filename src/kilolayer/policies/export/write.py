@@ -22,7 +22,7 @@ from kilolayer.policies.compiled import ActingPrecision, check_acting_precision,
 from kilolayer.policies.export.exporter import Acting, Exportable, Written, exporter_of
 from kilolayer.policies.policy import Policy
 
-CHECK_FILE = "check.npz"
+CHECK_FILE = "check.csv"
 """Observations, desired goals, and the actions that the library takes: to check the export on another machine."""
 
 TOLERANCES: Mapping[str, float] = {"float32": 1e-4, "bfloat16": 0.02, "int8": 0.1}
@@ -91,8 +91,8 @@ def export_policy(
                 f"format={format!r} with precision={precision!r} acts otherwise than the library: numbers of actions "
                 f"differ by up to {difference:.2g}, and {tolerance:g} is allowed; nothing was written"
             )
-        rows: dict[str, Any] = {"observation": pair[0], "desired_goal": pair[1], exportable.output: expected}
-        np.savez(partial / CHECK_FILE, **rows)
+        parts = {"observation": pair[0], "desired_goal": pair[1], exportable.output: expected}
+        write_table(partial / CHECK_FILE, parts)
         more = add(partial)
         digests = {each.name: _digest(each) for each in sorted(partial.iterdir())}
         about = {
@@ -133,6 +133,19 @@ def largest_difference(
                 raise ConfigurationError(f"the export gives actions of shape {found.shape}, not {expected[rows].shape}")
             worst = float(np.maximum(worst, np.abs(found - expected[rows]).max()))  # keeps NaN
     return worst
+
+
+def write_table(path: Path, parts: Mapping[str, np.ndarray]) -> None:
+    """Write float32 arrays side by side as CSV, a row of each in a line, to the last bit; any language reads that.
+
+    Args:
+        path: of the file.
+        parts: arrays with equally many rows; the columns of `goal` are `goal_0`, `goal_1` and so on.
+    """
+    flat = {name: np.asarray(part, np.float32).reshape(len(part), -1) for name, part in parts.items()}
+    header = [f"{name}_{column}" for name, part in flat.items() for column in range(part.shape[1])]
+    rows = np.concatenate(list(flat.values()), axis=1)
+    path.write_text("\n".join([",".join(header), *(",".join(f"{each:.9g}" for each in row) for row in rows)]) + "\n")
 
 
 def _exportable(policy: Policy, precision: ActingPrecision) -> Exportable:
