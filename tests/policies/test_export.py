@@ -15,7 +15,7 @@ from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.nn import ResidualMLP, torso_names
 from kilolayer.policies import export as exports
 from kilolayer.policies.export import Exporter, Written, export_policy, exporter_names, onnx_model, register_exporter
-from kilolayer.policies.export.onnx_model import build_model, save_model, session
+from kilolayer.policies.export.onnx_model import build_model, session
 
 pytestmark = pytest.mark.usefixtures("export_packages")
 
@@ -122,12 +122,12 @@ def test_a_deep_network_is_a_loop_of_few_nodes(tmp_path):
     def nodes(depth):
         network = ResidualMLP(7, 3, depth=depth, width=8, key=jax.random.key(0))
         model = build_model(lambda x: network.infer(x), {"x": 7}, "y")
-        save_model(model, tmp_path / "model.onnx")
+        model.save(tmp_path / "model.onnx")
         x = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
         for rows in (x[:1], x):
             found = session(tmp_path / "model.onnx").run(None, {"x": rows})[0]
             np.testing.assert_allclose(found, network(jnp.asarray(rows)), atol=1e-4)
-        return [node.op_type for node in model.graph.node]
+        return [node.op_type for node in model.nodes]
 
     assert nodes(256) == nodes(1024)
     assert nodes(256).count("Scan") == 1
@@ -136,7 +136,7 @@ def test_a_deep_network_is_a_loop_of_few_nodes(tmp_path):
 
 def test_constants_beyond_the_limit_of_a_file_go_beside_it(tmp_path, policy, monkeypatch):
     monkeypatch.setattr(onnx_model, "LARGEST_FILE", 100)
-    monkeypatch.setattr(onnx_model, "SMALL_DATA", 100)
+    monkeypatch.setattr(onnx_model, "SMALL_CONSTANT", 100)
     exported = export_policy(policy, tmp_path / "made")
     assert exported.files == ("check.csv", "policy.json", "policy.onnx", "policy.onnx.data")
     pair = pairs_of(policy)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kilolayer.errors import ConfigurationError
-from kilolayer.policies.export.onnx_model import build_model, save_model, session
+from kilolayer.policies.export.onnx_model import build_model, session
 
 pytestmark = pytest.mark.usefixtures("export_packages")
 
@@ -85,14 +85,16 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("longest", [0, 16], ids=["loop", "unrolled"])
-@pytest.mark.parametrize("name", FUNCTIONS)
+LOOPS = ("scan", "reverse", "collecting", "nested")
+
+
+@pytest.mark.parametrize(("name", "longest"), [*((name, 16) for name in FUNCTIONS), *((name, 0) for name in LOOPS)])
 def test_an_operation_is_that_of_jax(tmp_path, name, longest):
     function = FUNCTIONS[name]
     model = build_model(function, {"x": 6}, "y", longest_unrolled=longest)
-    loops = sum(node.op_type == "Scan" for node in model.graph.node)
-    assert loops == (longest == 0 and name in ("scan", "reverse", "collecting", "nested"))
-    save_model(model, tmp_path / "model.onnx")
+    loops = sum(node.op_type == "Scan" for node in model.nodes)
+    assert loops == (longest == 0)
+    model.save(tmp_path / "model.onnx")
     run, rng = session(tmp_path / "model.onnx"), np.random.default_rng(0)
     for batch in (1, 4):
         x = rng.standard_normal((batch, 6)).astype(np.float32)
@@ -118,6 +120,6 @@ def test_what_has_no_form_is_refused_in_one_line(function, message):
 
 
 def test_norms_are_written_as_runtimes_know_them():
-    kinds = [node.op_type for node in build_model(standardized, {"x": 6}, "y").graph.node]
+    kinds = [node.op_type for node in build_model(standardized, {"x": 6}, "y").nodes]
     assert kinds[:6] == ["ReduceMean", "Sub", "Pow", "ReduceMean", "Add", "Sqrt"]
     assert kinds[6] == "Div"

@@ -77,6 +77,18 @@ def test_the_example_alone_drives_the_robot_as_the_library_does(export_packages,
     assert "policy.onnx is damaged" in process.stderr
 
 
+def test_the_thirty_lines_of_the_page_run(export_packages, run, tmp_path, monkeypatch):
+    export_run(run, tmp_path / "reacher_policy", episodes=1)
+    monkeypatch.chdir(tmp_path)
+    page = EXAMPLE.parents[2] / "docs" / "deploy.md"
+    code = re.search(r"```python\n(.*?)```", page.read_text(), re.DOTALL).group(1)
+    names = json.loads((tmp_path / "reacher_policy" / "policy.json").read_text())["observation"]["names"]
+    scope = {}
+    exec(code.replace('["action"]', '["action_chunk"]'), scope)  # the run of these tests has chunks of two
+    action = scope["act"]({name.split(" (")[0]: 0.1 for name in names}, np.zeros(3))
+    assert action.shape == (2, 2)
+
+
 def test_a_run_is_exported_with_observations_of_its_own_and_its_robot(run, tmp_path):
     exported = export_run(run, tmp_path / "made", format="jax", checkpoint="untrained", episodes=3)
     assert exported.files == ("check.csv", "episodes.csv", "policy.json", "policy.stablehlo", "robot.xml")

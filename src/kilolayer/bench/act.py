@@ -23,7 +23,7 @@ from kilolayer.machine import cpu_cores
 from kilolayer.nn import ResidualArchitecture, ResidualMLP
 from kilolayer.policies import ActingPrecision, ActionError, CompiledPolicy, check_acting_precision
 from kilolayer.policies.export import acting
-from kilolayer.policies.export.onnx_model import build_model, save_model, session
+from kilolayer.policies.export.onnx_model import build_model, session
 
 Runtime = Literal["library", "onnxruntime"]
 """What runs a policy: `Policy.compile`, or ONNX Runtime with one thread that does not spin."""
@@ -150,9 +150,9 @@ class Onnx:
         sizes = {"observation": OBSERVATION_SIZE, "desired_goal": GOAL_SIZE}
         model = build_model(acting(actor, 1, ACTION_SIZE), sizes, "action", int8=precision == "int8")
         with tempfile.TemporaryDirectory() as folder:
-            save_model(model, Path(folder) / "policy.onnx")
+            model.save(Path(folder) / "policy.onnx")
             self._session = session(Path(folder) / "policy.onnx")
-        self.weight_bytes = sum(len(each.raw_data) for each in model.graph.initializer)
+        self.weight_bytes = model.constant_bytes
         self(np.zeros((batch, OBSERVATION_SIZE), np.float32), np.zeros((batch, GOAL_SIZE), np.float32))
         self.compile_seconds = time.perf_counter() - began
 

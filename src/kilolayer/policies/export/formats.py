@@ -8,8 +8,8 @@ import numpy as np
 
 from kilolayer.errors import ConfigurationError
 from kilolayer.policies.export.exporter import Exportable, Exporter, Written, register_exporter
-from kilolayer.policies.export.onnx_graph import OPSET
-from kilolayer.policies.export.onnx_model import build_model, need, save_model, session, symbolic_inputs
+from kilolayer.policies.export.onnx_graph import IR_VERSION, OPSET
+from kilolayer.policies.export.onnx_model import build_model, need, session, symbolic_inputs
 
 ONNX_FILE, STABLEHLO_FILE = "policy.onnx", "policy.stablehlo"
 
@@ -24,14 +24,14 @@ def write_onnx(policy: Exportable, directory: Path) -> Written:
     """
     need("onnx", "onnxruntime")
     model = build_model(policy.function_float32, policy.sizes, policy.output, int8=policy.precision == "int8")
-    save_model(model, directory / ONNX_FILE)
+    model.save(directory / ONNX_FILE)
     loaded = session(directory / ONNX_FILE)
 
     def run(*inputs: np.ndarray) -> np.ndarray:
         return loaded.run([policy.output], dict(zip(policy.sizes, inputs, strict=True)))[0]
 
-    loops = sum(node.op_type in ("Scan", "Loop") for node in model.graph.node)
-    about = {"opset": OPSET, "ir_version": model.ir_version, "nodes": len(model.graph.node), "loops": loops}
+    loops = sum(node.op_type in ("Scan", "Loop") for node in model.nodes)
+    about = {"opset": OPSET, "ir_version": IR_VERSION, "nodes": len(model.nodes), "loops": loops}
     return Written(run, about, ("onnx", "onnxruntime"))
 
 

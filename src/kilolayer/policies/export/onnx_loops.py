@@ -79,7 +79,7 @@ def _as_a_loop(
         shape = tuple(variable.aval.shape)
         if x.constant is not None and _taken_slice_by_slice(closed.jaxpr, variable):
             parts = tuple(argument(shape[1:], x.dtype) for _ in range(shape[0]))
-            scanned += [Tensor.of(np.ascontiguousarray(x.full_constant()[:, index])) for index in range(shape[0])]
+            scanned += [Tensor.of(x.full_constant()[:, index]) for index in range(shape[0])]
             slices += [described(each.name, each.shape, each.dtype) for each in parts]
             arguments.append(Tensor(shape, x.dtype, shape, parts=parts))
         else:

@@ -1,5 +1,7 @@
 """An ONNX model of a JAX function: traced, written, and run by ONNX Runtime."""
 
+import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -11,7 +13,16 @@ import numpy as np
 
 from kilolayer.errors import ConfigurationError
 from kilolayer.policies.export import onnx_elementwise, onnx_loops, onnx_products, onnx_shapes  # noqa: F401
-from kilolayer.policies.export.onnx_graph import IR_VERSION, OPSET, Graph, Tensor, convert, is_symbolic, needed
+from kilolayer.policies.export.onnx_graph import (
+    IR_VERSION,
+    OPSET,
+    Graph,
+    Tensor,
+    convert,
+    is_symbolic,
+    needed,
+    onnx_type,
+)
 
 BATCH = "batch"
 """Name of the symbolic axis of all inputs and outputs."""
@@ -22,6 +33,11 @@ LARGEST_FILE = 1_900_000_000
 LONGEST_UNROLLED = 16
 """Steps of a scan that are written one after another. ONNX Runtime is a little faster on them than on a loop; beyond,
 the caches of a processor no longer hold the weights, and it is not."""
+
+SMALL_CONSTANT = 1024
+"""Bytes of a constant up to which it stays in the file of the model."""
+ALIGNED = 4096
+"""Bytes that offsets in the second file are multiples of."""
 
 DATA_SUFFIX = ".data"
 """What the name of the file beside the model ends with, if it holds the constants."""
@@ -51,6 +67,56 @@ def symbolic_inputs(sizes: Mapping[str, int]) -> tuple[Any, dict[str, jax.ShapeD
     return batch, {name: jax.ShapeDtypeStruct((batch, size), np.float32) for name, size in sizes.items()}
 
 
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model in memory. Its constants are copied only when it is written."""
+
+    nodes: list[Any]
+    """ONNX's nodes."""
+    inputs: list[Any]
+    outputs: list[Any]
+    """ONNX's descriptions of values."""
+    constants: dict[str, np.ndarray]
+    """Weights and other numbers, by name."""
+
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of all constants."""
+        return sum(array.nbytes for array in self.constants.values())
+
+    def save(self, path: Path) -> None:
+        """Write the model; constants too large for one file go into a second one beside it, `path` with `.data`."""
+        from onnx import helper, numpy_helper
+
+        beside = self.constant_bytes > LARGEST_FILE
+        data = path.with_name(path.name + DATA_SUFFIX)
+        tensors = []
+        with open(data, "wb") if beside else contextlib.nullcontext() as file:
+            for name, array in self.constants.items():
+                if file is None or array.nbytes <= SMALL_CONSTANT:
+                    tensors.append(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name))
+                else:
+                    tensors.append(_external(file, array, name))
+        graph = helper.make_graph(self.nodes, "policy", self.inputs, self.outputs, tensors)
+        version = {"opset_imports": [helper.make_opsetid("", OPSET)], "ir_version": IR_VERSION}
+        path.write_bytes(helper.make_model(graph, producer_name="kilolayer", **version).SerializeToString())
+
+
+def _external(file: Any, array: np.ndarray, name: str) -> Any:
+    """Append a constant to the file beside the model, at an offset that can be mapped into memory."""
+    from onnx import TensorProto
+
+    file.write(b"\0" * (-file.tell() % ALIGNED))
+    offset = file.tell()
+    np.ascontiguousarray(array).tofile(file)
+    tensor = TensorProto(name=name, dims=array.shape, data_type=onnx_type(array.dtype))
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": Path(file.name).name, "offset": offset, "length": array.nbytes}.items():
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, str(value)
+    return tensor
+
+
 def build_model(
     function: Callable[..., jax.Array],
     sizes: Mapping[str, int],
@@ -58,7 +124,7 @@ def build_model(
     *,
     longest_unrolled: int = LONGEST_UNROLLED,
     int8: bool = False,
-) -> Any:
+) -> Model:
     """Return the model of a function of float32 arrays with one batch.
 
     Args:
@@ -69,14 +135,11 @@ def build_model(
         int8: write products with constant matrices in the steps of scans with 8 bit integers; all scans are unrolled,
             because runtimes arrange such matrices once, when they load the model.
 
-    Returns:
-        An `onnx.ModelProto`.
-
     Raises:
         ConfigurationError: naming an operation that has no form in ONNX here, or a package that is missing.
     """
     need("onnx")
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, helper
 
     batch, inputs = symbolic_inputs(sizes)
     closed = jax.make_jaxpr(function)(*inputs.values())
@@ -88,22 +151,15 @@ def build_model(
     graph.nodes.append(helper.make_node("Identity", [graph.name(graph.whole(result))], [output]))
     nodes = needed(graph.nodes, [output])
     used = _names_in(nodes)
-    constants = [
-        numpy_helper.from_array(_storable(array), name) for name, array in graph.constants.values() if name in used
-    ]
 
     def described(name: str, shape: Any) -> Any:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, [BATCH if is_symbolic(n) else n for n in shape])
 
-    written = helper.make_graph(
+    return Model(
         nodes,
-        "policy",
         [described(name, each.shape) for name, each in inputs.items()],
         [described(output, result.shape)],
-        constants,
-    )
-    return helper.make_model(
-        written, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="kilolayer"
+        {name: array for name, array in graph.constants.values() if name in used},
     )
 
 
@@ -115,38 +171,6 @@ def _names_in(nodes: Any) -> set[str]:
         for attribute in node.attribute:
             names |= _names_in(attribute.g.node)
     return names
-
-
-def _storable(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array) if array.ndim else array
-
-
-def save_model(model: Any, path: Path) -> list[Path]:
-    """Write a model; constants too large for one file go into a second one beside it.
-
-    Returns:
-        The files.
-    """
-    import onnx
-
-    size = sum(len(each.raw_data) for each in model.graph.initializer)
-    if size <= LARGEST_FILE:
-        onnx.save_model(model, path)
-        return [path]
-    data = path.with_name(path.name + DATA_SUFFIX)
-    onnx.save_model(
-        model,
-        path,
-        save_as_external_data=True,
-        all_tensors_to_one_file=True,
-        location=data.name,
-        size_threshold=SMALL_DATA,
-    )
-    return [path, data]
-
-
-SMALL_DATA = 1024
-"""Bytes of a constant up to which it stays in the file of the model."""
 
 
 def session(path: str | os.PathLike, *, threads: int = 1) -> Any:
