@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,6 +85,40 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = 
         writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+@contextmanager
+def whole_directory(path: Path) -> Iterator[Path]:
+    """Yield a directory to write into, which becomes `path` at the end: whole or absent, even if the power fails.
+
+    Args:
+        path: must not exist yet.
+
+    Raises:
+        RunError: if it exists or cannot be written; nothing is left behind.
+    """
+    if path.exists() or path.is_symlink():
+        raise RunError(f"{path} exists already; choose another directory")
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    made = [each for each in path.parents if not each.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        yield partial
+        for file in partial.iterdir():
+            sync(file)
+        sync(partial)
+        partial.rename(path)
+        sync(path.parent)
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        for parent in made:
+            with suppress(OSError):
+                parent.rmdir()
+        if isinstance(error, OSError):
+            raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise
 
 
 def json_text(data: Any, *, indent: int | None = 2) -> str:

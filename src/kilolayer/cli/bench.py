@@ -39,6 +39,7 @@ LEFT = {
     "remat": 10,
     "chain": 5,
     "precision": 9,
+    "runtime": 11,
 }
 """Columns of words with their least widths; all other columns hold numbers."""
 

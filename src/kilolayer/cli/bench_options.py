@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from kilolayer.bench import bench_act, bench_agents, bench_env, bench_gpu, bench_replay, bench_seeds, bench_step
+from kilolayer.bench.act import Runtime
 from kilolayer.bench.env import TASKS
 from kilolayer.bench.seeds import CASES
 from kilolayer.errors import ConfigurationError
@@ -192,7 +193,7 @@ class ReplayBench(BenchOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ActBench(BenchOptions):
-    """Measure compiled policies on one CPU core by precision: time per action, and error against float32."""
+    """Measure policies on one CPU core, of the library and in ONNX Runtime: time per action, and error of float32."""
 
     depths: str = "64,1024"
     """Depths of the actor."""
@@ -200,13 +201,18 @@ class ActBench(BenchOptions):
     """Width of the actor."""
     batch: int = 1
     """Observations in a call."""
-    calls: int = 200
+    calls: int = 1000
     """Timed calls."""
+    runtimes: tuple[Runtime, ...] | None = None
+    """What runs the policy: library, onnxruntime; None takes both, if the extra `export` is installed."""
+    load: bool = False
+    """Measure beside a busy neighbour on the same core."""
 
     def rows(self, log: Activity) -> Iterable[Any]:
         """Return an iterator over the measurements."""
         depths = numbers("depths", self.depths)
-        return bench_act(depths, width=self.width, batch=self.batch, calls=self.calls, log=log)
+        settings: dict[str, Any] = {"runtimes": self.runtimes, "load": self.load, "calls": self.calls}
+        return bench_act(depths, width=self.width, batch=self.batch, **settings, log=log)
 
     def columns(self) -> Columns:
         """Return the columns of the table."""
@@ -214,9 +220,11 @@ class ActBench(BenchOptions):
             "depth": lambda row: str(row.depth),
             "width": lambda row: str(row.width),
             "batch": lambda row: str(row.batch_size),
+            "runtime": lambda row: row.runtime,
             "precision": lambda row: row.precision,
             "ms": lambda row: f"{1e3 * row.step_seconds:.2f}",
             "99 % ms": lambda row: f"{1e3 * row.slowest:.2f}",
+            "99.9 % ms": lambda row: f"{1e3 * row.slowest_of_thousand:.2f}",
             "actions/s": lambda row: f"{row.batch_size / row.step_seconds:,.0f}",
             "floor ms": lambda row: f"{1e3 * row.floor_seconds:.2f}",
             "MiB read": lambda row: f"{row.weight_bytes / 2**20:.1f}",

@@ -19,6 +19,7 @@ COMMANDS = {
     "prune": "leave out blocks of an actor: table and figure, or a smaller run",
     "report": "write report.html and pictures of a run",
     "render": "write a film, stills and a 3-D page of a run's episodes",
+    "export": "write a policy as a file that runs without the library: ONNX or StableHLO",
     "envs": "list the environments, or check one",
     "study": "run a study of the paper: table and figure",
     "compare": "compare runs: table and figure",
@@ -29,7 +30,7 @@ COMMANDS = {
 MODULES = {"eval": "evaluate"}
 """Modules of subcommands that have another name."""
 
-COMPUTING = frozenset({"train", "distill", "prune", "eval", "report", "render", "study", "bench"})
+COMPUTING = frozenset({"train", "distill", "prune", "eval", "report", "render", "export", "study", "bench"})
 """Subcommands that compile programs, which are kept on disk for the next process."""
 
 INTERRUPTED = 128 + signal.SIGINT

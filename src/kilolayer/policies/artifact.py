@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +18,7 @@ import safetensors.numpy
 
 from kilolayer.agents import Agent, AgentState
 from kilolayer.errors import ConfigurationError, RunError
-from kilolayer.files import sync
+from kilolayer.files import sync, whole_directory
 from kilolayer.machine import check_float32
 from kilolayer.named_arrays import fill, to_arrays
 from kilolayer.policies.contract import Contract
@@ -59,19 +58,8 @@ def save_artifact(directory: str | os.PathLike, contract: Contract, agent_state:
         RunError: if the directory exists or cannot be written.
     """
     final = Path(directory)
-    if final.exists():
-        raise RunError(f"{final} exists already; choose another directory")
-    partial = final.with_name(f".{final.name}.partial-{os.getpid()}")
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
+    with whole_directory(final) as partial:
         artifact_writer(contract, agent_state)(partial)
-        partial.rename(final)
-        sync(final.parent)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(f"{final} cannot be written: {error.strerror or error}") from error
     return final
 
 
@@ -129,6 +117,8 @@ def _read_contract(path: Path) -> tuple[Contract, str]:
         raise RunError(f"{path} is damaged: it is not UTF-8 text") from None
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged: it is not JSON ({_summary(error)})") from None
+    if isinstance(data, dict) and "exported" in data:
+        raise RunError(f"{path.parent} is an export, which other programs run; load the policy that it was made of")
     found = data.pop("format", None) if isinstance(data, dict) else None
     if type(found) is not int:
         raise RunError(f"{path} is not the contract of a policy: it has no format number")

@@ -82,7 +82,7 @@ class CompiledPolicy:
         self.batch, self.precision = batch, precision
         self.observation_size, self.goal_size, self.action_size = observation_size, goal_size, action_size
         self._queue = ActionQueue(action_chunk)
-        self._cpu = _cpu()
+        self._cpu = cpu_device()
         self._actor = jax.device_put(actor, self._cpu)
         self._network = _quantized(self._actor) if precision == "int8" else self._actor
         inputs = jax.ShapeDtypeStruct((batch, observation_size + goal_size), jnp.float32)
@@ -147,7 +147,7 @@ class CompiledPolicy:
         return inputs.reshape(-1, inputs.shape[-1]), inputs.shape[:-1]
 
 
-def _cpu() -> jax.Device:
+def cpu_device() -> jax.Device:
     """Return JAX's CPU device."""
     try:
         return jax.local_devices(backend="cpu")[0]
