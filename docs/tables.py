@@ -66,6 +66,19 @@ def inside(norm: str, depth: float, scaling: str, network: str) -> list[list[flo
     return list(found.values())
 
 
+def agent_rows() -> list[list[str]]:
+    """Return the table of `bench agents`, the cheapest first."""
+    return [
+        [
+            f"`{row['agent']}`",
+            ", ".join(f"{name} {value:g}" for name, value in row["settings"].items()),
+            f"{1e3 * row['step_seconds']:.1f}",
+            f"{row['ratio']:.2f}",
+        ]
+        for row in sorted(benchmark("agents"), key=lambda row: row["ratio"])
+    ]
+
+
 # Tables whose rows come from several studies -------------------------------------------------------------------------
 
 LAPTOP: Sequence[tuple[str, str, str, str, dict[str, Any], str]] = (

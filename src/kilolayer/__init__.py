@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from kilolayer.runs.config import TrainConfig
     from kilolayer.runs.defaults import default_config
     from kilolayer.runs.run_directory import RunDirectory
+    from kilolayer.training.distillation import distill
+    from kilolayer.training.pruning import prune
     from kilolayer.training.start import train, train_seeds
     from kilolayer.training.trainer import TrainResult
 
@@ -31,8 +33,10 @@ __all__ = [
     "TrainResult",
     "TrainingError",
     "default_config",
+    "distill",
     "load",
     "make_env",
+    "prune",
     "train",
     "train_seeds",
 ]
@@ -47,8 +51,10 @@ _HOMES = {
     "TrainResult": "kilolayer.training.trainer",
     "TrainingError": "kilolayer.errors",
     "default_config": "kilolayer.runs.defaults",
+    "distill": "kilolayer.training.distillation",
     "load": "kilolayer.loading",
     "make_env": "kilolayer.envs",
+    "prune": "kilolayer.training.pruning",
     "train": "kilolayer.training.start",
     "train_seeds": "kilolayer.training.start",
 }

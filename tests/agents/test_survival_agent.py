@@ -76,6 +76,7 @@ def exact_arrivals(right):
     return found
 
 
+@pytest.mark.slow
 def test_hazards_converge_to_the_arrival_times_of_a_random_walk():
     """Of goals that are drawn without looking at the future; goals in hindsight are reached sooner than others."""
     agent = agent_for(censoring="observed", random_goals=1.0, own_goals=0.0)

@@ -25,6 +25,7 @@ def test_operations_and_memory_are_those_of_the_counters(agent):
     assert found["state_bytes"] == tree_bytes(jax.eval_shape(lambda: init_state(setup, 0)))
 
 
+@pytest.mark.slow
 def test_what_a_short_chain_keeps_is_counted():
     def peak(chain):
         return plan(small_config(depth=32, batch_size=200, architecture={"chain": chain}))["step_peak_bytes"]

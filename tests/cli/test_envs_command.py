@@ -18,8 +18,8 @@ def test_show_prints_every_entry_with_its_index(capsys):
     assert main(["envs", "show", "reacher"]) == 0
     out = capsys.readouterr().out
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert {"0 cosine of joint0 angle", "9 tip velocity z (m/s)", "1 tip y (m)"} <= set(lines)
-    assert "0 joint0 torque (-200 to 200 N m)" in lines
+    assert {"0 cosine of joint0 angle joint0 body0", "9 tip velocity z (m/s) m/s", "1 tip y (m) m"} <= set(lines)
+    assert "0 joint0 torque (-200 to 200 N m) N m joint0 body0" in lines
     assert "control step 0.02 s" in lines
     assert "episode 100 steps" in lines
     assert "engine mujoco (default): MuJoCo's C engine on all cores of the CPU" in lines

@@ -10,8 +10,11 @@ from test_check import Line, Walk
 
 from kilolayer.envs import Environment, RobotTask, make, names, spec
 from kilolayer.envs.check import check
+from kilolayer.envs.entries import entries_of
 from kilolayer.envs.names import PARTS, actuator_names, entry_names, position_names, velocity_names
 from kilolayer.envs.tasks import Ant, ArmPush, HalfCheetah, Humanoid, PointMaze
+from kilolayer.runs import default_config
+from kilolayer.training import Setup, contract_of
 
 MODEL = """
 <mujoco>
@@ -54,6 +57,37 @@ def test_every_task_names_every_entry(name, variant):
         found = getattr(environment, f"{part}_names")
         assert len(found) == len(set(found)) == getattr(environment, f"{part}_size")
         assert all(text == text.strip() and "\n" not in text for text in found)
+        entries = entries_of(environment.task, part)
+        assert tuple(entry.name for entry in entries) == found
+        assert all(("(" in entry.name) >= bool(entry.unit) for entry in entries)
+
+
+def test_entries_name_unit_joint_and_body():
+    def shown(name, part, *places):
+        entries = entries_of(make(name, engine="mujoco" if name != "point_u_maze" else "auto").task, part)
+        return [tuple(entries[place][1:]) for place in places]
+
+    assert shown("ant", "observation", 2, 3, 8, 15, 28) == [
+        ("m", "", "torso"),
+        ("", "", "torso"),
+        ("rad", "ankle_1", "lower_leg_1"),
+        ("m/s", "", "torso"),
+        ("rad/s", "ankle_4", "lower_leg_4"),
+    ]
+    assert shown("ant", "action", 0) == [("N m", "hip_4", "upper_leg_4")]
+    assert shown("reacher", "observation", 0, 4) == [("", "joint0", "body0"), ("m", "", "")]
+    assert shown("pusher_easy", "action", 0) == [("N m", "r_shoulder_pan_joint", "r_shoulder_pan_link")]
+    assert shown("point_u_maze", "action", 0) == [("N", "", "")]
+
+
+@pytest.mark.parametrize("name", ["reacher", "half_cheetah"])
+def test_the_contract_of_a_policy_names_every_entry(name):
+    config = default_config(name, depth=4, width=8)
+    contract = contract_of(config, Setup.build(config), env_steps=0, gradient_steps=0)
+    environment = make(name, engine=config.engine)
+    for part, vector in (("observation", contract.observation), ("goal", contract.goal), ("action", contract.action)):
+        assert vector.names == getattr(environment, f"{part}_names")
+        assert len(vector.names) == vector.size
 
 
 def test_names_of_joints_are_in_the_order_of_positions_and_velocities():

@@ -50,6 +50,8 @@ def train_line(number) -> list[str]:
 def other_line(number, command: str) -> list[str]:
     words = {
         "eval": ["run", "--episodes", "--checkpoint", "--env", "--engine", "--mode", "--seed", "--json"],
+        "distill": ["run", "--depth", "--width", "--torso", "--checkpoint", "--seeds", "--set", "a=b", "--json"],
+        "prune": ["run", "--keep", "--fine-tune", "--checkpoint", "--order", "--states", "--output", "--json"],
         "report": ["run", "--checkpoint"],
         "render": ["run", "--episodes", "--size", "--speed", "--camera", "--checkpoint", "--json"],
         "export": ["run", ".", "--format", "jax", "--output", "--checkpoint", "--int8", "--episodes", "--json"],

@@ -110,6 +110,7 @@ def test_every_run_records_its_cost(shallow):
         assert own["seconds"] == one.rows[-1]["perf/seconds"]
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_state_and_scratch_and_grows_with_depth(shallow):
     config = dataclasses.replace(shallow[0].case.config, depth=16)
     memory, parameters = learn_memory(Setup.build(config)), sum(Setup.build(config).agent.parameter_counts().values())

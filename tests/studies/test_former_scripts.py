@@ -81,6 +81,7 @@ def test_growing_changes_no_action_and_no_value(tmp_path):
         assert np.isnan(other.score("largest_action_change"))
 
 
+@pytest.mark.slow
 def test_without_a_checkpoint_before_growth_nothing_is_measured(tmp_path):
     case, *_ = STUDIES["growth"].grid("cpu", changes={**TINY, "grow": "4@0,8@40", "num_evals": 2})
     (found,) = run("growth", tmp_path, [case])

@@ -118,7 +118,7 @@ def test_a_limit_is_a_share():
         default_config("reacher", max_diverged=1.5)
 
 
-@pytest.mark.parametrize("engine", ["mujoco", "mjx"])
+@pytest.mark.parametrize("engine", ["mujoco", pytest.param("mjx", marks=pytest.mark.slow)])
 def test_every_engine_ends_the_episode_of_the_robot_alone(engine):
     environment = make("reacher", engine=engine)
     state = environment.reset(jax.random.key(0), 3)

@@ -57,6 +57,7 @@ def film(policy, environment):
     record(policy, environment, jax.random.key(0), num_episodes=1)
 
 
+@pytest.mark.slow
 def test_evaluations_keep_the_last_few_programs(run):
     assert engines_alive(evaluate, run, PROGRAMS + 3) <= PROGRAMS
 

@@ -21,8 +21,10 @@ from kilolayer.agents.core.registry import (
     unregister_agent,
 )
 from kilolayer.agents.core.tandem import Tandem, TandemState
+from kilolayer.agents.core.teacher import Teacher
 from kilolayer.agents.crl import CRL, CRLConfig, CRLState, Judge
 from kilolayer.agents.crl_discrete import CRLDiscrete, CRLDiscreteConfig
+from kilolayer.agents.distill import Distill, DistillConfig, DistillState
 from kilolayer.agents.gcbc import GCBC, GCBCConfig
 from kilolayer.agents.gcsl import GCSL, GCSLConfig
 from kilolayer.agents.ppo import PPO, PPOConfig
@@ -52,6 +54,9 @@ __all__ = [
     "Critic",
     "DeepAgent",
     "Diagnostics",
+    "Distill",
+    "DistillConfig",
+    "DistillState",
     "GCBCConfig",
     "GCSLConfig",
     "Judge",
@@ -72,6 +77,7 @@ __all__ = [
     "TD3HERConfig",
     "Tandem",
     "TandemState",
+    "Teacher",
     "agent_names",
     "agent_spec",
     "agent_specs",

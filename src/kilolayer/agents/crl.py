@@ -132,6 +132,7 @@ class CRL(ContrastiveAgent):
 
     PARTS = ("actor", "critic", "goal_encoder")
     ACTS_WITH = ("actor", "critic", "second_critic")
+    has_action_value = True
 
     config: CRLConfig = CRLConfig()
 
@@ -259,6 +260,16 @@ class CRL(ContrastiveAgent):
         mean, _ = policy(state.actor, observation, desired_goal)
         goals = [critic.encode_goal(desired_goal) for critic in state.critics]
         return self.score(state.critics, observation, tanh_gaussian.mode(mean), goals)
+
+    def action_value(
+        self,
+        state: CRLState,
+        observation: Float[Array, "*batch observation"],
+        action: Float[Array, "*batch chunk"],
+        desired_goal: Float[Array, "*batch goal"],
+    ) -> Float[Array, "*batch"]:
+        """Return f(s, a, g), of two critics the smaller."""
+        return self.score(state.critics, observation, action, [one.encode_goal(desired_goal) for one in state.critics])
 
     def score(
         self,

@@ -13,7 +13,7 @@ a next state is used.
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -75,6 +75,8 @@ class SurvivalState(eqx.Module):
 @dataclasses.dataclass(frozen=True)
 class Survival(SurvivalCriticAgent):
     """Survival critics for continuous actions."""
+
+    has_action_value: ClassVar[bool] = True
 
     config: SurvivalConfig = SurvivalConfig()
 
@@ -144,6 +146,16 @@ class Survival(SurvivalCriticAgent):
         """Return minus the expected discounted steps until the goal, at the policy's deterministic action."""
         mean, _ = policy(state.actor, observation, desired_goal)
         return self.score(state.critic, observation, tanh_gaussian.mode(mean), desired_goal)
+
+    def action_value(
+        self,
+        state: SurvivalState,
+        observation: Float[Array, "*batch observation"],
+        action: Float[Array, "*batch chunk"],
+        desired_goal: Float[Array, "*batch goal"],
+    ) -> Float[Array, "*batch"]:
+        """Return minus the expected discounted steps until the goal after an action."""
+        return self.score(state.critic, observation, action, desired_goal)
 
     # ---- Learning ------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,9 @@ from kilolayer.envs import make, names, registry, spec
 from kilolayer.envs.check import Finding, check
 from kilolayer.envs.coverage import Coverage, explore, recorded_of
 from kilolayer.envs.engines import engines_of
-from kilolayer.envs.names import PARTS, entry_names
+from kilolayer.envs.entries import entries_of
+from kilolayer.envs.interface import Task
+from kilolayer.envs.names import PARTS, Part, entry_names
 from kilolayer.envs.registry import Variant
 from kilolayer.envs.robot_task import VARIANTS
 from kilolayer.errors import ConfigurationError
@@ -209,15 +211,16 @@ def _show(options: ShowOptions) -> int:
         facts.add_row("preset", escape(f"{name}: {promise}"))
     console.print(facts, highlight=False)
     for part in PARTS:
-        entries = about[part]
+        entries = about[f"{part}_entries"]
         title = f"{part}: {'one of ' if part == 'action' and about['discrete_actions'] else ''}{about[f'{part}_size']}"
         console.print(f"\n[bold]{title}[/]", highlight=False)
         if entries is None:
             console.print(f"The task does not name the entries; define `{part}_names`.", highlight=False)
             continue
-        table = Table("entry", "name", box=None, header_style="dim")
-        for index, name in enumerate(entries):
-            table.add_row(str(index), escape(name))
+        columns = ["name", *(column for column in ("unit", "joint", "body") if any(one[column] for one in entries))]
+        table = Table("entry", *columns, box=None, header_style="dim")
+        for index, one in enumerate(entries):
+            table.add_row(str(index), *(escape(one[column]) for column in columns))
         console.print(table, highlight=False)
     return 0
 
@@ -244,7 +247,13 @@ def _description(env: str, variant: Variant) -> dict[str, Any]:
         "discrete_actions": getattr(task, "discrete_actions", False),
         **{f"{part}_size": getattr(task, f"{part}_size") for part in PARTS},
         **{part: entry_names(task, part) for part in PARTS},
+        **{f"{part}_entries": _entries(task, part) for part in PARTS},
     }
+
+
+def _entries(task: Task, part: Part) -> list[dict[str, str]] | None:
+    found = entries_of(task, part)
+    return None if found is None else [entry._asdict() for entry in found]
 
 
 def _check(options: CheckOptions) -> int:

@@ -14,7 +14,9 @@ from kilolayer.user_code import imported
 
 COMMANDS = {
     "train": "train an agent, or resume a run",
+    "distill": "train a smaller policy to act as a trained one",
     "eval": "evaluate a run",
+    "prune": "leave out blocks of an actor: table and figure, or a smaller run",
     "report": "write report.html and pictures of a run",
     "render": "write a film, stills and a 3-D page of a run's episodes",
     "export": "write a policy as a file that runs without the library: ONNX or StableHLO",
@@ -28,7 +30,7 @@ COMMANDS = {
 MODULES = {"eval": "evaluate"}
 """Modules of subcommands that have another name."""
 
-COMPUTING = frozenset({"train", "eval", "report", "render", "export", "study", "bench"})
+COMPUTING = frozenset({"train", "distill", "prune", "eval", "report", "render", "export", "study", "bench"})
 """Subcommands that compile programs, which are kept on disk for the next process."""
 
 INTERRUPTED = 128 + signal.SIGINT

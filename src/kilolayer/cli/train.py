@@ -1,8 +1,6 @@
 """`kilolayer train`: train an agent, or resume a run."""
 
 import functools
-import statistics
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +10,13 @@ from rich.table import Table
 
 from kilolayer.bench.plan import plan
 from kilolayer.cli.options import HELP_FLAGS
-from kilolayer.cli.output import command, exit_code_stands
 from kilolayer.cli.train_options import TrainOptions, parse_train
-from kilolayer.envs.check import ENDS_AT_ONCE
+from kilolayer.cli.train_results import print_outcome
 from kilolayer.errors import ConfigurationError
 from kilolayer.files import json_text
 from kilolayer.kernel_choices import own_kernel_choices
 from kilolayer.runs import SeedGroup, parse_seeds
-from kilolayer.training import TrainResult, choose_mode, train, train_seeds
-from kilolayer.training.evaluation import ends_at_once, remarks
+from kilolayer.training import choose_mode, train, train_seeds
 
 UNITS = ("_bytes", "_seconds", "_milliseconds", "_minutes")
 """Ends of names in a plan."""
@@ -54,14 +50,7 @@ def run(arguments: Sequence[str]) -> int:
     else:
         new = started | {"seeds": group.seeds, "mode": group.mode}
         results = train_seeds(**(new if options.resume is None else resumed))
-    stopped_by = results[0].stopped_by
-    code = 0 if stopped_by is None else 128 + stopped_by
-    with exit_code_stands(code):
-        if group is None:
-            _print_result(results[0], as_json=options.json)
-        else:
-            _print_results(results, as_json=options.json)
-    return code
+    return print_outcome(results, several=group is not None, as_json=options.json)
 
 
 def _group(options: TrainOptions) -> SeedGroup | None:
@@ -98,52 +87,3 @@ def _readable(name: str, value: Any) -> str:
     if name.endswith("_minutes"):
         return f"{value:.1f} minutes" if value < 120 else f"{value / 60:.1f} hours"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _as_data(result: TrainResult) -> dict[str, Any]:
-    status = "finished" if result.stopped_by is None else "stopped"
-    return {"run_dir": str(result.run.path), "status": status, **result.metrics}
-
-
-def _print_results(results: Sequence[TrainResult], *, as_json: bool) -> None:
-    """Print the results of several seeds: a line for each, and the mean."""
-    if as_json:
-        print(json_text([_as_data(result) for result in results]))
-        return
-    directory = results[0].run.path.parent
-    if results[0].stopped_by is not None:
-        print(f"stopped and saved at {results[0].clocks}; resume with: {command('train', '--resume', directory)}")
-        return
-    success = [result.metrics["eval/success_any"] for result in results]
-    for result, value in zip(results, success, strict=True):
-        print(f"{result.run.path}: success_any {value:.2f}, time_at_goal {result.metrics['eval/time_at_goal']:.0f}")
-        _say_more(result)
-    error = statistics.stdev(success) / len(success) ** 0.5 if len(success) > 1 else float("nan")
-    print(
-        f"finished {results[0].clocks} with each of {len(results)} seeds: success_any "
-        f"{statistics.fmean(success):.3f} ± {error:.3f} (mean and standard error over seeds)"
-    )
-
-
-def _print_result(result: TrainResult, *, as_json: bool) -> None:
-    if as_json:
-        print(json_text(_as_data(result)))
-        return
-    if result.stopped_by is not None:
-        print(f"stopped and saved at {result.clocks}; resume with: {command('train', '--resume', result.run.path)}")
-        return
-    metrics = result.metrics
-    print(
-        f"finished {result.clocks}: success_any {metrics['eval/success_any']:.2f}, "
-        f"time_at_goal {metrics['eval/time_at_goal']:.0f} of {metrics['eval/episode_length']:.0f} steps; "
-        f"next: {command('report', result.run.path)}"
-    )
-    _say_more(result)
-
-
-def _say_more(result: TrainResult) -> None:
-    """Say what the means of a finished run hide, and what makes it worthless."""
-    for remark in remarks(result.metrics):
-        print(f"{result.run.path}: {remark}")
-    if ends_at_once(result.metrics):
-        print(f"warning: {result.run.path}: {ENDS_AT_ONCE}", file=sys.stderr)

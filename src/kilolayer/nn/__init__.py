@@ -4,6 +4,7 @@ from kilolayer.nn.dense import Dense, Precision
 from kilolayer.nn.diagnostics import block_statistics, effective_rank, gradient_norms, spread
 from kilolayer.nn.hyperspherical import Hyperspherical, HypersphericalArchitecture
 from kilolayer.nn.layers import Activation, HiddenLayer, LayerNorm, Normalization, RMSNorm
+from kilolayer.nn.masked import MaskedTorso, with_all_blocks
 from kilolayer.nn.quantized import QuantizedDense
 from kilolayer.nn.residual_mlp import ResidualArchitecture, ResidualMLP, ResidualScaling
 from kilolayer.nn.short_chain import call_together
@@ -30,6 +31,7 @@ __all__ = [
     "Hyperspherical",
     "HypersphericalArchitecture",
     "LayerNorm",
+    "MaskedTorso",
     "Normalization",
     "Precision",
     "QuantizedDense",
@@ -54,4 +56,5 @@ __all__ = [
     "torso_spec",
     "torsos_in",
     "unregister_torso",
+    "with_all_blocks",
 ]

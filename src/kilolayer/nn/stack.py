@@ -298,9 +298,33 @@ class StackedTorso(Torso):
             ConfigurationError: if they do not.
         """
 
+    def keep_blocks(self, kept: Sequence[int]) -> "StackedTorso":
+        """Return the torso with some of its blocks, each with the parameters and the settings that it has here.
+
+        Args:
+            kept: numbers of the blocks that stay, in rising order.
+
+        Raises:
+            ConfigurationError: if a number is no block, or the order is another.
+        """
+        numbers = list(kept)
+        if numbers != sorted(set(numbers)) or not set(numbers) <= set(range(self.num_blocks)):
+            raise ConfigurationError(f"kept blocks {numbers} must be rising numbers from 0 to {self.num_blocks - 1}")
+        blocks = jax.tree.map(lambda p: p[jnp.asarray(numbers)], self.blocks) if numbers else None
+        return _with_blocks(_with_architecture(self, self.architecture.growing_to(self.depth)), blocks)
+
     def quantize(self) -> "StackedTorso":
         """Return the torso with 8 bit weights in every dense layer of its blocks, to act and not to learn."""
         return _with_blocks(self, quantize(self.blocks))
+
+
+def _with_architecture(torso: Any, architecture: StackedArchitecture) -> Any:
+    """Return a torso with the same parameters and other settings."""
+    other = object.__new__(type(torso))
+    for field in dataclasses.fields(torso):
+        value = architecture if field.name == "architecture" else getattr(torso, field.name)
+        object.__setattr__(other, field.name, value)
+    return other
 
 
 def _with_blocks(torso: Any, blocks: Any) -> Any:

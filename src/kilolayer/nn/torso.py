@@ -93,6 +93,17 @@ class Torso(eqx.Module):
         """
         raise ConfigurationError(f"{type(self).__name__} cannot grow; leave grow out, or choose another torso")
 
+    def keep_blocks(self, kept: Sequence[int]) -> "Torso":
+        """Return the torso with some of its blocks; what the others add to the stream is left out.
+
+        Args:
+            kept: numbers of the blocks that stay, in rising order.
+
+        Raises:
+            ConfigurationError: if a number is no block, or this kind of torso cannot lose blocks.
+        """
+        raise ConfigurationError(f"{type(self).__name__} cannot lose blocks; choose another torso")
+
     def quantize(self) -> "Torso":
         """Return the torso with the weights of its blocks as 8 bit integers, to act and not to learn.
 

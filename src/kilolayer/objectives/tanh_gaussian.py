@@ -46,6 +46,27 @@ def _log_density(
     return jnp.sum(log_density - jnp.log(1.0 - jnp.square(action) + SATURATION_EPSILON), axis=-1)
 
 
+def divergence(
+    mean: Float[Array, "*batch action"],
+    log_std: Float[Array, "*batch action"],
+    other_mean: Float[Array, "*batch action"],
+    other_log_std: Float[Array, "*batch action"],
+) -> Float[Array, "*batch"]:
+    """Return the Kullback-Leibler divergence KL(p || q) of two policies.
+
+    The tanh maps each action to one value before it and back, so the divergence of the policies is that of the
+    Gaussians before the tanh: log(s_q / s_p) + (s_p^2 + (m_p - m_q)^2) / (2 s_q^2) - 1/2, summed over the action.
+
+    Args:
+        mean: of p.
+        log_std: of p.
+        other_mean: of q.
+        other_log_std: of q.
+    """
+    squares = jnp.exp(2.0 * (log_std - other_log_std)) + jnp.square((mean - other_mean) * jnp.exp(-other_log_std))
+    return jnp.sum(other_log_std - log_std + 0.5 * squares - 0.5, axis=-1)
+
+
 def mode(mean: Float[Array, "*batch action"]) -> Float[Array, "*batch action"]:
     """Return the deterministic action, tanh(mean)."""
     return jnp.tanh(mean)

@@ -10,7 +10,7 @@ import pydantic
 
 from kilolayer.agents import Agent, NetworkSettings, Problem, agent_spec, make_agent
 from kilolayer.errors import ConfigurationError
-from kilolayer.nn import torso_spec
+from kilolayer.nn import Architecture, torso_spec
 from kilolayer.settings import first_fault, settings_from
 
 STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
@@ -171,6 +171,14 @@ class Contract:
         except pydantic.ValidationError as error:
             raise ConfigurationError(first_fault(error)) from None
 
+    def architecture(self) -> Architecture:
+        """Return the settings of the networks.
+
+        Raises:
+            ConfigurationError: if the torso is not registered, or a setting is not valid.
+        """
+        return settings_from(torso_spec(self.torso.name).settings, self.torso.settings, "torso.settings")
+
     def build_agent(self) -> Agent:
         """Return the agent, which acts and values but does not learn.
 
@@ -187,14 +195,14 @@ class Contract:
             discrete_actions=self.action.discrete,
         )
         try:
-            agent, torso = agent_spec(self.agent.name), torso_spec(self.torso.name)
+            agent, _ = agent_spec(self.agent.name), torso_spec(self.torso.name)
         except ConfigurationError as error:
             raise ConfigurationError(f"{error}; if a file of your own registers it, import that file first") from None
         networks = NetworkSettings(
             batch_size=self.batch_size,
             depth=self.depth,
             width=self.width,
-            architecture=settings_from(torso.settings, self.torso.settings, "torso.settings"),
+            architecture=self.architecture(),
         )
         settings: Any = settings_from(agent.settings, self.agent.settings, "agent.settings")
         return make_agent(agent.name, problem, settings, networks, acts_only=True)

@@ -18,6 +18,7 @@ PANELS = {
     "train/categorical_accuracy": "categorical_accuracy (critic)",
     "train/entropy": "entropy (policy, nats)",
     "train/actor_loss": "actor_loss",
+    "train/action_error": "action_error: distance from what is imitated",
 }
 """Metrics and their titles. A figure shows the first six that the run has: agents differ in their metrics."""
 

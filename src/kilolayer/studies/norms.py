@@ -36,8 +36,7 @@ def cases(scope: Scope) -> list[Case]:
         ConfigurationError: if the agent lacks one of the networks.
     """
     grid = by_depth(scope)
-    for case in grid:
-        require_networks(case, NETWORKS)
+    require_networks(grid, NETWORKS)
     return grid
 
 

@@ -52,7 +52,7 @@ def cases(scope: Scope) -> list[Case]:
         ConfigurationError: if the agent has no critic of two encoders, or its critic takes several actions at once.
     """
     grid = shallow_and_deep(scope)
-    for case in grid:
+    for case in {case.config.agent: case for case in grid}.values():
         agent = Setup.build(case.config).agent
         if not isinstance(agent, ContrastiveAgent):
             fitting = fitting_agents(case.config, lambda agent: isinstance(agent, ContrastiveAgent))

@@ -61,8 +61,7 @@ def cases(scope: Scope) -> list[Case]:
         for depth in DEPTHS[scope.size]
         for scaling in SCALINGS
     ]
-    for case in grid:
-        require_networks(case, NETWORKS)
+    require_networks(grid, NETWORKS)
     return grid
 
 

@@ -3,13 +3,14 @@
 import dataclasses
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 
-from kilolayer.agents import AgentState, Tandem
+from kilolayer.agents import AgentState, Tandem, Teacher, agent_spec
 from kilolayer.checkpoint_files import UNTRAINED, find_step, read_again_if_rotated
 from kilolayer.envs.names import PARTS, entry_names
-from kilolayer.errors import RunError
+from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.named_arrays import fill
 from kilolayer.policies.contract import (
     ActionContract,
@@ -122,6 +123,68 @@ def load_policy(run: str | os.PathLike, *, checkpoint: int | str | None = None) 
     return read_again_if_rotated(directory.checkpoints, read)
 
 
+def load_anywhere(path: str | os.PathLike, *, checkpoint: int | str | None = None) -> Policy:
+    """Load a policy from its own directory, or that of a run; see `load_policy`."""
+    artifact = find_artifact(path, checkpoint) if checkpoint != UNTRAINED else None
+    return load_policy(path, checkpoint=checkpoint) if artifact is None else Policy.read(artifact)
+
+
+def describe_teacher(path: str | os.PathLike, checkpoint: int | None, contract: Contract) -> Teacher:
+    """Return a policy as the teacher of another run.
+
+    Args:
+        path: the directory of a run or of a policy.
+        checkpoint: the step of the checkpoint; None for the directory of a policy.
+        contract: of the policy.
+    """
+    return Teacher(
+        run=os.fspath(path),
+        checkpoint=checkpoint,
+        agent=contract.agent.name,
+        agent_settings=contract.agent.settings,
+        torso=contract.torso.name,
+        architecture=contract.torso.settings,
+        depth=contract.depth,
+        width=contract.width,
+    )
+
+
+def load_teacher(config: TrainConfig) -> Policy | None:
+    """Load the policy that a run learns from; None if its agent learns by itself.
+
+    Raises:
+        RunError: if it cannot be read.
+        ConfigurationError: if it is not the one that the settings describe, or they name none.
+    """
+    if not agent_spec(config.agent).needs_teacher:
+        return None
+    teacher = config.agent_settings.teacher
+    if teacher is None:
+        raise ConfigurationError(
+            f"agent={config.agent!r} learns from a trained policy, and {config.agent}.teacher is not set; begin with "
+            "`kilolayer distill RUN`, or kilolayer.distill"
+        )
+    policy = load_anywhere(teacher.run, checkpoint=teacher.checkpoint)
+    if describe_teacher(teacher.run, teacher.checkpoint, policy.contract) != teacher:
+        raise ConfigurationError(
+            f"{config.agent}.teacher: {teacher.run} has other networks than this run was begun with; distil it anew"
+        )
+    return policy
+
+
+def taught(config: TrainConfig, setup: Setup, state: AgentState, policy: Policy | None) -> AgentState:
+    """Return the state of a new agent with the networks that it learns from, or begins with.
+
+    Args:
+        config: settings of the run.
+        setup: the parts of the run.
+        state: of an agent as `init` returns it.
+        policy: what `load_teacher` returned.
+    """
+    agent: Any = setup.agent
+    return state if policy is None else agent.taught_by(state, policy.agent_state)
+
+
 def load_with_setup(run: str | os.PathLike, *, checkpoint: int | str | None = None) -> tuple[Policy, Setup]:
     """Load the policy of a run, and build what it was trained with, as it was at the checkpoint; see `load_policy`."""
     policy = load_policy(run, checkpoint=checkpoint)
@@ -133,7 +196,8 @@ def load_with_setup(run: str | os.PathLike, *, checkpoint: int | str | None = No
 
 def _untrained_policy(config: TrainConfig) -> Policy:
     setup = Setup.build(config)
-    return policy_of(config, setup, untrained_agent(setup, config.seed), clocks=Clocks(0))
+    state = taught(config, setup, untrained_agent(setup, config.seed), load_teacher(config))
+    return policy_of(config, setup, state, clocks=Clocks(0))
 
 
 def _read_training_state(config: TrainConfig, directory: RunDirectory, step: int) -> Policy:

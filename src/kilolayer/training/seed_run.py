@@ -1,5 +1,6 @@
 """What belongs to one seed of a run: its directory, its metric sinks and its checkpoints."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -16,6 +17,7 @@ from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.defaults import describe_engine
 from kilolayer.runs.run_directory import RunDirectory
 from kilolayer.runs.sinks import DiagnosticsFile, FileSink, Row, Sink, TensorBoardSink, WandbSink
+from kilolayer.training.policies import load_teacher, taught
 from kilolayer.training.setup import Setup
 from kilolayer.training.step import TrainState, init_states, state_shape
 
@@ -138,7 +140,8 @@ def first_states(
     if step is None:
         if data is None and not runs[0].config.collects:
             raise ConfigurationError("data is missing: the run collects nothing and has no checkpoint yet")
-        return init_states(setup, [run.seed for run in runs], data)
+        states, teacher = init_states(setup, [run.seed for run in runs], data), load_teacher(runs[0].config)
+        return [dataclasses.replace(one, agent=taught(runs[0].config, setup, one.agent, teacher)) for one in states]
     states = [run.restore(setup, step) for run in runs]
     if data is not None and not all(_same(state.buffer, data) for state in states):
         raise ConfigurationError(f"data are not those that checkpoint {step} learned from; leave data out")

@@ -16,6 +16,7 @@ from kilolayer.runs.seed_group import SeedGroup, SeedsMode, check_same_settings,
 from kilolayer.runs.sinks import require_extras
 from kilolayer.training.given_data import check_data, settings_for
 from kilolayer.training.memory import check_run_fits
+from kilolayer.training.policies import load_teacher
 from kilolayer.training.population import SeedsModeChoice, choose_mode
 from kilolayer.training.seed_run import SeedRun
 from kilolayer.training.setup import Setup
@@ -98,6 +99,29 @@ def train(
     return result
 
 
+def begin(config: TrainConfig, *, run_dir: str | os.PathLike | None = None, progress: bool = True) -> TrainResult:
+    """Begin a run and save the networks that it begins with; `train(resume=...)` takes its training steps.
+
+    Args:
+        config: all settings.
+        run_dir: the directory of the run; None takes a new directory under `runs/`.
+        progress: show progress on standard error.
+
+    Returns:
+        Where the run is, and its first evaluation.
+
+    Raises:
+        ConfigurationError: for invalid settings.
+        RunError: if the directory cannot be written.
+        TrainingError: if the save fails.
+    """
+    config = _new_config(None, config, {}, None, None)
+    setup = _build(config, None)
+    directory = RunDirectory.create(run_dir or new_directory(config), config)
+    (result,) = _train(setup, config, {config.seed: directory}, steps=False, show=progress)
+    return result
+
+
 def train_seeds(
     env: str | None = None,
     *,
@@ -174,9 +198,15 @@ def train_seeds(
 
 
 def _train(
-    setup: Setup, config: TrainConfig, directories: Mapping[int, RunDirectory], mode: SeedsMode = "threads", **how: Any
+    setup: Setup,
+    config: TrainConfig,
+    directories: Mapping[int, RunDirectory],
+    mode: SeedsMode = "threads",
+    *,
+    steps: bool = True,
+    **how: Any,
 ) -> list[TrainResult]:
-    """Train the seeds of these directories; `how` are the keyword arguments of `Trainer`."""
+    """Train the seeds of these directories, or only begin; `how` are the keyword arguments of `Trainer`."""
     least_kept = LEAST_KEPT if len(directories) > 1 else 1
     with ExitStack() as stack:
         runs = []
@@ -184,7 +214,8 @@ def _train(
             stack.enter_context(directory.lock())
             own = dataclasses.replace(config, seed=seed)
             runs.append(stack.enter_context(closing(SeedRun(directory, own, least_kept=least_kept))))
-        return Trainer(setup, runs, mode, **how).train()
+        trainer = Trainer(setup, runs, mode, **how)
+        return trainer.train() if steps else trainer.begin()
 
 
 def _build(
@@ -223,6 +254,7 @@ def _new_config(
         config = with_engine(config)
     if checkpoint is not None:
         raise ConfigurationError(f"checkpoint={checkpoint} needs resume")
+    load_teacher(config)  # before a directory is made
     if data is None and not config.collects:
         raise ConfigurationError("total_env_steps=0 collects nothing to learn from: pass data to kilolayer.train")
     return config

@@ -140,7 +140,25 @@ class Trainer:
             self._wait()
             if stop.signal is not None:  # speaking comes last: a reader that waits must not delay the save
                 display.note(f"{stop.signal.name}: saved after {self.clocks}")
-        stopped_by = None if self.rounds >= self.timetable.rounds else stop.signal
+        return self._results(None if self.rounds >= self.timetable.rounds else stop.signal)
+
+    def begin(self) -> list[TrainResult]:
+        """Evaluate and save the states as they are, without a training step.
+
+        Raises:
+            TrainingError: if a number is not finite or the save fails.
+        """
+        with ExitStack() as stack:
+            stack.callback(lambda: self.population.close())
+            display: Display = self._display() if self.show else Silent()
+            stack.enter_context(closing(display))
+            display.update(self.clocks.step, "evaluating")
+            self._evaluate(0.0, self.clocks)
+            self._save(evaluated=True)
+            self._wait()
+        return self._results(None)
+
+    def _results(self, stopped_by: signal.Signals | None) -> list[TrainResult]:
         return [
             TrainResult(run.directory, self.clocks.env_steps, self.clocks.gradient_steps, run.last_row, stopped_by)
             for run in self.runs

@@ -60,6 +60,8 @@ class DeepAgent:
     """Fields of the state that `act` and `value` read."""
     has_value: ClassVar[bool] = True
     """The agent estimates how near a goal is."""
+    has_action_value: ClassVar[bool] = False
+    """It also says how good an action is, by `action_value`."""
 
     observation_size: int
     goal_size: int
@@ -229,6 +231,26 @@ class DeepAgent:
             ConfigurationError: unless the agent overrides it.
         """
         raise ConfigurationError(f"{type(self).__name__} has no value: it learns no critic")
+
+    def action_value(
+        self,
+        state: AgentState,
+        observation: Float[Array, "*batch observation"],
+        action: Float[Array, "*batch chunk"],
+        desired_goal: Float[Array, "*batch goal"],
+    ) -> Float[Array, "*batch"]:
+        """Return how good an action is by the critic: larger is better.
+
+        Args:
+            state: of the agent.
+            observation: without the goal.
+            action: in [-1, 1]; of a chunk, all its actions side by side.
+            desired_goal: the goal to reach.
+
+        Raises:
+            ConfigurationError: unless the agent overrides it.
+        """
+        raise ConfigurationError(f"{type(self).__name__} has no critic of actions")
 
     def acting(self, state: AgentState) -> tuple["DeepAgent", AgentState]:
         """Return the agent that acts, and the part of the state that `act` and `value` read; all else is None."""

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,8 @@ class RandomGoalActor(DeepAgent):
     `optimizers`.
     """
 
+    has_action_value: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         """Validate sizes.
 
@@ -47,6 +49,16 @@ class RandomGoalActor(DeepAgent):
     ) -> Float[Array, "*batch"]:
         """Return how good the critic finds an action: larger is better."""
         raise NotImplementedError
+
+    def action_value(
+        self,
+        state: AgentState,
+        observation: Float[Array, "*batch observation"],
+        action: Float[Array, "*batch action"],
+        desired_goal: Float[Array, "*batch goal"],
+    ) -> Float[Array, "*batch"]:
+        """Return how good the critic finds an action: larger is better."""
+        return self.score(state.critic, observation, action, desired_goal)
 
     @property
     def target_entropy(self) -> float:

@@ -94,6 +94,10 @@ class AgentSpec:
     """It learns from a reward for reached goals, so the task must define success."""
     on_policy: bool = False
     """It learns from the newest unroll only, which its own policy must have collected."""
+    needs_teacher: bool = False
+    """It learns from the policy of another run, so it is not trained by itself, and lists of agents leave it out. Its
+    settings have a field `teacher`, a `Teacher`; the agent has a method `taught_by`, which puts the teacher's networks
+    into the state of a new agent."""
     preset: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _no_preset
     """Takes the training settings so far (the environment's preset and what the user set) and returns settings that
     suit the agent better. What the user set takes precedence over them. The input is not validated yet."""
@@ -126,13 +130,13 @@ def unregister_agent(name: str) -> None:
 
 
 def agent_names() -> list[str]:
-    """Return the names of all registered agents."""
-    return list(_AGENTS)
+    """Return the names of all registered agents that need no teacher."""
+    return [spec.name for spec in agent_specs()]
 
 
 def agent_specs() -> Iterator[AgentSpec]:
-    """Yield the entries of all registered agents."""
-    yield from _AGENTS.values()
+    """Yield the entries of all registered agents that need no teacher."""
+    yield from (spec for spec in _AGENTS.values() if not spec.needs_teacher)
 
 
 def agent_spec(name: str) -> AgentSpec:
@@ -178,4 +182,4 @@ def make_agent(
 
 
 def _listing() -> str:
-    return f"there are {', '.join(_AGENTS)}"
+    return f"there are {', '.join(agent_names())}"

@@ -1,7 +1,7 @@
 """What SAC and TD3 share: two critics and their slow copies, sparse rewards, and goals relabelled in hindsight."""
 
 import dataclasses
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import equinox as eqx
 import jax
@@ -117,6 +117,8 @@ class TwinCriticAgent(DeepAgent):
     action.
     """
 
+    has_action_value: ClassVar[bool] = True
+
     success: Success | None = dataclasses.field(default=None, kw_only=True)
     """Returns whether an achieved goal is at a desired goal; None for an agent that only acts."""
 
@@ -161,6 +163,16 @@ class TwinCriticAgent(DeepAgent):
     ) -> Float[Array, "*batch"]:
         """Return the lower Q(s, a, g) at the policy's deterministic action."""
         action = self.deterministic_action(state.actor, observation, desired_goal)
+        return state.critic.least(observation, action, desired_goal)
+
+    def action_value(
+        self,
+        state: AgentState,
+        observation: Float[Array, "*batch observation"],
+        action: Float[Array, "*batch action"],
+        desired_goal: Float[Array, "*batch goal"],
+    ) -> Float[Array, "*batch"]:
+        """Return the lower Q(s, a, g)."""
         return state.critic.least(observation, action, desired_goal)
 
     # ---- Learning ------------------------------------------------------------------------------------------------

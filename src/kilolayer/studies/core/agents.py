@@ -1,7 +1,7 @@
 """Ask the registry of agents which ones suit a study."""
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
 from kilolayer.agents import Agent, agent_names, agent_specs
@@ -27,19 +27,21 @@ def fitting_agents(config: TrainConfig, fits: Callable[[Agent], bool]) -> list[s
     return found
 
 
-def require_networks(case: Case, networks: Collection[str]) -> None:
-    """Validate that the agent of a case has some networks.
+def require_networks(cases: Sequence[Case], networks: Collection[str]) -> None:
+    """Validate that the agents of some cases have some networks.
 
     Raises:
-        ConfigurationError: if it lacks one; the line names agents that have them all.
+        ConfigurationError: if one lacks one; the line names agents that have them all.
     """
-    names = Setup.build(case.config).agent.parameter_counts()
-    if missing := [name for name in networks if name not in names]:
-        fitting = fitting_agents(case.config, lambda agent: set(networks) <= set(agent.parameter_counts()))
-        raise ConfigurationError(
-            f"agent={case.config.agent!r} has the networks {', '.join(names)} and no {', '.join(missing)}; take "
-            f"agent={' or '.join(fitting)}"
-        )
+    # Which networks an agent has depends on nothing else, and building a case of every task takes long.
+    for config in {case.config.agent: case.config for case in cases}.values():
+        names = Setup.build(config).agent.parameter_counts()
+        if missing := [name for name in networks if name not in names]:
+            fitting = fitting_agents(config, lambda agent: set(networks) <= set(agent.parameter_counts()))
+            raise ConfigurationError(
+                f"agent={config.agent!r} has the networks {', '.join(names)} and no {', '.join(missing)}; take "
+                f"agent={' or '.join(fitting)}"
+            )
 
 
 def require_settings(case: Case, names: Collection[str]) -> None:

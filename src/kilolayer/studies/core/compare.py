@@ -187,6 +187,8 @@ def _is_by_task(name: str, flat: Sequence[Mapping[str, Any]]) -> bool:
 def _label(value: Any) -> Label:
     if isinstance(value, str) and "\n" in value:
         return f"maze-{hashlib.sha256(value.encode()).hexdigest()[:6]}"
+    if isinstance(value, Mapping) and {"run", "checkpoint"} <= set(value):  # the teacher of a student
+        return f"{value['run']} {value['checkpoint'] or ''}".rstrip()
     return value if isinstance(value, str | int | float) and not isinstance(value, bool) else str(value)
 
 
