@@ -54,6 +54,7 @@ def other_line(number, command: str) -> list[str]:
         "prune": ["run", "--keep", "--fine-tune", "--checkpoint", "--order", "--states", "--output", "--json"],
         "report": ["run", "--checkpoint"],
         "render": ["run", "--episodes", "--size", "--speed", "--camera", "--checkpoint", "--json"],
+        "export": ["run", ".", "--format", "jax", "--output", "--checkpoint", "--int8", "--episodes", "--json"],
         "envs": ["show", "check", *ENVS, "--variant", "--json", "--num-envs", "--steps"],
         "study": [*STUDIES, "zzz", "--dry-run", "--size", "--seeds", "--set", "--dir", "--results"],
         "compare": ["run", "other", "--metrics", "--json", "--out"],
