@@ -52,6 +52,7 @@ def test_a_gradient_step_is_the_same(agent):
         np.testing.assert_allclose(value, expected_metrics[name], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs triton, which is made for Linux")
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_gradient_step_by_the_kernels_is_the_same_but_for_their_rounding(agent, monkeypatch):

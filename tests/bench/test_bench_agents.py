@@ -16,16 +16,17 @@ def test_every_agent_with_continuous_actions_is_a_case_and_crl_is_the_first():
 
 
 def test_agents_learn_in_turn_from_one_buffer(monkeypatch):
-    monkeypatch.setattr(agents, "cases", lambda: [("crl", {}), ("gcbc", {}), ("crl", {"action_chunk": 2})])
+    two: list = [("gcbc", {}), ("gcsl", {"random_action": 0.5})]
+    monkeypatch.setattr(agents, "cases", lambda: two)
     monkeypatch.setattr(agents, "TASK", dict(agents.TASK) | {"env": "point_u_maze", "engine": "auto", "num_envs": 4})
     compiled = []
     compile_steps = agents.compile_steps
     monkeypatch.setattr(agents, "compile_steps", lambda setup: compiled.append(compile_steps(setup)) or compiled[-1])
-    first, *others = agents.measure(**SIZES)
-    assert (first["agent"], first["ratio"]) == ("crl", 1.0)
-    assert [(row["agent"], row["settings"]) for row in others] == [("gcbc", {}), ("crl", {"action_chunk": 2})]
-    assert all(row["step_seconds"] > 0 for row in (first, *others))
-    assert [steps.learn._cache_size() for steps in compiled[1:]] == [1, 1, 1]  # nothing is compiled while it is timed
+    rows = agents.measure(**SIZES)
+    assert [(row["agent"], row["settings"]) for row in rows] == two
+    assert rows[0]["ratio"] == 1.0
+    assert all(row["step_seconds"] > 0 for row in rows)
+    assert [steps.learn._cache_size() for steps in compiled[1:]] == [1, 1]  # nothing is compiled while it is timed
 
 
 @pytest.mark.parametrize("name", SIZES)

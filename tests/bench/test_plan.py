@@ -50,6 +50,7 @@ def test_a_few_steps_say_how_long_the_run_takes(monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_only_what_is_timed_has_a_duration():
     assert "training_minutes" not in plan(small_config())
     assert "training_minutes" not in plan(small_config(), seeds=2, timed=True)

@@ -115,6 +115,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(teacher, tmp_path, capsys, fla
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_the_command_trains_students_of_several_seeds(teacher, tmp_path, capsys):
     flags = ["--total-env-steps=400", "--set", "num_evals=1"]
     assert main(["distill", str(teacher), "--run-dir", str(tmp_path / "new"), "--quiet", "--seeds=0,1", *flags]) == 0

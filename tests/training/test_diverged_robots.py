@@ -104,6 +104,7 @@ def test_too_many_end_the_run_and_name_joints_and_actuators(springy, tmp_path, c
     assert f"the last good checkpoint is {path / 'checkpoints' / '0'}" in line or "no checkpoint yet" in line
 
 
+@pytest.mark.slow
 def test_the_limit_may_change_when_a_run_is_resumed(springy, tmp_path):
     with pytest.raises(kl.TrainingError, match=r"diverged in \d+ of \d+ episodes .* more than max_diverged=0;"):
         kl.train(springy, run_dir=tmp_path / "run", progress=False, max_diverged=0.0, **SETTINGS)

@@ -85,7 +85,7 @@ def _outcomes(directory: Path, description: Mapping[str, Any], study: Study) -> 
         place: dict[str, Label] = {name: score[name] for name in labels if score[name] is not None}
         own = place | {"seed": score["seed"]}
         rows = _rows_of(measured, own)
-        case = _case(description, place)
+        case = _case(description, labels, place)
         seed = int(score["seed"])
         yield Recorded(
             case,
@@ -108,8 +108,10 @@ def _systems(description: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [system | date for system in description["systems"] for date in dates]
 
 
-def _case(description: Mapping[str, Any], labels: Mapping[str, Label]) -> Case:
-    name = "-".join(str(value) for value in labels.values())
+def _case(description: Mapping[str, Any], columns: Sequence[str], labels: Mapping[str, Label]) -> Case:
+    """Return the case with some labels. An empty cell is a label that the case lacks, or one that is no text."""
+    names = ["-".join(map(str, values)) for values in (labels.values(), (labels.get(name, "") for name in columns))]
+    name = names[0] if names[0] in description["cases"] else names[1]
     settings = description["settings"] | description["cases"][name]
     if "torso" not in settings:  # written by a version whose configurations had another format
         settings = upgrade_settings(settings)
