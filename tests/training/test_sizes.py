@@ -40,6 +40,13 @@ def test_training_is_refused_before_a_directory_is_made(tmp_path, capsys, argume
     assert not path.exists()
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sizes") / "run"
+    kl.train(config=small_config(total_env_steps=200, num_evals=1), run_dir=path, progress=False)
+    return path
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -50,9 +57,8 @@ def test_training_is_refused_before_a_directory_is_made(tmp_path, capsys, argume
         (["--seed=4294967296"], "at most 4294967295"),
     ],
 )
-def test_evaluation_is_refused(tmp_path, capsys, arguments, words):
-    kl.train(config=small_config(total_env_steps=200, num_evals=1), run_dir=tmp_path / "run", progress=False)
-    assert main(["eval", str(tmp_path / "run"), *arguments]) == 2
+def test_evaluation_is_refused(run, capsys, arguments, words):
+    assert main(["eval", str(run), *arguments]) == 2
     assert words in capsys.readouterr().err
 
 
