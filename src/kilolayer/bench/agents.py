@@ -14,19 +14,20 @@ import jax
 from kilolayer.agents import agent_specs
 from kilolayer.bench.process import device_name, run_apart, tell
 from kilolayer.bench.timing import seconds_of
+from kilolayer.data import ReplayBuffer
 from kilolayer.errors import ConfigurationError
 from kilolayer.runs import default_config
 from kilolayer.training import Setup
-from kilolayer.training.step import TrainState, compile_steps, init_state
+from kilolayer.training.step import compile_steps, init_state
 
 BASE = "crl"
-OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "crl": {"action_chunk": 3},
-    "crl, two critics": {"critics": 2},
-    "crl, survival": {"survival_weight": 1.0},
-    "survival": {"action_chunk": 2},
-}
-"""Settings of agents that are measured besides the defaults, by what they are called in the table."""
+OPTIONS: Sequence[tuple[str, Mapping[str, Any]]] = (
+    ("crl", {"action_chunk": 3}),
+    ("crl", {"critics": 2}),
+    ("crl", {"survival_weight": 1.0}),
+    ("survival", {"action_chunk": 2}),
+)
+"""Agents with settings that are measured besides the defaults."""
 
 TASK: dict[str, Any] = {"env": "ant", "engine": "mujoco", "num_envs": 64, "unroll_length": 62, "num_eval_envs": 1}
 FILLED = 1000
@@ -56,8 +57,7 @@ class AgentCost:
 def cases() -> list[tuple[str, Mapping[str, Any]]]:
     """Return agents with continuous actions, CRL first, each with the settings that are not its defaults."""
     names = [spec.name for spec in agent_specs() if not spec.discrete]
-    plain: list[tuple[str, Mapping[str, Any]]] = [(name, {}) for name in sorted(names, key=lambda name: name != BASE)]
-    return plain + [(title.split(",")[0], settings) for title, settings in OPTIONS.items()]
+    return [*((name, {}) for name in sorted(names, key=lambda name: name != BASE)), *OPTIONS]
 
 
 def bench_agents(
@@ -91,7 +91,7 @@ def measure(depth: int, width: int, batch_size: int, rounds: int) -> list[dict[s
     sizes = {"depth": depth, "width": width, "batch_size": batch_size}
     chosen = cases()
     tell("filling the replay buffer")
-    buffer = _filled(sizes).buffer
+    buffer = _filled_buffer(sizes)
     calls = []
     for number, (agent, settings) in enumerate(chosen):
         tell(f"compiling agent {number + 1} of {len(chosen)}: {agent}")
@@ -117,17 +117,17 @@ def _setup(sizes: Mapping[str, Any], agent: str, settings: Mapping[str, Any]) ->
     return Setup.build(default_config(**TASK | BUFFER | dict(sizes) | {"agent": agent, agent: dict(settings)}))
 
 
-def _filled(sizes: Mapping[str, Any]) -> TrainState:
-    """Return a state whose buffer is full."""
+def _filled_buffer(sizes: Mapping[str, Any]) -> ReplayBuffer:
+    """Return a full buffer."""
     setup = _setup(sizes, BASE, {})
     collect = compile_steps(setup).collect
     state = init_state(setup, 0)
     for _ in range(-(-FILLED // TASK["unroll_length"])):
         state, _ = collect(state)
-    return jax.block_until_ready(state)
+    return jax.block_until_ready(state.buffer)
 
 
-def _call(setup: Setup, buffer: Any) -> Callable[[], object]:
+def _call(setup: Setup, buffer: ReplayBuffer) -> Callable[[], object]:
     """Return a function that takes gradient steps from where the last call ended; it is compiled."""
     learn = compile_steps(setup).learn
     state = init_state(setup, 0, buffer)

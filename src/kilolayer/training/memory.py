@@ -13,7 +13,13 @@ from kilolayer.training.setup import Setup, host_device
 from kilolayer.training.step import learn_step, state_shape
 
 TRACED_BATCH = 2**14
-"""Rows of a batch from which on a gradient step is traced for what it needs; smaller ones fit any machine."""
+"""Rows of a batch from which on a gradient step is traced for what it needs; the products of fewer are below 1 GiB."""
+
+PROGRAMS = (core.Jaxpr, core.ClosedJaxpr)
+"""Parameters of an equation that are programs of their own, such as the body of a loop."""
+
+SETTINGS = {"the replay buffer": "replay_capacity", "environments": "num_envs", "a gradient step": "batch_size"}
+"""The setting that decides what each kind of array needs, where it is not that of an evaluation or of the networks."""
 
 
 def run_bytes(setup: Setup, config: TrainConfig, *, seeds: int = 1) -> dict[str, int]:
@@ -39,13 +45,6 @@ def run_bytes(setup: Setup, config: TrainConfig, *, seeds: int = 1) -> dict[str,
         "episodes of an evaluation": seeds * _episodes_bytes(setup.eval_environment, config.num_eval_envs),
         "a gradient step": seeds * _step_bytes(setup) if config.batch_size >= TRACED_BATCH else 0,
     }
-
-
-PROGRAMS = (core.Jaxpr, core.ClosedJaxpr)
-"""Parameters of an equation that are programs of their own, such as the body of a loop."""
-
-SETTINGS = {"the replay buffer": "replay_capacity", "environments": "num_envs", "a gradient step": "batch_size"}
-"""The setting that decides what each kind of array needs, where it is not that of an evaluation or of the networks."""
 
 
 def check_run_fits(setup: Setup, config: TrainConfig, *, seeds: int = 1) -> None:
@@ -88,7 +87,7 @@ def _step_bytes(setup: Setup) -> int:
 
 
 def _kept_bytes(program: core.Jaxpr) -> Iterator[int]:
-    """Yield the bytes of the results that a program does not fuse into the next, and those of the programs inside."""
+    """Yield the bytes of results that are rarely fused into the next, of a program and of the programs inside."""
     for equation in program.eqns:
         if equation.primitive.name in ("gather", "dot_general", "reduce_sum"):
             yield tree_bytes([variable.aval for variable in equation.outvars])

@@ -33,7 +33,7 @@ def require_networks(cases: Sequence[Case], networks: Collection[str]) -> None:
     Raises:
         ConfigurationError: if one lacks one; the line names agents that have them all.
     """
-    # Which networks an agent has depends on nothing else, and building a case of every task takes long.
+    # The cases of a study have the same settings of the agent, and building one for every task takes long.
     for config in {case.config.agent: case.config for case in cases}.values():
         names = Setup.build(config).agent.parameter_counts()
         if missing := [name for name in networks if name not in names]:

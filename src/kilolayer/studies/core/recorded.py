@@ -109,7 +109,7 @@ def _systems(description: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _case(description: Mapping[str, Any], columns: Sequence[str], labels: Mapping[str, Label]) -> Case:
-    """Return the case with some labels. An empty cell is a label that the case lacks, or one that is no text."""
+    """Return the case with some labels. An empty cell is a label that the case lacks, or an empty text."""
     names = ["-".join(map(str, values)) for values in (labels.values(), (labels.get(name, "") for name in columns))]
     name = names[0] if names[0] in description["cases"] else names[1]
     settings = description["settings"] | description["cases"][name]
