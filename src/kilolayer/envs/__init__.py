@@ -1,25 +1,29 @@
 """Environments: tasks, engines, and the vectorised environment that joins them."""
 
-from kilolayer.envs import catalog, registry
+from kilolayer.envs import catalog, control, quaternions, registry, remembering
 from kilolayer.envs.engines import EngineSpec, register_engine
 from kilolayer.envs.environment import ActionChunk, Environment, EnvironmentState, StepResult
 from kilolayer.envs.interface import DrawableTask, Engine, MazeTask, Task
 from kilolayer.envs.mazes.layouts import LAYOUTS
 from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.registry import EnvironmentSpec, Variant, make, names, register, spec
-from kilolayer.envs.robot_task import RobotState, RobotTask, Start
+from kilolayer.envs.robot_state import Command, Frames, Mocap, RobotState, Start
+from kilolayer.envs.robot_task import RobotTask
 
 __all__ = [
     "LAYOUTS",
     "ActionChunk",
+    "Command",
     "DrawableTask",
     "Engine",
     "EngineSpec",
     "Environment",
     "EnvironmentSpec",
     "EnvironmentState",
+    "Frames",
     "Maze",
     "MazeTask",
+    "Mocap",
     "RobotState",
     "RobotTask",
     "Start",
@@ -27,10 +31,13 @@ __all__ = [
     "Task",
     "Variant",
     "catalog",
+    "control",
     "make",
     "names",
+    "quaternions",
     "register",
     "register_engine",
     "registry",
+    "remembering",
     "spec",
 ]
