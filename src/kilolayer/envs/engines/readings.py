@@ -30,7 +30,7 @@ class Readings:
         tracked = np.array([model.body(name).id for name in task.tracked_bodies], np.int32)
         self.body_ids = np.concatenate([tracked, model.site_bodyid[self.site_ids]]).astype(np.int32)
         self.sensor_ids = np.array([model.sensor(name).id for name in task.tracked_sensors], np.int32)
-        self.numbers = np.concatenate([np.zeros(0, np.int32), *(self._numbers(one) for one in self.sensor_ids)])
+        self.numbers = np.concatenate([np.zeros(0, np.int32), *map(self._numbers, self.sensor_ids.tolist())])
         """Of all numbers that the model's sensors give, those that the task reads."""
         self.quantities = task.tracked_quantities
         self.moved_by = dofs_that_move(model)[self.body_ids]
