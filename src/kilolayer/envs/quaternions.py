@@ -89,3 +89,37 @@ def to_matrix(quaternion: Float[Array, "*batch 4"]) -> Float[Array, "*batch 3 3"
         [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
     ]
     return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def to_six(quaternion: Float[Array, "*batch 4"]) -> Float[Array, "*batch 6"]:
+    """Return a rotation as six numbers: the first column of its matrix, then the second. They are the same for q, -q.
+
+    Source: Zhou et al. 2019, On the Continuity of Rotation Representations in Neural Networks.
+    """
+    matrix = to_matrix(quaternion)
+    return jnp.concatenate([matrix[..., 0], matrix[..., 1]], axis=-1)
+
+
+def matrix_from_six(six: Float[Array, "*batch 6"]) -> Float[Array, "*batch 3 3"]:
+    """Return the rotation matrix of six numbers, whatever they are: they are made orthonormal first (Gram-Schmidt)."""
+    x = _direction(six[..., :3], jnp.eye(3)[0])
+    second = six[..., 3:] - jnp.sum(x * six[..., 3:], axis=-1, keepdims=True) * x
+    # Where the second is along the first, take the axis that is farthest from the first.
+    other = jnp.eye(3)[jnp.argmin(jnp.abs(x), axis=-1)]
+    other = other - jnp.sum(x * other, axis=-1, keepdims=True) * x
+    y = _direction(second, other / jnp.linalg.norm(other, axis=-1, keepdims=True))
+    return jnp.stack([x, y, jnp.cross(x, y)], axis=-1)
+
+
+def matrix_distance(first: Float[Array, "*#batch 3 3"], second: Float[Array, "*#batch 3 3"]) -> Float[Array, "*batch"]:
+    """Return the angle of the rotation between two rotation matrices, from 0 to pi, in radians."""
+    # The squared norm of the difference is 8 sin(angle / 2)^2, which is exact for small angles, unlike the trace.
+    apart = jnp.linalg.norm(first - second, axis=(-2, -1)) / 8.0**0.5
+    return 2.0 * jnp.arcsin(jnp.clip(apart, 0.0, 1.0))
+
+
+def _direction(vector: Float[Array, "*batch 3"], otherwise: Float[Array, "*#batch 3"]) -> Float[Array, "*batch 3"]:
+    """Return a vector scaled to length 1, or `otherwise` if it has hardly a length."""
+    squared = jnp.sum(vector**2, axis=-1, keepdims=True)
+    tiny = squared < SMALL**2
+    return jnp.where(tiny, otherwise, vector / jnp.sqrt(jnp.where(tiny, 1.0, squared)))

@@ -15,13 +15,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from kilolayer.envs import servos, starts
+from kilolayer.envs.goal_task import GoalTask
 from kilolayer.envs.methods import first_memory, in_full
-from kilolayer.envs.names import actuator_names, position_names, velocity_names, xyz
+from kilolayer.envs.names import actuator_names, position_names, velocity_names
 from kilolayer.envs.quaternions import unit
 from kilolayer.envs.robot_state import RobotState as RobotState
 from kilolayer.envs.robot_state import Start as Start
 from kilolayer.envs.robots.mjcf import load_mjcf, one_line
-from kilolayer.envs.tracking import Tracking
 from kilolayer.errors import ConfigurationError
 
 Variant = Literal["default", "paper"]
@@ -29,24 +29,16 @@ Variant = Literal["default", "paper"]
 VARIANTS: Final[tuple[str, ...]] = get_args(Variant)
 
 
-MARKER_RADIUS = 0.05
-"""Radius of a goal's mark in pictures if the task has no success distance, in metres."""
-
-
-class RobotTask(Tracking):
+class RobotTask(GoalTask):
     """Base class of goal-reaching tasks for robots given as MJCF. Derive from it and override what differs.
 
-    A task has to define its model (`mjcf` or `build`), how goals are drawn (`draw_goal` or `reset`), and where the
-    achieved goal is read (`goal_body` or `achieved_goal`).
+    A task has to define its model (`mjcf` or `build`) and its goals: a ready-made one (`goal`), or where the achieved
+    goal is read (`goal_body` or `achieved_goal`) and how goals are drawn (`draw_goal` or `reset`).
 
         class Reach(RobotTask):
             mjcf = "arm.xml"
             control_step = 0.05
-            goal_body = "hand"
-            success_distance = 0.05
-
-            def draw_goal(self, key):
-                return jax.random.uniform(key, (3,), minval=-0.3, maxval=0.3)
+            goal = PoseGoal("hand", radius=0.05, angle=0.3)
 
     All methods from `control` on see one robot; the environment maps them over all. Some may take more arguments, as
     `kilolayer.envs.methods.FORMS` lists them: `control(action, state, memory)`, `observe(state, memory, key)`,
@@ -61,9 +53,6 @@ class RobotTask(Tracking):
     """MJCF file; a relative path starts at the folder of the file that defines the class."""
     control_step: float = 0.05
     """Seconds between two actions: a multiple of the model's time step."""
-    success_distance: float | None = 0.1
-    """The goal is reached below this distance between achieved and desired goal. None: success is never signalled, and
-    agents that are rewarded for success cannot be trained."""
     engines: tuple[str, ...] = ("mujoco", "mjx", "spring")
     """Names of the engines that can run the task; the first is the default on a CPU."""
     variant: str = "default"
@@ -158,11 +147,6 @@ class RobotTask(Tracking):
         A task that overrides `observe` should override this, too: `entry_names` takes none of a class below it.
         """
         return (*position_names(self.model), *velocity_names(self.model))
-
-    @property
-    def goal_names(self) -> tuple[str, ...] | None:
-        """Name and unit of each entry of a goal: from `goal_body`."""
-        return None if self.goal_body is None else xyz(self.goal_body)
 
     @property
     def action_names(self) -> tuple[str, ...] | None:
@@ -276,36 +260,9 @@ class RobotTask(Tracking):
                 qpos = qpos.at[..., first : first + 4].set(unit(qpos[..., first : first + 4]))
         return dataclasses.replace(start, qpos=qpos)
 
-    def draw_goal(self, key: PRNGKeyArray) -> Float[Array, " goal"]:
-        """Draw the goal of an episode."""
-        raise ConfigurationError(f"task {type(self).__name__} does not draw goals; define `draw_goal`")
-
     def observe(self, state: RobotState) -> Float[Array, " observation"]:
         """Return the observation: by default joint positions and velocities."""
         return jnp.concatenate([state.qpos, state.qvel])
-
-    def achieved_goal(self, state: RobotState) -> Float[Array, " goal"]:
-        """Return the goal that this state achieves: by default the position of `goal_body`, a body or a site."""
-        if self.goal_body is None:
-            raise ConfigurationError(
-                f"task {type(self).__name__} has no achieved goal; set `goal_body`, or define `achieved_goal`"
-            )
-        return self.position_of(state, self.goal_body)
-
-    def current_goal(self, state: RobotState, desired_goal: Float[Array, " goal"]) -> Float[Array, " goal"]:
-        """Return the desired goal after this step. Override it for a goal that moves."""
-        del state
-        return desired_goal
-
-    def success(self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]) -> Bool[Array, ""]:
-        """Return whether the goal is reached: by default, whether its distance is below `success_distance`."""
-        if self.success_distance is None:
-            return jnp.zeros((), bool)
-        return jnp.linalg.norm(achieved_goal - desired_goal) < self.success_distance
-
-    def reward(self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]) -> Float[Array, ""]:
-        """Return the negative distance to the goal."""
-        return -jnp.linalg.norm(achieved_goal - desired_goal)
 
     def failed(self, state: RobotState) -> Bool[Array, ""]:
         """Return whether the episode terminates here as a failure; by default never."""
@@ -319,15 +276,6 @@ class RobotTask(Tracking):
     def scene_qpos(self, state: RobotState) -> Float[Array, "*num_envs nq"]:
         """Return the joint positions of the drawn model."""
         return state.qpos
-
-    def marker(self, desired_goal: Float[np.ndarray, " goal"]) -> tuple[Float[np.ndarray, "3"], float]:
-        """Return position and radius, in metres, of the mark that shows a goal in pictures.
-
-        By default the first three entries of a goal are x, y, z; missing ones are 0.
-        """
-        position = np.zeros(3, np.float32)
-        position[: min(3, len(desired_goal))] = desired_goal[:3]
-        return position, self.success_distance or MARKER_RADIUS
 
 
 def check_variant(variant: str) -> None:

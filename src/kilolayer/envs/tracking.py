@@ -16,9 +16,9 @@ class Tracking:
     """Names of what `RobotState` holds, and where in its arrays each is. The base class of robot tasks."""
 
     bodies: Sequence[str] = ()
-    """Names of the bodies whose poses and velocities the task reads; `goal_body` is added if it is missing."""
+    """Names of the bodies whose poses and velocities the task reads; those of the goal are added."""
     sites: Sequence[str] = ()
-    """Names of the sites whose frames the task reads, as `RobotState.sites`; `goal_body` is added if it is a site."""
+    """Names of the sites whose frames the task reads, as `RobotState.sites`; those of the goal are added."""
     sensors: Sequence[str] = ()
     """Names of the sensors that the task reads, as `RobotState.sensors`."""
     quantities: Sequence[Quantity] = ()
@@ -30,19 +30,15 @@ class Tracking:
 
     @cached_property
     def tracked_bodies(self) -> tuple[str, ...]:
-        """Bodies in `RobotState`: `bodies`, and `goal_body` if it is a body that is not among them."""
-        tracked = tuple(self.bodies)
-        if self.goal_body is not None and self.goal_body not in tracked and not self._goal_is_site:
-            tracked = (*tracked, self.goal_body)
-        return self._known("body", tracked, first=1)
+        """Bodies in `RobotState`: `bodies`, and those of `goal_places` that are not among them."""
+        more = (place for place in self.goal_places if place not in self.bodies and not self._is_site(place))
+        return self._known("body", (*self.bodies, *more), first=1)
 
     @cached_property
     def tracked_sites(self) -> tuple[str, ...]:
-        """Sites in `RobotState.sites`: `sites`, and `goal_body` if it is a site that is not among them."""
-        tracked = tuple(self.sites)
-        if self.goal_body is not None and self.goal_body not in tracked and self._goal_is_site:
-            tracked = (*tracked, self.goal_body)
-        return self._known("site", tracked)
+        """Sites in `RobotState.sites`: `sites`, and those of `goal_places` that are not among them."""
+        more = (place for place in self.goal_places if place not in self.sites and self._is_site(place))
+        return self._known("site", (*self.sites, *more))
 
     @cached_property
     def tracked_sensors(self) -> tuple[str, ...]:
@@ -55,10 +51,14 @@ class Tracking:
         return tuple(self.quantities)
 
     @property
-    def _goal_is_site(self) -> bool:
-        """Whether `goal_body` is the name of a site, and of no body."""
-        place = lambda kind: mujoco.mj_name2id(self.model, kind, self.goal_body)  # noqa: E731
-        return place(mujoco.mjtObj.mjOBJ_BODY) < 0 <= place(mujoco.mjtObj.mjOBJ_SITE)
+    def goal_places(self) -> tuple[str, ...]:
+        """Bodies and sites at which the goal is read."""
+        return () if self.goal_body is None else (self.goal_body,)
+
+    def _is_site(self, place: str) -> bool:
+        """Whether this is the name of a site, and of no body."""
+        number = lambda kind: mujoco.mj_name2id(self.model, kind, place)  # noqa: E731
+        return number(mujoco.mjtObj.mjOBJ_BODY) < 0 <= number(mujoco.mjtObj.mjOBJ_SITE)
 
     def _known(self, kind: str, names: tuple[str, ...], *, first: int = 0) -> tuple[str, ...]:
         """Return these names if the model has elements of all of them."""
@@ -88,10 +88,25 @@ class Tracking:
 
     def position_of(self, state: RobotState, name: str) -> Float[Array, "*num_envs 3"]:
         """Return the position of a tracked body or site, in metres."""
+        frames, place = self._frame(state, name)
+        return frames.position[..., place, :]
+
+    def quaternion_of(self, state: RobotState, name: str) -> Float[Array, "*num_envs 4"]:
+        """Return the orientation of a tracked body or site: w, x, y, z."""
+        frames, place = self._frame(state, name)
+        return frames.quaternion[..., place, :]
+
+    def velocity_of(self, state: RobotState, name: str) -> Float[Array, "*num_envs 3"]:
+        """Return the linear velocity of a tracked body or site in world axes, in metres per second."""
+        frames, place = self._frame(state, name)
+        return frames.velocity[..., place, :]
+
+    def _frame(self, state: RobotState, name: str) -> tuple[RobotState | Frames, int]:
+        """Return what holds the frame of a tracked body or site, and its index there."""
         if name in self.tracked_bodies:
-            return state.position[..., self.body(name), :]
+            return state, self.body(name)
         assert state.sites is not None, "this engine does not tell of sites"
-        return state.sites.position[..., self.site(name), :]
+        return state.sites, self.site(name)
 
     def _zero_state(self) -> RobotState:
         """Return a state of zeros, for the sizes of what is read from it."""
