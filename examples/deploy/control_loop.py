@@ -154,6 +154,8 @@ def main() -> None:
     contract = policy.contract
     robot = Robot(options.folder, contract)
     environment, distance = contract["environment"], contract["robot"]["success_distance"]
+    if distance is None:
+        raise SystemExit(f"success is no plain distance: {contract['robot']['success_text']}; write that rule here")
     period = 1.0 / options.rate if options.rate is not None else environment["control_step"]
     starts = table(options.folder / contract["robot"]["episodes"])
     episodes = min(options.episodes, len(starts["qpos"]))

@@ -85,7 +85,7 @@ def test_servos_that_leave_the_start_without_actions_are_warned_of(ctrlrange, ve
     (found,) = [one for one in findings(servo, keyframe="") if one[0] == "start"]
     assert found[1] == verdict
     assert "zero actions move the achieved goal by up to" in found[2]
-    assert ("more than the success distance of 0.1: its servos" in found[2]) == (verdict == "warning")
+    assert ("which is out of success: its servos" in found[2]) == (verdict == "warning")
 
 
 def test_episodes_that_begin_at_their_goal_are_counted_apart():

@@ -207,6 +207,10 @@ def _show(options: ShowOptions) -> int:
         facts.add_row("engine", escape(f"{engine['name']}{default}: {engine['summary']}{needs}"))
     if about["control_text"] is not None:
         facts.add_row("actions", escape(about["control_text"]))
+    if about["success_text"] is not None:
+        facts.add_row("success", escape(about["success_text"]))
+    for part in about["randomized"]:
+        facts.add_row("drawn", escape(part))
     for variant, engine, coverage in recorded_of(about["name"]):
         facts.add_row("random actions", escape(f"{variant}, {engine}: {coverage}"))
     for name, promise in about["presets"].items():
@@ -248,6 +252,8 @@ def _description(env: str, variant: Variant) -> dict[str, Any]:
         "presets": {name: one.promise for name, one in sorted(named_presets(registry.resolve(env)).items())},
         "discrete_actions": getattr(task, "discrete_actions", False),
         "control_text": told(task, "control_text", "control"),
+        "success_text": told(task, "success_text", "success"),
+        "randomized": list(getattr(task, "random_parts", ())),
         **{f"{part}_size": getattr(task, f"{part}_size") for part in PARTS},
         **{part: entry_names(task, part) for part in PARTS},
         **{f"{part}_entries": _entries(task, part) for part in PARTS},

@@ -1,6 +1,6 @@
 """Environments: tasks, engines, and the vectorised environment that joins them."""
 
-from kilolayer.envs import catalog, control, quaternions, registry, remembering
+from kilolayer.envs import catalog, control, goals, quaternions, randomizing, registry, remembering
 from kilolayer.envs.engines import EngineSpec, register_engine
 from kilolayer.envs.environment import ActionChunk, Environment, EnvironmentState, StepResult
 from kilolayer.envs.interface import DrawableTask, Engine, MazeTask, Task
@@ -32,9 +32,11 @@ __all__ = [
     "Variant",
     "catalog",
     "control",
+    "goals",
     "make",
     "names",
     "quaternions",
+    "randomizing",
     "register",
     "register_engine",
     "registry",

@@ -33,7 +33,7 @@ class Coverage:
     farthest: float
     """The largest."""
     moved: float
-    """Share of the episodes in which it is more than the task's success distance."""
+    """Share of the episodes that leave their start: what is achieved there would not be a success any more."""
     lived: float
     """Mean steps of the episodes."""
     unit: str = ""
@@ -63,7 +63,6 @@ def coverage_of(
         achieved_goal: goals achieved after each step.
         ends: the episode ends with the step.
     """
-    near = getattr(task, "success_distance", None)
     units = {name.rpartition("(")[2] for name in entry_names(task, "goal") or () if name.endswith(")")}
     within = np.cumsum(ends, axis=0) - ends == 0  # the step that ends the first episode is its last
     away = np.where(within, np.linalg.norm(achieved_goal - start, axis=-1), 0.0).max(axis=0)
@@ -71,10 +70,20 @@ def coverage_of(
         median=float(np.median(away)),
         ninety=float(np.quantile(away, 0.9)),
         farthest=float(away.max()),
-        moved=float((away > (MOVED if near is None else near)).mean()),
+        moved=float(np.any(within & ~_still(task, start, achieved_goal), axis=0).mean()),
         lived=float(within.sum(axis=0).mean()),
         unit=units.pop()[:-1] if len(units) == 1 else "",
     )
+
+
+def _still(
+    task: Task, start: Float[np.ndarray, "episodes goal"], achieved_goal: Float[np.ndarray, "steps episodes goal"]
+) -> Bool[np.ndarray, "steps episodes"]:
+    """Return whether an achieved goal counts as that of the start, by the task's own rule of success."""
+    if not getattr(task, "has_success", getattr(task, "success_distance", None) is not None):
+        return np.linalg.norm(achieved_goal - start, axis=-1) <= MOVED
+    of_step = jax.vmap(jax.vmap(task.success), in_axes=(0, None))
+    return np.asarray(of_step(jnp.asarray(achieved_goal), jnp.asarray(start)))
 
 
 def explore(environment: Environment, *, num_envs: int = 64, seed: int = 0, held: int = 1) -> Coverage:

@@ -4,6 +4,7 @@ The functions of a task see one robot; the environment maps them over all. An en
 `EnvironmentState` holds everything that the next step depends on.
 """
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -145,7 +146,7 @@ class Environment:
     @property
     def has_success(self) -> bool:
         """The task defines when a goal is reached."""
-        return getattr(self.task, "success_distance", 0.0) is not None
+        return getattr(self.task, "has_success", getattr(self.task, "success_distance", 0.0) is not None)
 
     @property
     def runs_on_host(self) -> bool:
@@ -184,7 +185,7 @@ class Environment:
         """
         key, fresh_key, *more = jax.random.split(key, 2 + self._draws)
         start, desired_goal = drawn = self.draw(fresh_key, num_envs)
-        physics = self.engine.init(start)
+        physics = self.engine.init(self.randomized(start, fresh_key))
         memory, observation, achieved_goal = self.first_look(physics, *more)
         return EnvironmentState(
             physics=physics,
@@ -326,7 +327,7 @@ class Environment:
         """Begin a new episode wherever the last one is done."""
         key, *more = jax.random.split(key) if self._draws else (key,)
         start, fresh_goal = self.draw(key, done.shape[0]) if state.first is None else state.first
-        physics = self.engine.restart(state.physics, start, done)
+        physics = self.engine.restart(state.physics, self.randomized(start, key), done)
         memory, observation, achieved_goal = self.first_look(physics, *more)
         return EnvironmentState(
             physics=physics,
@@ -356,6 +357,26 @@ class Environment:
         if isinstance(self.task, RobotTask):
             start = self.task.completed(start)
         return start, goal
+
+    def randomized(self, start: Any, key: PRNGKeyArray) -> Any:
+        """Return starts with the physics that each robot has for the episode, if the task draws it."""
+        task = self.task
+        if not isinstance(task, RobotTask) or task.randomize is None or not task.randomized:
+            return start
+        keys = jax.random.split(jax.random.fold_in(key, 1), start.qpos.shape[0])
+        return dataclasses.replace(start, model_fields=jax.vmap(task.randomize)(keys))
+
+    def nominal(self) -> "Environment":
+        """Return the environment without anything that is drawn to make a policy robust (`RobotTask.randomized`).
+
+        Raises:
+            ConfigurationError: if nothing is.
+        """
+        if not getattr(self.task, "random_parts", ()):
+            raise ConfigurationError(f"env {self.name!r} draws nothing at random beside starts and goals")
+        task = copy.copy(self.task)
+        task.randomized = False  # type: ignore[attr-defined]
+        return dataclasses.replace(self, task=task)
 
 
 @jax.custom_batching.custom_vmap

@@ -1,7 +1,7 @@
 """What a robot is to achieve: which numbers a goal is, how far a state is from it, when it is reached, how it is drawn.
 
 The one rule of success of a task is here: rewards, relabelled rows, evaluations, checks and pictures ask `success` or
-`goal_distance`.
+`distance_to_goal`.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from kilolayer.envs.goals import Goal, Reachable, reachable
+from kilolayer.envs.goals import Goal, PositionGoal, Reachable, reachable
 from kilolayer.envs.names import xyz
 from kilolayer.envs.robot_state import RobotState
 from kilolayer.envs.tracking import Tracking
@@ -31,7 +31,7 @@ class GoalTask(Tracking):
 
     goal: Goal | Sequence[Goal] | None = None
     """Ready-made goals, one or several side by side, such as `PositionGoal("palm", radius=0.05)`; all must be reached.
-    See `kilolayer.envs.goals`. They have radii of their own, so that `goal_body` and `success_distance` do not count."""
+    See `kilolayer.envs.goals`. They have radii of their own, in place of `goal_body` and `success_distance`."""
     success_distance: float | None = 0.1
     """The goal is reached below this distance between achieved and desired goal. None: success is never signalled, and
     agents that are rewarded for success cannot be trained."""
@@ -47,7 +47,8 @@ class GoalTask(Tracking):
         """
         if self.goal is None:
             return ()
-        parts = (self.goal,) if isinstance(self.goal, Goal) else tuple(self.goal)
+        several = isinstance(self.goal, Sequence) and not isinstance(self.goal, str)
+        parts: tuple[Any, ...] = tuple(self.goal) if several else (self.goal,)  # type: ignore[arg-type]
         name = type(self).__name__
         for part in parts:
             if not isinstance(part, Goal):
@@ -59,8 +60,8 @@ class GoalTask(Tracking):
         for attribute in ("goal_body", "success_distance"):
             if getattr(self, attribute) != getattr(GoalTask, attribute):
                 raise ConfigurationError(
-                    f"task {name}: {attribute}={getattr(self, attribute)!r} has no effect beside goal, which has places "
-                    "and radii of its own; leave one of them out"
+                    f"task {name}: {attribute}={getattr(self, attribute)!r} has no effect beside goal, which has "
+                    "places and radii of its own; leave one of them out"
                 )
         for part in parts:
             part.check(self)
@@ -99,6 +100,15 @@ class GoalTask(Tracking):
             return "never signalled"
         return f"achieved and desired goal are less than {self.success_distance:g} apart"
 
+    @property
+    def success_length(self) -> float | None:
+        """Length of the difference of both goals below which it is reached; None if the rule is another one."""
+        if not self.goal_parts:
+            return self.success_distance
+        part = self.goal_parts[0]
+        alone = len(self.goal_parts) == 1 and isinstance(part, PositionGoal) and len(part.places) == 1
+        return part.radius if alone and isinstance(part, PositionGoal) else None
+
     def _split(self, goal: Any) -> list[Any]:
         """Return the entries of each ready-made goal."""
         ends = np.cumsum([len(part.names(self)) for part in self.goal_parts])
@@ -119,7 +129,7 @@ class GoalTask(Tracking):
         del state
         return desired_goal
 
-    def goal_distance(
+    def distance_to_goal(
         self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]
     ) -> Float[Array, ""]:
         """Return how far apart two goals are: by default the length of their difference.
@@ -134,14 +144,14 @@ class GoalTask(Tracking):
     def success(self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]) -> Bool[Array, ""]:
         """Return whether the goal is reached: by default below `success_distance`, or within all radii of `goal`."""
         if self.goal_parts:
-            return self.goal_distance(achieved_goal, desired_goal) < UNREACHED
+            return self.distance_to_goal(achieved_goal, desired_goal) < UNREACHED
         if self.success_distance is None:
             return jnp.zeros((), bool)
-        return self.goal_distance(achieved_goal, desired_goal) < self.success_distance
+        return self.distance_to_goal(achieved_goal, desired_goal) < self.success_distance
 
     def reward(self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]) -> Float[Array, ""]:
         """Return the negative distance to the goal."""
-        return -self.goal_distance(achieved_goal, desired_goal)
+        return -self.distance_to_goal(achieved_goal, desired_goal)
 
     @cached_property
     def reachable(self) -> Reachable:
@@ -152,14 +162,16 @@ class GoalTask(Tracking):
         """Draw the goal of an episode: by default, with `goal`, one that the robot can reach."""
         parts = self.goal_parts
         if not parts:
-            raise ConfigurationError(f"task {type(self).__name__} does not draw goals; define `draw_goal`, or set `goal`")
+            raise ConfigurationError(
+                f"task {type(self).__name__} does not draw goals; define `draw_goal`, or set `goal`"
+            )
         pose_key, *keys = jax.random.split(key, 1 + len(parts))
         drawn = [part.draw(self, key) for part, key in zip(parts, keys, strict=True)]
+        posed: list[Any] = drawn
         if any(entries is None for entries in drawn):
             number = jax.random.randint(pose_key, (), 0, self.reachable_goals)
             posed = self._split(jnp.asarray(self.reachable.goal)[number])
-            drawn = [pose if entries is None else entries for entries, pose in zip(drawn, posed, strict=True)]
-        return jnp.concatenate(drawn)
+        return jnp.concatenate([own if own is not None else pose for own, pose in zip(drawn, posed, strict=True)])
 
     def marker(self, desired_goal: Float[np.ndarray, " goal"]) -> tuple[Float[np.ndarray, "3"], float]:
         """Return position and radius, in metres, of the mark that shows a goal in pictures.
@@ -168,7 +180,9 @@ class GoalTask(Tracking):
         x, y, z; missing ones are 0.
         """
         if self.goal_parts:
-            marks = (part.mark(entries) for part, entries in zip(self.goal_parts, self._split(desired_goal), strict=True))
+            marks = (
+                part.mark(entries) for part, entries in zip(self.goal_parts, self._split(desired_goal), strict=True)
+            )
             return next((mark for mark in marks if mark is not None), (np.zeros(3, np.float32), MARKER_RADIUS))
         position = np.zeros(3, np.float32)
         position[: min(3, len(desired_goal))] = desired_goal[:3]

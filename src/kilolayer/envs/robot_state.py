@@ -1,5 +1,6 @@
 """What a robot is at the start of an episode, between two steps, and what it is told in a step."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import equinox as eqx
@@ -51,6 +52,8 @@ class Start(eqx.Module):
     """What `RobotState.control` is before the first step: where targets that move in small steps begin."""
     mocap: Mocap | None = None
     """Poses of mocap bodies."""
+    model_fields: Mapping[str, Float[Array, "..."]] | None = None
+    """Fields of the model that differ between robots (`RobotTask.randomize`); the environment fills them in."""
 
 
 class Command(eqx.Module):
@@ -60,6 +63,9 @@ class Command(eqx.Module):
     """Controls of the actuators."""
     mocap: Mocap | None = None
     """Poses of mocap bodies; None leaves them where they are."""
+    force: Float[Array, "*num_envs bodies 6"] | None = None
+    """Force (N), then torque (N m), on the centre of mass of each body of the model, the world included, in world axes;
+    None for none."""
 
 
 class RobotState(eqx.Module):
@@ -98,3 +104,5 @@ class RobotState(eqx.Module):
     """Seconds since the start of the episode; if the task asks for the quantity `time`."""
     mocap: Mocap | None = None
     """Poses of the mocap bodies, if the model has some."""
+    model_fields: Mapping[str, Float[Array, "..."]] | None = None
+    """Fields of the model in which this robot differs from others, for the whole episode; None if it does not."""

@@ -71,6 +71,13 @@ class RobotTask(GoalTask):
     memory: Any = None
     """What the task remembers between the steps of an episode: a pytree of one robot, or a method `memory(state, key)`
     that returns it at the start of an episode; see `remember`. None costs nothing."""
+    randomize: Any = None
+    """A method `randomize(key)` that draws the physics of a robot for an episode: a dict of fields of MuJoCo's model,
+    whole, such as `{"geom_friction": ...}`; see `kilolayer.envs.engines.model_fields.FIELDS`. None costs nothing. What
+    was drawn is part of the state (`RobotState.model_fields`)."""
+    randomized: bool = True
+    """False leaves out everything that is drawn to make a policy robust: the model is as it is, and the mixins of
+    `kilolayer.envs.randomizing` do nothing. Evaluations may ask for it."""
     unit_quaternions: bool = True
     """Normalise the quaternions of starts, as engines differ in what they do with others; False keeps them."""
 
@@ -233,6 +240,14 @@ class RobotTask(GoalTask):
         """
         del action, state, key
         return memory
+
+    @property
+    def random_parts(self) -> tuple[str, ...]:
+        """What is drawn to make a policy robust, in words, for `envs show`; empty if nothing is."""
+        if self.randomize is None:
+            return ()
+        fields = jax.eval_shape(self.randomize, jax.random.key(0))
+        return (f"of each robot and episode: {', '.join(fields)} of the model",)
 
     def reset(self, key: PRNGKeyArray) -> tuple[Start, Float[Array, " goal"]]:
         """Draw the start of an episode and its goal. Override it if one depends on the other."""

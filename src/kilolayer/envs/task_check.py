@@ -43,6 +43,9 @@ def check_attributes(task: Task) -> None:
         raise ConfigurationError(f"task {name}: control_step={step!r} must be a number of seconds above 0")
     if distance is not None and (not _is_number(distance) or not distance > 0.0):
         raise ConfigurationError(f"task {name}: success_distance={distance!r} must be a number above 0, or None")
+    count = task.reachable_goals
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ConfigurationError(f"task {name}: reachable_goals={count!r} must be a whole number of at least 1")
     if task.goal_body is not None and not isinstance(task.goal_body, str):
         raise ConfigurationError(f"task {name}: goal_body={task.goal_body!r} must be the name of a body")
     for attribute in ("bodies", "sites", "sensors", "quantities"):

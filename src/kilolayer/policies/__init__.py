@@ -7,6 +7,7 @@ from kilolayer.policies.contract import (
     Component,
     Contract,
     EnvironmentContract,
+    GoalContract,
     VectorContract,
 )
 from kilolayer.policies.load import load
@@ -20,6 +21,7 @@ __all__ = [
     "Component",
     "Contract",
     "EnvironmentContract",
+    "GoalContract",
     "Policy",
     "VectorContract",
     "check_acting_precision",

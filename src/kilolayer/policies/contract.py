@@ -41,6 +41,14 @@ class VectorContract:
 
 
 @dataclasses.dataclass(frozen=True)
+class GoalContract(VectorContract):
+    """A goal: a vector of float32, and when it is reached."""
+
+    success: str | None = None
+    """When it is reached, in words, such as `palm within 0.05 m and 0.2 rad`; None if the task does not say."""
+
+
+@dataclasses.dataclass(frozen=True)
 class ActionContract(VectorContract):
     """An action: a vector of float32 within bounds. A discrete action is 1 at the chosen entry and 0 at the others."""
 
@@ -115,7 +123,7 @@ class Contract:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     observation: VectorContract
-    goal: VectorContract
+    goal: GoalContract
     action: ActionContract
     environment: EnvironmentContract
     agent: Component

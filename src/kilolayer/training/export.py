@@ -89,7 +89,8 @@ def write_robot(environment: Environment, directory: Path, *, episodes: int) -> 
         "physics_steps": task.substeps,
         "bodies": list(task.tracked_bodies),
         "goal_body": task.goal_body,
-        "success_distance": task.success_distance,
+        "success_distance": task.success_length,
+        "success_text": told(task, "success_text", "success"),
         "control": _control(task),
         "control_text": told(task, "control_text", "control"),
     }

@@ -9,7 +9,7 @@ import jax
 
 from kilolayer.agents import AgentState, Tandem, Teacher, agent_spec
 from kilolayer.checkpoint_files import UNTRAINED, find_step, read_again_if_rotated
-from kilolayer.envs.names import PARTS, entry_names
+from kilolayer.envs.names import PARTS, entry_names, told
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.named_arrays import fill
 from kilolayer.policies.contract import (
@@ -17,6 +17,7 @@ from kilolayer.policies.contract import (
     Component,
     Contract,
     EnvironmentContract,
+    GoalContract,
     VectorContract,
 )
 from kilolayer.policies.load import find_artifact
@@ -68,7 +69,7 @@ def contract_of(
     names = {part: entry_names(environment.task, part) for part in PARTS}
     return Contract(
         observation=VectorContract(environment.observation_size, names["observation"]),
-        goal=VectorContract(environment.goal_size, names["goal"]),
+        goal=GoalContract(environment.goal_size, names["goal"], told(environment.task, "success_text", "success")),
         action=ActionContract(
             environment.action_size,
             names["action"],

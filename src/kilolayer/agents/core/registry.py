@@ -176,7 +176,7 @@ def make_agent(
     if spec.needs_success and problem.success is None and not acts_only:
         raise ConfigurationError(
             f"agent={name!r} is rewarded for reached goals, and the task of env {problem.name!r} does not define "
-            "success; set its success_distance, or take an agent without rewards such as crl"
+            "success; set its goal or success_distance, or take an agent without rewards such as crl"
         )
     return spec.agent.build(problem, config, networks)
 

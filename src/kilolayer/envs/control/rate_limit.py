@@ -1,5 +1,6 @@
 """A limit on how fast controls change."""
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ class RateLimit(ServoSteps):
         most = self.control_rate * self.control_step
         control = wanted.control if isinstance(wanted, Command) else wanted
         control = jnp.clip(control, state.control - most, state.control + most)
-        return Command(control, wanted.mocap) if isinstance(wanted, Command) else control
+        return dataclasses.replace(wanted, control=control) if isinstance(wanted, Command) else control
 
     @property
     def action_names(self) -> tuple[str, ...] | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import functools
 import io
 from typing import Any, Literal
@@ -11,11 +12,13 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from kilolayer.envs.engines.features import DROPPED_BY_MJX, check_features
 from kilolayer.envs.engines.jax_engine import JaxEngine
+from kilolayer.envs.engines.model_fields import Fields, ModelFields, check_randomize
 from kilolayer.envs.engines.readings import KINDS, Readings, check_readings, dofs_that_move
+from kilolayer.envs.engines.restart import where_envs
 from kilolayer.envs.robot_state import Command, Mocap, RobotState, Start
 from kilolayer.envs.robot_task import RobotTask
 from kilolayer.errors import ConfigurationError
@@ -54,6 +57,7 @@ class MjxEngine(JaxEngine):
         mjx = import_mjx(impl)
         check_features(task, "mjx", DROPPED_BY_MJX)
         check_readings(task, "mjx", tuple(KINDS))
+        check_randomize(task, "mjx" if impl == "jax" else "mjx-warp", able=impl == "jax")
         self.model = task.model
         if impl == "warp":
             # Warp never resets a robot by itself, and refuses the flag that says so.
@@ -72,6 +76,7 @@ class MjxEngine(JaxEngine):
         except (NotImplementedError, ValueError) as error:
             raise ConfigurationError(f"engine 'mjx' cannot run task {type(task).__name__}: {error}") from None
         self._mjx = mjx
+        self._model_fields = ModelFields(self.model)
         self._no_room = 0
         if impl == "warp":
             from mujoco.mjx.third_party.mujoco_warp import OverflowType
@@ -82,6 +87,16 @@ class MjxEngine(JaxEngine):
 
     def init(self, start: Start) -> RobotState:
         """Return the state of all robots at the start of an episode."""
+        return self._begin(start, jnp.ones(len(start.qpos), bool))
+
+    def restart(self, state: RobotState, start: Start, where: Bool[Array, " num_envs"]) -> RobotState:
+        """Reset the robots selected by `where` to their starts and leave the others unchanged."""
+        return where_envs(where, self._begin(start, where), state)
+
+    def _begin(self, start: Start, where: Bool[Array, " num_envs"]) -> RobotState:
+        """Return the state of all robots at their starts; of those outside `where` it is not used."""
+        fields = self._model_fields.complete(start.model_fields, where)
+        start = dataclasses.replace(start, model_fields=fields)
         return jax.vmap(functools.partial(self.init_one, num_envs=len(start.qpos)))(start)
 
     def step(self, state: RobotState, control: Float[Array, "num_envs nu"] | Command) -> RobotState:
@@ -95,7 +110,8 @@ class MjxEngine(JaxEngine):
         if self.model.nmocap:
             first = Mocap(*map(jnp.asarray, self._first_mocap))
             data = _with_mocap(data, first if start.mocap is None else start.mocap)
-        return self._state(data, jnp.zeros(self.model.nu) if start.control is None else start.control)
+        control = jnp.zeros(self.model.nu) if start.control is None else start.control
+        return self._state(data, control, start.model_fields)
 
     def step_one(self, state: RobotState, control: Float[Array, " nu"] | Command, num_envs: int = 1) -> RobotState:
         """Advance one of `num_envs` robots by one control step."""
@@ -110,32 +126,37 @@ class MjxEngine(JaxEngine):
         )
         if (mocap := command.mocap or state.mocap) is not None:
             data = _with_mocap(data, mocap)
-        data, _ = jax.lax.scan(
-            lambda data, _: (self._mjx.step(self._model, data), None), data, None, length=self.substeps
-        )
+        if command.force is not None:
+            data = data.replace(xfrc_applied=command.force)
+        model = self._with(state.model_fields)
+        data, _ = jax.lax.scan(lambda data, _: (self._mjx.step(model, data), None), data, None, length=self.substeps)
         if self._no_room:
             found_no_room = (data._impl.overflow & self._no_room) != 0
             data = data.replace(qpos=jnp.where(found_no_room, jnp.nan, data.qpos))
-        return self._state(data, command.control)
+        return self._state(data, command.control, state.model_fields)
+
+    def _with(self, fields: Fields | None) -> Any:
+        """Return the model of one robot."""
+        return self._model.tree_replace(dict(fields)) if fields else self._model
 
     def _make_data(self, num_envs: int) -> Any:
         # In Warp all robots share the room for contacts; each has its own for the rows of constraints.
         sizes = {} if self.impl == "jax" else {"naconmax": num_envs * self._contacts, "njmax": self._rows}
         return self._mjx.make_data(self.model, impl=self.impl, **sizes)
 
-    def _state(self, data: Any, control: Array) -> RobotState:
-        readings, asked = self.readings, self.readings.quantities
+    def _state(self, data: Any, control: Array, fields: Fields | None) -> RobotState:
+        readings, asked, model = self.readings, self.readings.quantities, self._with(fields)
         position, quaternion, velocity, angular = (jnp.zeros((0, size)) for size in (3, 4, 3, 3))
         carried = Carried(time=data.time, act=data.act, qacc_warmstart=data.qacc_warmstart)
         sites = sensors = tendon_length = None
         if readings.sensor_ids.size:  # all else is computed with them
-            data = self._mjx.forward(self._model, data.replace(ctrl=control))
+            data = self._mjx.forward(model, data.replace(ctrl=control))
             sensors = data.sensordata[readings.numbers]
         elif len(self.body_ids) or "tendon_length" in asked:
             # After a step MJX still has the poses of the bodies from before the last substep.
-            data = self._mjx.com_pos(self._model, self._mjx.kinematics(self._model, data))
+            data = self._mjx.com_pos(model, self._mjx.kinematics(model, data))
         if "tendon_length" in asked:
-            tendon_length = self._mjx.tendon(self._model, data)._impl.ten_length
+            tendon_length = self._mjx.tendon(model, data)._impl.ten_length
         if len(self.body_ids):
             position, quaternion = data.xpos[self.body_ids], data.xquat[self.body_ids]
             # A body's velocity is the sum over the degrees of freedom that move it; `mjx.com_vel` is not in Warp.
@@ -161,6 +182,7 @@ class MjxEngine(JaxEngine):
             tendon_length=tendon_length,
             time=data.time if "time" in asked else None,
             mocap=Mocap(data.mocap_pos, data.mocap_quat) if self.model.nmocap else None,
+            model_fields=fields,
         )
 
 

@@ -6,8 +6,8 @@ continues bit for bit.
 """
 
 import dataclasses
-import functools
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -18,6 +18,7 @@ import mujoco.batch
 import numpy as np
 from jaxtyping import Array, Bool, Float, UInt32
 
+from kilolayer.envs.engines.model_fields import Fields, ModelFields, check_randomize
 from kilolayer.envs.engines.readings import KINDS, Readings, check_readings
 from kilolayer.envs.engines.restart import where_envs
 from kilolayer.envs.robot_state import Command, Mocap, RobotState, Start
@@ -56,6 +57,7 @@ class MujocoEngine:
         """
         _disable_log()
         check_readings(task, "mujoco", tuple(KINDS))
+        check_randomize(task, "mujoco")
         try:
             mujoco.batch.Batch(task.model, nsim=1, nthread=1)
         except ValueError as error:
@@ -67,7 +69,8 @@ class MujocoEngine:
         self.readings = Readings(task)
         self.body_ids = self.readings.body_ids
         self._num_threads = num_threads
-        self._batches: dict[int, mujoco.batch.Batch] = {}
+        self._batches: dict[tuple[Any, ...], mujoco.batch.Batch] = {}
+        self._model_fields = ModelFields(self.model)
         self._lock = threading.Lock()
         state = int(mujoco.mjtState.mjSTATE_INTEGRATION)
         self._first_row = np.zeros(mujoco.mj_stateSize(self.model, state))
@@ -77,42 +80,49 @@ class MujocoEngine:
         """Return the state of all robots at the start of an episode."""
         num_envs = start.qpos.shape[0]
         rows = jnp.broadcast_to(self._first_row.view(np.uint32), (num_envs, 2 * self._first_row.size))
-        return self._place(rows, start, jnp.ones(num_envs, bool))
+        everywhere = jnp.ones(num_envs, bool)
+        return self._place(rows, start, everywhere, self._model_fields.complete(start.model_fields, everywhere))
 
     def restart(self, state: RobotState, start: Start, where: Bool[Array, " num_envs"]) -> RobotState:
         """Reset the robots selected by `where` to their starts and leave the others unchanged."""
-        fresh = self._place(state.engine.bits, start, where)
+        fields = self._model_fields.complete(start.model_fields, where)
+        if fields is not None:
+            fields = where_envs(where, fields, state.model_fields)
+        fresh = self._place(state.engine.bits, start, where, fields)
         # Of the others the host returns these as they were, but nothing that it would have to compute again.
-        known = ("qpos", "qvel", "engine")
-        fields = [field.name for field in dataclasses.fields(RobotState) if field.name not in known]
-        merged = {name: where_envs(where, getattr(fresh, name), getattr(state, name)) for name in fields}
-        return RobotState(qpos=fresh.qpos, qvel=fresh.qvel, engine=fresh.engine, **merged)
+        known = {name: getattr(fresh, name) for name in ("qpos", "qvel", "engine", "model_fields")}
+        names = [field.name for field in dataclasses.fields(RobotState) if field.name not in known]
+        merged = {name: where_envs(where, getattr(fresh, name), getattr(state, name)) for name in names}
+        return RobotState(**known, **merged)
 
     def step(self, state: RobotState, control: Float[Array, "num_envs nu"] | Command) -> RobotState:
         """Advance every robot by one control step."""
         command = control if isinstance(control, Command) else Command(control)
-        mocap = () if command.mocap is None else (command.mocap.position, command.mocap.quaternion)
-        return self._call(self._step, command.control, state.engine.bits, command.control, *mocap)
+        told = {"ctrl": command.control}
+        if command.mocap is not None:
+            told |= {"mocap_pos": command.mocap.position, "mocap_quat": command.mocap.quaternion}
+        if command.force is not None:
+            told["xfrc_applied"] = command.force
+        return self._call(self._step, command.control, state.model_fields, state.engine.bits, told)
 
-    def _place(self, bits: Array, start: Start, where: Array) -> RobotState:
+    def _place(self, bits: Array, start: Start, where: Array, fields: Fields | None) -> RobotState:
         control = start.control
         if control is None:
             control = jnp.zeros((*where.shape, self.model.nu))
-        given: dict[str, Any] = {"act": start.act, "ctrl": start.control}
+        given: dict[str, Any] = {"qpos": start.qpos, "qvel": start.qvel, "act": start.act, "ctrl": start.control}
         if start.mocap is not None:
             given |= {"mocap_pos": start.mocap.position, "mocap_quat": start.mocap.quaternion}
         given = {name: part for name, part in given.items() if part is not None}
-        function = functools.partial(self._restart, tuple(given))
-        return self._call(function, control, bits, start.qpos, start.qvel, where, *given.values())
+        return self._call(self._restart, control, fields, bits, given, where)
 
-    def _call(self, function: Any, control: Array, bits: Array, *arguments: Array) -> RobotState:
+    def _call(self, function: Any, control: Array, fields: Fields | None, bits: Array, *arguments: Any) -> RobotState:
         """Call a function on the host and return its results as a state."""
         batch = bits.shape[:-1]
         results = {
             name: jax.ShapeDtypeStruct((*batch, *shape), jnp.uint32 if name == "bits" else jnp.float32)
             for name, shape in self._shapes(bits.shape[-1]).items()
         }
-        out = jax.pure_callback(function, results, bits, *arguments, vmap_method="broadcast_all")
+        out = jax.pure_callback(function, results, fields, bits, *arguments, vmap_method="broadcast_all")
         position, quaternion, velocity, angular = (jnp.zeros((*batch, 0, size)) for size in (3, 4, 3, 3))
         sites = None
         if len(self.body_ids):
@@ -137,6 +147,7 @@ class MujocoEngine:
             tendon_length=out.get("tendon_length"),
             time=out.get("time"),
             mocap=Mocap(out["mocap_pos"], out["mocap_quat"]) if self.model.nmocap else None,
+            model_fields=fields,
         )
 
     def _shapes(self, bits: int) -> dict[str, tuple[int, ...]]:
@@ -158,13 +169,12 @@ class MujocoEngine:
 
     # Functions on the host. If there are several leading axes (`vmap` over whole environments), they are merged.
 
-    def _step(self, bits: Any, control: Any, *mocap: Any) -> dict[str, np.ndarray]:
-        bits, control = np.asarray(bits), np.asarray(control)
-        folded = control.reshape(-1, self.model.nu)
+    def _step(self, fields: Any, bits: Any, told: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        bits = np.asarray(bits)
+        folded = np.asarray(told["ctrl"]).reshape(-1, self.model.nu)
         with self._lock:
-            batch = self._load(bits)
-            batch.ctrl = folded
-            for name, part in zip(MOCAP_FIELDS, mocap, strict=False):
+            batch = self._load(bits, fields)
+            for name, part in told.items():
                 setattr(batch, name, np.asarray(part).reshape(getattr(batch, name).shape))
             stage = mujoco.mjtStage.mjSTAGE_NONE if self._accelerations else self._stage
             batch.step(nstep=self.substeps, stage=int(stage))
@@ -173,15 +183,13 @@ class MujocoEngine:
                 batch.state[bad] = np.nan
             return self._results(batch, bits.shape[:-1])
 
-    def _restart(
-        self, given: tuple[str, ...], bits: Any, qpos: Any, qvel: Any, where: Any, *parts: Any
-    ) -> dict[str, np.ndarray]:
+    def _restart(self, fields: Any, bits: Any, given: Mapping[str, Any], where: Any) -> dict[str, np.ndarray]:
         bits = np.asarray(bits)
         ids = np.flatnonzero(np.asarray(where).reshape(-1))
         with self._lock:
-            batch = self._load(bits)
+            batch = self._load(bits, fields)
             batch.state[ids] = self._first_row
-            for name, part in (("qpos", qpos), ("qvel", qvel), *zip(given, parts, strict=True)):
+            for name, part in given.items():
                 field = getattr(batch, name)
                 field[ids] = np.asarray(part).reshape(field.shape)[ids]
             if self._stage and not self._accelerations and ids.size:
@@ -199,16 +207,21 @@ class MujocoEngine:
         reads = len(self.body_ids) or readings.sensor_ids.size or "tendon_length" in readings.quantities
         return mujoco.mjtStage.mjSTAGE_VEL if reads else mujoco.mjtStage.mjSTAGE_NONE
 
-    def _load(self, bits: np.ndarray) -> mujoco.batch.Batch:
-        """Return the MuJoCo batch for this number of robots, set to these states."""
+    def _load(self, bits: np.ndarray, fields: Mapping[str, Any] | None) -> mujoco.batch.Batch:
+        """Return the MuJoCo batch for this number of robots, set to these states and fields of their models."""
         rows = np.ascontiguousarray(bits).reshape(-1, bits.shape[-1]).view(np.float64)
-        if len(rows) not in self._batches:
+        key = (len(rows), *(fields or ()))
+        if key not in self._batches:
             batch = mujoco.batch.Batch(self.model, nsim=len(rows), nthread=self._num_threads)
             for name in self._bound():
                 batch.bind(name)
-            self._batches[len(rows)] = batch
-        self._batches[len(rows)].state[:] = rows
-        return self._batches[len(rows)]
+            self._batches[key] = batch
+        batch = self._batches[key]
+        for name, part in (fields or {}).items():
+            own = batch.expand(name)
+            own[...] = np.asarray(part).reshape(own.shape)
+        batch.state[:] = rows
+        return batch
 
     def _bound(self) -> tuple[str, ...]:
         """Return the derived fields that are read after a step."""

@@ -20,6 +20,7 @@ from kilolayer.envs.engines.features import (
     is_tuned_for_spring,
 )
 from kilolayer.envs.engines.jax_engine import JaxEngine
+from kilolayer.envs.engines.model_fields import check_pushes, check_randomize
 from kilolayer.envs.engines.near_boxes import NearBoxes, near_boxes
 from kilolayer.envs.engines.readings import Readings, check_readings
 from kilolayer.envs.robot_state import RobotState, Start
@@ -52,6 +53,8 @@ class SpringEngine(JaxEngine):
         features = tuple(name for name in FEATURES if name not in tuned)
         check_features(task, "spring", features, never=CRASHES_SPRING)
         check_readings(task, "spring", ("sites",))
+        check_randomize(task, "spring", able=False)
+        check_pushes(task, "spring")
         self.substeps = task.substeps
         self.near = near_boxes(task.build, self.model)
         try:

@@ -3,7 +3,7 @@
 from kilolayer.envs.goals.joints import JointGoal, StateGoal
 from kilolayer.envs.goals.part import Goal
 from kilolayer.envs.goals.places import PoseGoal, PositionGoal, RotationGoal
-from kilolayer.envs.goals.reachable import Reachable, reachable
+from kilolayer.envs.goals.poses import Reachable, reachable
 from kilolayer.envs.goals.velocity import VelocityGoal
 
 __all__ = [

@@ -210,7 +210,11 @@ class StateGoal(JointGoal):
 
 
 def _joint(model: mujoco.MjModel, number: int) -> Joint:
-    kinds = {mujoco.mjtJoint.mjJNT_SLIDE: "slide", mujoco.mjtJoint.mjJNT_BALL: "ball", mujoco.mjtJoint.mjJNT_FREE: "free"}
+    kinds = {
+        mujoco.mjtJoint.mjJNT_SLIDE: "slide",
+        mujoco.mjtJoint.mjJNT_BALL: "ball",
+        mujoco.mjtJoint.mjJNT_FREE: "free",
+    }
     kind = kinds.get(mujoco.mjtJoint(model.jnt_type[number]), "angle" if model.jnt_limited[number] else "circle")
     body = int(model.jnt_bodyid[number])
     name = model.joint(number).name or f"joint {number}"

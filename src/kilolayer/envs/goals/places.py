@@ -78,7 +78,9 @@ class PositionGoal(Goal):
         names = ", ".join(self.places)
         if len(self.places) == 1:
             return f"{names} within {self.radius:g} m{among}"
-        weighted = " (weights " + ", ".join(f"{one:g}" for one in self.weights) + ")" if len(set(self.weights)) > 1 else ""
+        weighted = (
+            " (weights " + ", ".join(f"{one:g}" for one in self.weights) + ")" if len(set(self.weights)) > 1 else ""
+        )
         return f"{names}{weighted} within {self.radius:g} m{among} in the root of the mean square"
 
     def mark(self, desired: Float[np.ndarray, " entries"]) -> tuple[Float[np.ndarray, "3"], float] | None:

@@ -221,6 +221,14 @@ class ArmGrasp(CubeTask):
         del desired_goal
         return self.goal_around(self.cube(state))
 
+    @property
+    def success_text(self) -> str:
+        """When a goal is reached, in one line."""
+        return (
+            f"the middle of the tips within {self.success_distance:g} m of the cube, and their distance within "
+            f"{self.opening_tolerance:g} m of {self.opening:g} m"
+        )
+
     def success(self, achieved_goal: Float[Array, "7"], desired_goal: Float[Array, "7"]) -> Bool[Array, ""]:
         """Return whether the tips are around the cube, at the desired distance from each other."""
         apart = 0.5 * (achieved_goal[:3] + achieved_goal[3:6] - desired_goal[:3] - desired_goal[3:6])

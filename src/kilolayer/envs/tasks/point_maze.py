@@ -118,6 +118,11 @@ class PointMaze:
         del physics
         return desired_goal
 
+    @property
+    def success_text(self) -> str:
+        """When a goal is reached, in one line."""
+        return f"the disc is within {self.success_distance:g} m of the goal"
+
     def success(self, achieved_goal: Float[Array, "2"], desired_goal: Float[Array, "2"]) -> Bool[Array, ""]:
         """Return whether the disc is within `success_distance` of the goal."""
         return jnp.linalg.norm(achieved_goal - desired_goal) < self.success_distance

@@ -17,7 +17,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from kilolayer.compilation_cache import kept_directory
 from kilolayer.envs.methods import first_memory, in_full
 from kilolayer.envs.robot_state import Frames, Mocap, RobotState
-from kilolayer.envs.tracking import Tracking
 from kilolayer.errors import ConfigurationError
 
 TRIES = 100
@@ -73,7 +72,7 @@ def reachable(task: Any, number: int, key: PRNGKeyArray | int = 0) -> Reachable:
     return Reachable(goal, qpos)
 
 
-def still_states(task: Tracking, qpos: Float[np.ndarray, "number nq"]) -> RobotState:
+def still_states(task: Any, qpos: Float[np.ndarray, "number nq"]) -> RobotState:
     """Return the states of robots at rest in these poses, by MuJoCo's forward kinematics."""
     model, home = task.model, task.first_data
     data = mujoco.MjData(model)
@@ -187,11 +186,11 @@ def _random_pose(model: Any, home: np.ndarray, rng: np.random.Generator) -> Floa
                 qpos[place : place + 4] = _random_rotation(rng, high if limited else None)
             case _:
                 pass
-    for number in np.flatnonzero((model.eq_type == mujoco.mjtEq.mjEQ_JOINT) & (model.eq_active0 != 0)):
-        follower, leader = int(model.eq_obj1id[number]), int(model.eq_obj2id[number])
+    for coupling in np.flatnonzero((model.eq_type == mujoco.mjtEq.mjEQ_JOINT) & (model.eq_active0 != 0)):
+        follower, leader = int(model.eq_obj1id[coupling]), int(model.eq_obj2id[coupling])
         places = model.jnt_qposadr[[follower, leader]]
         by = qpos[places[1]] - model.qpos0[places[1]] if leader >= 0 else 0.0
-        qpos[places[0]] = model.qpos0[places[0]] + np.polynomial.polynomial.polyval(by, model.eq_data[number, :5])
+        qpos[places[0]] = model.qpos0[places[0]] + np.polynomial.polynomial.polyval(by, model.eq_data[coupling, :5])
     return qpos
 
 
