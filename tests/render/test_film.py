@@ -15,13 +15,14 @@ from PIL import Image
 from scenes import point_scene
 
 from kilolayer.envs import make
+from kilolayer.envs.drawing import drawable_of
 from kilolayer.errors import ConfigurationError
 from kilolayer.render import canvas
 from kilolayer.render.camera import default_mode, view
 from kilolayer.render.canvas import Canvas, RendererError, context_class
 from kilolayer.render.film import STILLS, Pace, film_length, write_film, write_still, write_strip
 from kilolayer.render.record import pose_at_start
-from kilolayer.render.scene import Motion, has_body, scene_model
+from kilolayer.render.scene import Motion, scene_model
 from kilolayer.report import write
 from kilolayer.runs import RunDirectory
 
@@ -128,9 +129,8 @@ def test_a_camera_has_the_robot_and_its_surroundings_in_the_picture(name):
 
 
 def test_only_what_has_a_body_can_be_drawn():
-    assert not has_body(make("point_u_maze").task)
     with pytest.raises(ConfigurationError, match="no body to draw"):
-        scene_model(object())  # type: ignore[arg-type]
+        drawable_of(object(), object())
 
 
 def test_a_robot_is_dressed_but_moves_the_same():
