@@ -214,14 +214,14 @@ def test_neither_task_nor_engine_with_a_model_is_one_line(park):
 
 
 def test_the_command_takes_a_camera_and_lists_those_there_are(park, tmp_path, capsys):
-    config = small_config()
+    park(GhostlyPark)
+    config = small_config(env="park", engine="sleds")
     directory = RunDirectory.create(tmp_path / "run", config)
     checkpoints = Checkpoints(directory.checkpoints, keep=1)
     checkpoints.save(init_state(Setup.build(config), 0))
     checkpoints.wait()
     checkpoints.close()
-    park(GhostlyPark)
-    shown = ["render", str(directory.path), "--env=park", "--no-video", "--episodes=1", "--quiet"]
+    shown = ["render", str(directory.path), "--no-video", "--episodes=1", "--quiet"]
     assert main([*shown, "--camera=above", "--groups=0,4"]) == 0
     data = json.loads(re.search(r'id="scene">(.*?)</script>', (directory.path / "render/scene.html").read_text())[1])
     assert [geom["type"] for geom in data["geoms"]] == ["box", "sphere"]

@@ -9,6 +9,7 @@ from kilolayer.envs.mazes.layouts import LAYOUTS
 from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.registry import EnvironmentSpec, Variant, make, names, register, spec
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start
+from kilolayer.envs.robots.servos import add_servos
 
 __all__ = [
     "LAYOUTS",
@@ -29,6 +30,7 @@ __all__ = [
     "StepResult",
     "Task",
     "Variant",
+    "add_servos",
     "catalog",
     "make",
     "names",

@@ -58,7 +58,10 @@ def check_methods(environment: Environment) -> None:
     """
     task, name = environment.task, type(environment.task).__name__
     if isinstance(task, RobotTask) and not task.action_size:
-        raise ConfigurationError(f"task {name}: the model has no actuators, so there is nothing to act with; add some")
+        raise ConfigurationError(
+            f"task {name}: the model has no actuators, so there is nothing to act with; "
+            "return add_servos(super().build(), kp=...) from its `build`, or give the MJCF an <actuator>"
+        )
     key = jax.eval_shape(lambda: jax.random.key(0))
     goal_size = _call(name, "achieved_goal", lambda: environment.goal_size)
     observation_size = _call(name, "observe", lambda: environment.observation_size)
