@@ -27,6 +27,10 @@ SHARE = 0.07
 """Success distance of an arm, as a share of the diagonal of the box of goals."""
 
 
+STILL = 1e-2
+"""Diagonal of the box of a body that stays where it is, as a share of the robot's radius."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Survey:
     """What to begin a task with."""
@@ -35,6 +39,8 @@ class Survey:
     """Name of the body whose position is the goal."""
     because: str
     """Why this body."""
+    offset: tuple[float, ...] | None
+    """Point in the body's frame that is the goal, in metres; None for its origin, unless that stays where it is."""
     moves: bool
     """Whether the robot's base moves."""
     low: tuple[float, ...]
@@ -60,12 +66,19 @@ def survey(model: mujoco.MjModel) -> Survey:
         raise ConfigurationError(f"the model has a time step of {timestep} s; set <option timestep=...>")
     robot = _Robot(model)
     body, because = robot.goal_body()
-    low, high = robot.box(body)
+    low, high = robot.box(body, np.zeros(3))
+    offset = None
+    if math.dist(low, high) < STILL * robot.radius:
+        offset = tuple(_rounded(robot.tip(body)))
+        low, high = robot.box(body, np.array(offset))
+        if math.dist(low, high) < STILL * robot.radius:
+            raise ConfigurationError(f"the actuators leave body {model.body(body).name!r} where it is")
     distance = 0.5 * robot.radius if robot.moves else SHARE * math.dist(low, high)
     substeps = max(1, round((BASE_STEP if robot.moves else ARM_STEP) / timestep))
     return Survey(
         goal_body=model.body(body).name,
         because=because,
+        offset=offset,
         moves=robot.moves,
         low=low,
         high=high,
@@ -185,10 +198,16 @@ class _Robot:
                 return body, because
         raise ConfigurationError("the bodies that the actuators move have no names; name the one that carries the goal")
 
-    def box(self, body: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return least and greatest x, y, z of goals for a body: between the places that it has in random poses."""
+    def tip(self, body: int) -> Float[np.ndarray, "3"]:
+        """Return the centre of a body's farthest geom, in the frame of the body."""
+        own = np.flatnonzero(self.model.geom_bodyid == body)
+        ends = self.model.geom_pos[own] if own.size else self.model.body_ipos[[body]]
+        return ends[np.linalg.norm(ends, axis=-1).argmax()]
+
+    def box(self, body: int, offset: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return least and greatest x, y, z of goals: between the places of a point of a body in random poses."""
         rng = np.random.default_rng(0)
-        places = np.array([self._place(body, rng) for _ in range(SAMPLES)])
+        places = np.array([self._place(body, offset, rng) for _ in range(SAMPLES)])
         planes = np.flatnonzero(self.model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE)
         if planes.size and not self.moves:
             above = places[places[:, 2] > self.data.geom_xpos[planes[-1], 2] + 0.02 * self.radius]
@@ -196,14 +215,14 @@ class _Robot:
         low, high = np.percentile(places, (0.0, 100.0) if self.moves else WITHIN, axis=0)
         return tuple(_rounded(low)), tuple(_rounded(high))
 
-    def _place(self, body: int, rng: np.random.Generator) -> Float[np.ndarray, "3"]:
-        """Return where a body is in a random pose of the joints above it that are driven, or carry the base."""
+    def _place(self, body: int, offset: np.ndarray, rng: np.random.Generator) -> Float[np.ndarray, "3"]:
+        """Return where a point of a body is, in a random pose of the joints that are driven or carry the base."""
         self.data.qpos[:] = self.home
         for above in self._above(body):
             for joint in self._joints(above):
                 self._draw(joint, rng)
         mujoco.mj_kinematics(self.model, self.data)
-        return self.data.xpos[body].copy()
+        return self.data.xpos[body] + self.data.xmat[body].reshape(3, 3) @ offset
 
     def _draw(self, joint: int, rng: np.random.Generator) -> None:
         model, kind, at = self.model, self._kind(joint), int(self.model.jnt_qposadr[joint])

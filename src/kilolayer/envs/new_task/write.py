@@ -9,7 +9,7 @@ from pathlib import Path
 
 import mujoco
 
-from kilolayer.envs.names import actuator_names
+from kilolayer.envs.names import actuator_names, xyz
 from kilolayer.envs.new_task.survey import Survey, survey
 from kilolayer.envs.robots.mjcf import load_mjcf, one_line
 from kilolayer.envs.robots.servos import add_servos
@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from kilolayer.envs import {imports}
-from kilolayer.runs import register_preset
+{rotate}from kilolayer.runs import register_preset
 
 # What {file} has, by name:
 #
@@ -46,7 +46,7 @@ class {cls}(RobotTask):
     # {because}.
     goal_body = {goal_body}
     success_distance = {success_distance}  # metres
-{build}
+{build}{tip}
     def draw_goal(self, key):
         """Draw a point in the box."""
         return jax.random.uniform(key, (3,), minval=GOAL_LOW, maxval=GOAL_HIGH)
@@ -87,6 +87,15 @@ BUILD = '''
     def build(self):
         """Return the model with position servos, which take targets of its joints."""
         return add_servos(super().build(), kp={kp})
+'''
+
+TIP = '''
+    goal_names = {names}
+
+    def achieved_goal(self, state):
+        """Return a point of the body, whose origin stays where it is."""
+        body = self.body({goal_body})
+        return state.position[body] + rotate(state.quaternion[body], jnp.array({offset}))
 '''
 
 WIDTH = 116
@@ -161,6 +170,14 @@ def write_task(
         goal_body=_literal(found.goal_body),
         success_distance=found.success_distance,
         build="" if servo_kp is None else BUILD.format(kp=servo_kp),
+        rotate="" if found.offset is None else "from kilolayer.envs.robot_task import rotate\n",
+        tip=""
+        if found.offset is None
+        else TIP.format(
+            names=f"({', '.join(map(_literal, xyz(f'{body} tip')))})",
+            goal_body=_literal(found.goal_body),
+            offset=list(found.offset),
+        ),
         start="the first keyframe" if model.nkey else "the model's zero pose",
         name=_literal(name),
         summary=_literal(f"{body} of {file} goes to a point"),
