@@ -19,7 +19,7 @@ ARM = """
       <body name="hand" pos="0.4 0 0">
         <joint name="wrist" axis="0 1 0" range="-90 90"/>
         <geom type="capsule" fromto="0 0 0 0.2 0 0" size="0.03"/>
-        <site name="palm &#10;import os"/>
+        <site name="palm &#10;import os" pos="0.2 0 0"/>
       </body>
     </body>
   </worldbody>
@@ -44,7 +44,7 @@ def folder(tmp_path, monkeypatch):
 def test_what_it_writes_passes_the_check_and_trains(folder, capsys):
     assert main(["new-task", "My-Arm 2.xml", "--servo-kp=50"]) == 0
     out = capsys.readouterr().out
-    assert "environment my_arm_2, goal: where hand is" in out
+    assert "environment my_arm_2, goal: where the end of hand is" in out
     assert "next: kilolayer --import my_arm_2.py envs check my_arm_2" in out
     text = (folder / "my_arm_2.py").read_text()
     assert "# joints:    shoulder hinge -1.571 to 1.571 rad, wrist hinge -1.571 to 1.571 rad" in text

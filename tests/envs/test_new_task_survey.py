@@ -52,9 +52,9 @@ def test_a_chain_without_a_hand_is_taken_at_its_end():
     found = survey(model_of(links, '<motor joint="a"/><motor joint="b"/>'))
     assert found.goal_body == "one"  # the last one that has a name
     # Its origin lies on the axis, so that the goal is a point at its end.
-    np.testing.assert_allclose(found.offset, [0.25, 0, 0], atol=1e-6)
-    assert found.low[0] < -0.2
-    assert found.high[2] > 0.2
+    np.testing.assert_allclose(found.offset, [0.52, 0, 0], atol=1e-6)
+    assert found.low[0] < -0.4
+    assert found.high[2] > 0.4
 
 
 def test_a_tendon_drives_what_it_pulls():

@@ -52,7 +52,8 @@ def run(arguments: Sequence[str]) -> int:
     usage = [shlex.join((*imported, *words, name)) for words in (("envs", "check"), ("train",))]
     text, found = write_task(options.model, model, name, folder=output.parent, usage=usage, servo_kp=options.servo_kp)
     write_whole(output, text)
-    print(f"{output}: environment {name}, goal: where {found.goal_body} is ({found.because})")
+    point = found.goal_body if found.offset is None else f"the end of {found.goal_body}"
+    print(f"{output}: environment {name}, goal: where {point} is ({found.because})")
     print(f"next: {shlex.join(('kilolayer', FLAG, str(output), 'envs', 'check', name))}")
     return 0
 

@@ -27,6 +27,9 @@ SHARE = 0.07
 """Success distance of an arm, as a share of the diagonal of the box of goals."""
 
 
+NOISES = (0.3, 0.1, 0.0)
+"""Standard deviations of poses around the start in which actuators are looked at, in radians or metres."""
+
 STILL = 1e-2
 """Diagonal of the box of a body that stays where it is, as a share of the robot's radius."""
 
@@ -40,7 +43,7 @@ class Survey:
     because: str
     """Why this body."""
     offset: tuple[float, ...] | None
-    """Point in the body's frame that is the goal, in metres; None for its origin, unless that stays where it is."""
+    """Point in the body's frame that is the goal, in metres; None for its origin, unless that is where it turns."""
     moves: bool
     """Whether the robot's base moves."""
     low: tuple[float, ...]
@@ -66,19 +69,16 @@ def survey(model: mujoco.MjModel) -> Survey:
         raise ConfigurationError(f"the model has a time step of {timestep} s; set <option timestep=...>")
     robot = _Robot(model)
     body, because = robot.goal_body()
-    low, high = robot.box(body, np.zeros(3))
-    offset = None
+    offset = robot.tip(body) if robot.turns_on_itself(body) else None
+    low, high = robot.box(body, np.zeros(3) if offset is None else offset)
     if math.dist(low, high) < STILL * robot.radius:
-        offset = tuple(_rounded(robot.tip(body)))
-        low, high = robot.box(body, np.array(offset))
-        if math.dist(low, high) < STILL * robot.radius:
-            raise ConfigurationError(f"the actuators leave body {model.body(body).name!r} where it is")
+        raise ConfigurationError(f"the actuators leave body {model.body(body).name!r} where it is")
     distance = 0.5 * robot.radius if robot.moves else SHARE * math.dist(low, high)
     substeps = max(1, round((BASE_STEP if robot.moves else ARM_STEP) / timestep))
     return Survey(
         goal_body=model.body(body).name,
         because=because,
-        offset=offset,
+        offset=None if offset is None else tuple(_rounded(offset)),
         moves=robot.moves,
         low=low,
         high=high,
@@ -96,9 +96,6 @@ class _Robot:
         if model.nkey:
             mujoco.mj_resetDataKeyframe(model, self.data, 0)
         self.home = self.data.qpos.copy()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # MuJoCo's, of a pose that is not a start
-            mujoco.mj_forward(model, self.data)
         self._driven = self._driven_dofs()
         of_dof = model.dof_bodyid[self._driven]
         if not of_dof.size:
@@ -108,12 +105,19 @@ class _Robot:
         self.moves = any(self._carries(joint) for joint in self._joints(self.root))
 
     def _driven_dofs(self) -> np.ndarray:
-        """Return the degrees of freedom on which some actuator acts."""
-        data, found = self.data, set()
-        for begin, count in zip(data.moment_rowadr.ravel(), data.moment_rownnz.ravel(), strict=True):
-            row = slice(int(begin), int(begin + count))
-            acts = data.actuator_moment.ravel()[row] != 0.0
-            found |= set(data.moment_colind.ravel()[row][acts].tolist())
+        """Return the degrees of freedom on which some actuator acts, at home or near it; leaves the robot at home."""
+        model, data, found = self.model, self.data, set()
+        rng = np.random.default_rng(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MuJoCo's, of a pose that is not a start
+            for noise in NOISES:  # a tendon may pull along a straight arm
+                data.qpos[:] = self.home
+                mujoco.mj_integratePos(model, data.qpos, rng.normal(size=model.nv), noise)
+                mujoco.mj_forward(model, data)
+                for begin, count in zip(data.moment_rowadr.ravel(), data.moment_rownnz.ravel(), strict=True):
+                    row = slice(int(begin), int(begin + count))
+                    acts = data.actuator_moment.ravel()[row] != 0.0
+                    found |= set(data.moment_colind.ravel()[row][acts].tolist())
         return np.array(sorted(found), int)
 
     def _joints(self, body: int) -> range:
@@ -198,11 +202,36 @@ class _Robot:
                 return body, because
         raise ConfigurationError("the bodies that the actuators move have no names; name the one that carries the goal")
 
-    def tip(self, body: int) -> Float[np.ndarray, "3"]:
-        """Return the centre of a body's farthest geom, in the frame of the body."""
-        own = np.flatnonzero(self.model.geom_bodyid == body)
-        ends = self.model.geom_pos[own] if own.size else self.model.body_ipos[[body]]
-        return ends[np.linalg.norm(ends, axis=-1).argmax()]
+    def turns_on_itself(self, body: int) -> bool:
+        """Return whether a driven joint turns a body of an arm about its own origin, which it leaves where it is."""
+        turning = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_BALL)
+        return not self.moves and any(
+            self._is_driven(joint)
+            and self._kind(joint) in turning
+            and np.linalg.norm(self.model.jnt_pos[joint]) < STILL * self.radius
+            for joint in self._joints(body)
+        )
+
+    def tip(self, body: int) -> Float[np.ndarray, "3"] | None:
+        """Return the far end of a body in its own frame: its last site, or where its farthest geom ends.
+
+        None if it has neither, or if that is its origin.
+        """
+        model, own = self.model, np.flatnonzero(self.model.geom_bodyid == body)
+        sites = np.flatnonzero(model.site_bodyid == body)
+        if sites.size:
+            end = model.site_pos[sites[-1]].copy()
+        elif own.size:
+            geom = own[np.linalg.norm(model.geom_pos[own], axis=-1).argmax()]
+            axis = model.geom_pos[geom] / max(float(np.linalg.norm(model.geom_pos[geom])), mujoco.mjMINVAL)
+            turn = np.zeros(9)
+            mujoco.mju_quat2Mat(turn, model.geom_quat[geom])
+            middle, half = model.geom_aabb[geom, :3], model.geom_aabb[geom, 3:]
+            along = turn.reshape(3, 3).T @ axis
+            end = axis * (axis @ model.geom_pos[geom] + along @ middle + np.abs(along) @ half)
+        else:
+            return None
+        return end if np.linalg.norm(end) > STILL * self.radius else None
 
     def box(self, body: int, offset: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return least and greatest x, y, z of goals: between the places of a point of a body in random poses."""

@@ -93,7 +93,7 @@ TIP = '''
     goal_names = {names}
 
     def achieved_goal(self, state):
-        """Return a point of the body, whose origin stays where it is."""
+        """Return the end of the body; its origin is where it turns."""
         body = self.body({goal_body})
         return state.position[body] + rotate(state.quaternion[body], jnp.array({offset}))
 '''
@@ -151,9 +151,10 @@ def write_task(
     file = safe(path.name)
     mjcf = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
     body = safe(found.goal_body)
+    point = body if found.offset is None else f"the end of {body}"
     imports = ["EnvironmentSpec", "RobotTask", *(["add_servos"] if servo_kp is not None else []), "register"]
     text = TEXT.format(
-        title=f"The robot of {file}: move its {body} to a point.",
+        title=f"The robot of {file}: move {point} to a point.",
         usage="\n".join(map(safe, usage)),
         imports=", ".join(imports),
         file=file,
@@ -162,7 +163,7 @@ def write_task(
         high=list(found.high),
         box="The base begins in its middle." if found.moves else "In random poses the body is in it.",
         cls=class_name(name),
-        body_text=body,
+        body_text=point,
         mjcf=_literal(mjcf),
         control_step=found.control_step,
         substeps=f"{found.substeps} time steps of the model" if found.substeps > 1 else "a time step of the model",
@@ -174,13 +175,13 @@ def write_task(
         tip=""
         if found.offset is None
         else TIP.format(
-            names=f"({', '.join(map(_literal, xyz(f'{body} tip')))})",
+            names=f"({', '.join(map(_literal, xyz(f'end of {body}')))})",
             goal_body=_literal(found.goal_body),
             offset=list(found.offset),
         ),
         start="the first keyframe" if model.nkey else "the model's zero pose",
         name=_literal(name),
-        summary=_literal(f"{body} of {file} goes to a point"),
+        summary=_literal(f"{file}: {point} goes to a point"),
         episode_length=500 if found.moves else 200,
     )
     return text, found
