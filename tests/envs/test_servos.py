@@ -47,6 +47,15 @@ def test_a_urdf_with_servos_goes_where_they_are_told():
     assert np.abs(data.qvel).max() < 1e-2
 
 
+def test_a_joint_that_mimics_another_gets_no_servo():
+    mimic = """<link name="finger"><inertial><mass value="1"/>
+      <inertia ixx="1" iyy="1" izz="1" ixy="0" ixz="0" iyz="0"/></inertial></link>
+    <joint name="follower" type="continuous"><parent link="lower"/><child link="finger"/><mimic joint="elbow"/></joint>
+    </robot>"""
+    model = add_servos(mujoco.MjSpec.from_string(URDF.read_text().replace("</robot>", mimic)), kp=1.0).compile()
+    assert [model.actuator(number).name for number in range(model.nu)] == ["shoulder", "elbow"]
+
+
 def test_keyframes_and_actuators_that_are_there_stay():
     spec = mujoco.MjSpec.from_string(MJCF)
     assert add_servos(spec, kp={"b": 7.0}, joints=["b"]) is spec

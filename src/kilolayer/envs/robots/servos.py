@@ -20,7 +20,7 @@ def add_servos(
     damping_ratio: float = 1.0,
     joints: Collection[str] | None = None,
 ) -> mujoco.MjSpec:
-    """Add a position servo to every hinge and slide joint that nothing drives yet.
+    """Add a position servo to every hinge and slide joint that nothing drives yet and that follows no other joint.
 
     A servo takes a target in the range of its joint; a hinge without a range turns from -pi to pi. The keyframes of the
     model are kept, with targets that hold their poses. Joints without a name get one.
@@ -29,8 +29,8 @@ def add_servos(
         spec: the model, edited in place.
         kp: stiffness in N m per radian, or N per metre; one number, or one for each joint by name.
         damping_ratio: of each servo with the joint's inertia at the default pose: 1 is critically damped.
-        joints: names of the joints that get a servo; None for every hinge and slide joint without an actuator. Leave
-            out joints that should swing freely, and those by which a base moves.
+        joints: names of the joints that get a servo; None for all those. Leave out joints that should swing
+            freely, and those by which a base moves.
 
     Returns:
         The same specification.
@@ -86,7 +86,7 @@ def _chosen(model: mujoco.MjModel, joints: Collection[str] | None) -> list[str]:
     names = {model.joint(number).name: number for number in range(model.njnt) if _kind(model, number) in kinds}
     driven = _driven(model)
     if joints is None:
-        free = [name for name, number in names.items() if number not in driven]
+        free = [name for name, number in names.items() if number not in driven | _following(model)]
         if not free:
             raise ConfigurationError("add_servos finds no hinge or slide joint without an actuator")
         return free
@@ -116,6 +116,15 @@ def _driven(model: mujoco.MjModel) -> set[int]:
                 if mujoco.mjtWrap(model.wrap_type[wrap]) == mujoco.mjtWrap.mjWRAP_JOINT:
                     found.add(int(model.wrap_objid[wrap]))
     return found
+
+
+def _following(model: mujoco.MjModel) -> set[int]:
+    """Return the joints that an equality ties to another, as `mimic` of a URDF does."""
+    return {
+        int(model.eq_obj1id[number])
+        for number in range(model.neq)
+        if mujoco.mjtEq(model.eq_type[number]) == mujoco.mjtEq.mjEQ_JOINT and model.eq_obj2id[number] >= 0
+    }
 
 
 def _range(model: mujoco.MjModel, name: str) -> tuple[float, float]:
