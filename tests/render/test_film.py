@@ -6,9 +6,11 @@ import subprocess
 import sys
 import types
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import jax
+import mujoco
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,7 +24,7 @@ from kilolayer.render.camera import default_mode, view
 from kilolayer.render.canvas import Canvas, RendererError, context_class
 from kilolayer.render.film import STILLS, Pace, film_length, write_film, write_still, write_strip
 from kilolayer.render.record import pose_at_start
-from kilolayer.render.scene import Motion, scene_model
+from kilolayer.render.scene import Motion, dress, scene_model
 from kilolayer.report import write
 from kilolayer.runs import RunDirectory
 
@@ -139,6 +141,13 @@ def test_a_robot_is_dressed_but_moves_the_same():
     for name in ("nq", "nv", "nu", "nbody", "ngeom"):
         assert getattr(model, name) == getattr(task.model, name)
     np.testing.assert_array_equal(model.body_mass, task.model.body_mass)
+
+
+def test_there_is_a_sky_above_a_model_without_one():
+    """URDF asks the compiler to discard what is only seen."""
+    spec = mujoco.MjSpec.from_file(str(Path(__file__).parents[2] / "examples" / "two_links.urdf"))
+    dress(spec)
+    assert list(spec.compile().tex_type).count(mujoco.mjtTexture.mjTEXTURE_SKYBOX) == 1
 
 
 @pytest.mark.usefixtures("renderer")

@@ -167,6 +167,7 @@ def dress(spec: mujoco.MjSpec) -> None:
     Args:
         spec: the model, edited in place.
     """
+    spec.compiler.discardvisual = False  # as URDF sets it; it would also discard the sky
     for texture in list(spec.textures):
         if texture.type == mujoco.mjtTexture.mjTEXTURE_SKYBOX:
             spec.delete(texture)
