@@ -80,7 +80,7 @@ def record(
             raise TrainingError(f"an episode in {environment.name} is not finite")
         time_at_goal = int((reached & alive)[:, episode].sum())
         poses, goals = qpos[:length, episode], desired_goal[:length, episode]
-        motions.append(_motion(environment, model, poses, goals, success[:length, episode], time_at_goal))
+        motions.append(motion_of(environment, model, poses, goals, success[:length, episode], time_at_goal))
     return _scene(environment, model, motions)
 
 
@@ -102,7 +102,7 @@ def pose_at_start(environment: Environment, key: PRNGKeyArray) -> Scene:
     """
     state = jax.jit(lambda key: environment.reset(key, 1))(key)
     model, qpos = model_of(environment), np.asarray(_qpos(environment, state))
-    motion = _motion(environment, model, qpos, np.asarray(state.desired_goal), np.zeros(1, bool), 0)
+    motion = motion_of(environment, model, qpos, np.asarray(state.desired_goal), np.zeros(1, bool), 0)
     return _scene(environment, model, [motion])
 
 
@@ -154,7 +154,7 @@ def _qpos(environment: Environment, state: EnvironmentState) -> jax.Array:
     return drawable_of(environment.task, environment.engine).scene_qpos(state.physics)
 
 
-def _motion(
+def motion_of(
     environment: Environment,
     model: mujoco.MjModel,
     qpos: np.ndarray,
@@ -162,7 +162,19 @@ def _motion(
     success: np.ndarray,
     time_at_goal: int,
 ) -> Motion:
-    """Return an episode with what shows its goal."""
+    """Return an episode with what shows its goal.
+
+    Args:
+        environment: the environment.
+        model: the model that is drawn.
+        qpos: its joint positions in each frame.
+        desired_goal: the goal in each frame.
+        success: whether it is reached in each frame.
+        time_at_goal: steps in which it is.
+
+    Raises:
+        ConfigurationError: if what shows the goal does not fit the model, or comes and goes.
+    """
     still = bool((desired_goal == desired_goal[0]).all())
     marks = [mark_of(environment.task, goal) for goal in (desired_goal[:1] if still else desired_goal)]
     seen = [mark for mark in marks if mark is not None]

@@ -11,6 +11,7 @@ import mujoco
 
 from kilolayer.envs.names import actuator_names, xyz
 from kilolayer.envs.new_task.survey import Survey, survey
+from kilolayer.envs.robot_task import rotate
 from kilolayer.envs.robots.mjcf import load_mjcf, one_line
 from kilolayer.envs.robots.servos import add_servos
 from kilolayer.errors import ConfigurationError
@@ -171,7 +172,7 @@ def write_task(
         goal_body=_literal(found.goal_body),
         success_distance=found.success_distance,
         build="" if servo_kp is None else BUILD.format(kp=servo_kp),
-        rotate="" if found.offset is None else "from kilolayer.envs.robot_task import rotate\n",
+        rotate="" if found.offset is None else f"from {rotate.__module__} import rotate\n",
         tip=""
         if found.offset is None
         else TIP.format(
