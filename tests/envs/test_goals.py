@@ -85,6 +85,7 @@ def test_a_pose_is_reached_within_both_radii():
     turned = Goals(RotationGoal("lower", angle=0.3))
     assert (turned.goal_size, turned.success_text) == (6, "lower turned within 0.3 rad")
     assert task.marker(np.asarray(goal))[1] == 0.1
+    assert turned.marker(np.zeros(6)) is None
 
 
 def test_several_places_count_by_their_weights_or_each_by_a_radius():
@@ -140,6 +141,23 @@ def test_velocities_are_drawn_between_their_ends():
     one = jax.tree.map(lambda leaf: leaf[0], state)
     moving = type(one)(**{**vars(one), "velocity": jnp.array([[0.0, 2.0, 0.0]]), "quaternion": turned[None]})
     np.testing.assert_allclose(task.achieved_goal(moving), [2.0], atol=1e-6)
+
+
+def test_a_ghost_shows_goals_of_joints_and_poses():
+    data = mujoco.MjData(Goals(PositionGoal("tip", radius=0.1)).model)
+    for task in (Goals(PoseGoal("tip", radius=0.1, angle=0.3)), Goals(JointGoal(radius=0.1, angle=0.2))):
+        goal, qpos = (part[3] for part in task.reachable)
+        data.qpos[:] = qpos
+        mujoco.mj_forward(task.model, data)
+        ghost = task.ghost(goal)
+        if ghost.qpos is not None:
+            apart = ghost.qpos - qpos
+            apart[:3] = np.sin(0.5 * apart[:3])  # hinges without a range, up to full turns
+            np.testing.assert_allclose(apart, 0.0, atol=1e-5)
+        for position, quaternion in ghost.poses.values():
+            np.testing.assert_allclose(position, data.body("lower").xpos, atol=1e-5)
+            assert abs(quaternion @ data.body("lower").xquat) == pytest.approx(1.0, abs=1e-6)
+    assert Goals(PositionGoal("tip", radius=0.1)).ghost(np.zeros(3)) is None
 
 
 # One rule

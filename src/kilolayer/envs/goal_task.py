@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from kilolayer.envs.drawing import Ghost, Mark
 from kilolayer.envs.goals import Goal, PositionGoal, Reachable, reachable
 from kilolayer.envs.names import xyz
 from kilolayer.envs.robot_state import RobotState
@@ -138,8 +139,9 @@ class GoalTask(Tracking):
         """
         if not self.goal_parts:
             return jnp.linalg.norm(achieved_goal - desired_goal)
-        pairs = zip(self.goal_parts, self._split(achieved_goal), self._split(desired_goal), strict=True)
-        return jnp.max(jnp.concatenate([part.errors(self, achieved, desired) for part, achieved, desired in pairs]))
+        wanted = self._split(desired_goal)
+        pairs = zip(self._parts_of(achieved_goal), wanted, strict=True)
+        return jnp.max(jnp.concatenate([part.errors(self, achieved, goal) for (part, achieved), goal in pairs]))
 
     def success(self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]) -> Bool[Array, ""]:
         """Return whether the goal is reached: by default below `success_distance`, or within all radii of `goal`."""
@@ -173,17 +175,26 @@ class GoalTask(Tracking):
             posed = self._split(jnp.asarray(self.reachable.goal)[number])
         return jnp.concatenate([own if own is not None else pose for own, pose in zip(drawn, posed, strict=True)])
 
-    def marker(self, desired_goal: Float[np.ndarray, " goal"]) -> tuple[Float[np.ndarray, "3"], float]:
-        """Return position and radius, in metres, of the mark that shows a goal in pictures.
+    def marker(self, desired_goal: Float[np.ndarray, " goal"]) -> Mark | None:
+        """Return position and radius, in metres, of the mark that shows a goal in pictures; None for no mark.
 
-        By default that of the first ready-made goal that has a place, or else the first three entries of a goal are
-        x, y, z; missing ones are 0.
+        By default that of the first ready-made goal that has a place. Without these the first three entries of a goal
+        are x, y, z; missing ones are 0.
         """
         if self.goal_parts:
-            marks = (
-                part.mark(entries) for part, entries in zip(self.goal_parts, self._split(desired_goal), strict=True)
-            )
-            return next((mark for mark in marks if mark is not None), (np.zeros(3, np.float32), MARKER_RADIUS))
+            marks = (part.mark(self, entries) for part, entries in self._parts_of(desired_goal))
+            return next((mark for mark in marks if mark is not None), None)
         position = np.zeros(3, np.float32)
         position[: min(3, len(desired_goal))] = desired_goal[:3]
         return position, self.success_distance or MARKER_RADIUS
+
+    def ghost(self, desired_goal: Float[np.ndarray, " goal"]) -> Ghost | None:
+        """Return the robot as the goal has it, which pictures draw see-through; None for no ghost.
+
+        By default that of the first ready-made goal of joints or poses.
+        """
+        ghosts = (part.ghost(self, entries) for part, entries in self._parts_of(desired_goal))
+        return next((ghost for ghost in ghosts if ghost is not None), None)
+
+    def _parts_of(self, goal: Any) -> list[tuple[Goal, Any]]:
+        return list(zip(self.goal_parts, self._split(goal), strict=True))

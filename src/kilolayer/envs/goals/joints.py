@@ -8,8 +8,9 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from kilolayer.envs.drawing import Ghost
 from kilolayer.envs.goals.part import Goal, check_radius
-from kilolayer.envs.goals.places import rotation_names, six_distance
+from kilolayer.envs.goals.places import quaternion_from_six, rotation_names, six_distance
 from kilolayer.envs.names import velocity_names, xyz
 from kilolayer.envs.quaternions import to_six, unit
 from kilolayer.envs.robot_state import RobotState
@@ -53,6 +54,20 @@ class Joint:
                 return to_six(unit(qpos[first : first + 4]))
             case _:
                 return jnp.concatenate([qpos[first : first + 3], to_six(unit(qpos[first + 3 : first + 7]))])
+
+    def write(self, entries: Float[np.ndarray, " entries"], qpos: Float[np.ndarray, " nq"]) -> None:
+        """Write the joint positions that entries stand for into those of a model."""
+        first = self.place
+        match self.kind:
+            case "slide" | "angle":
+                qpos[first] = entries[0]
+            case "circle":
+                qpos[first] = np.arctan2(entries[1], entries[0])
+            case "ball":
+                qpos[first : first + 4] = quaternion_from_six(entries)
+            case _:
+                qpos[first : first + 3] = entries[:3]
+                qpos[first + 3 : first + 7] = quaternion_from_six(entries[3:])
 
     def apart(self, one: Float[Array, " entries"], other: Float[Array, " entries"]) -> Iterator[tuple[bool, Array]]:
         """Yield how far apart two positions are, each with whether it is a length (m) and not an angle (rad)."""
@@ -138,6 +153,15 @@ class JointGoal(Goal):
                 found.append(apart / (1.0 if radius is None else radius))
             first = entries.stop
         return jnp.stack(found)
+
+    def ghost(self, task: Tracking, desired: Float[np.ndarray, " entries"]) -> Ghost | None:
+        """Return the robot with its joints as the goal has them, all others as at the start."""
+        qpos = np.full(int(task.model.nq), np.nan)
+        first = 0
+        for joint in self._joints(task):
+            joint.write(desired[first : first + len(joint.names())], qpos)
+            first += len(joint.names())
+        return Ghost(qpos=qpos)
 
     def text(self, task: Tracking) -> str:
         """Return when it is reached, in words."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from kilolayer.envs.drawing import Ghost, Mark
 from kilolayer.envs.robot_state import RobotState
 from kilolayer.envs.tracking import Tracking
 from kilolayer.errors import ConfigurationError
@@ -55,9 +56,14 @@ class Goal(abc.ABC):
         del task, key
         return None
 
-    def mark(self, desired: Float[np.ndarray, " entries"]) -> tuple[Float[np.ndarray, "3"], float] | None:
+    def mark(self, task: Tracking, desired: Float[np.ndarray, " entries"]) -> Mark | None:
         """Return position and radius, in metres, of the mark that shows it in pictures; None for no mark."""
-        del desired
+        del task, desired
+        return None
+
+    def ghost(self, task: Tracking, desired: Float[np.ndarray, " entries"]) -> Ghost | None:
+        """Return the robot, or a part of it, as the goal has it, for pictures; None for none."""
+        del task, desired
         return None
 
 

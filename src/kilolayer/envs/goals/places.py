@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 from jaxtyping import Array, Float
 
+from kilolayer.envs.drawing import Ghost, Mark
 from kilolayer.envs.goals.part import Goal, check_axes, check_radius
 from kilolayer.envs.names import xyz
 from kilolayer.envs.quaternions import matrix_distance, matrix_from_six, to_six
@@ -83,8 +85,9 @@ class PositionGoal(Goal):
         )
         return f"{names}{weighted} within {self.radius:g} m{among} in the root of the mean square"
 
-    def mark(self, desired: Float[np.ndarray, " entries"]) -> tuple[Float[np.ndarray, "3"], float] | None:
+    def mark(self, task: Tracking, desired: Float[np.ndarray, " entries"]) -> Mark | None:
         """Return where the first place is to be."""
+        del task
         position = np.zeros(3, np.float32)
         for number, axis in enumerate(self.axes):
             position["xyz".index(axis)] = desired[number]
@@ -184,14 +187,36 @@ class PoseGoal(Goal):
         del task
         return f"{self.place} within {self.radius:g} m and {self.angle:g} rad"
 
-    def mark(self, desired: Float[np.ndarray, "9"]) -> tuple[Float[np.ndarray, "3"], float] | None:
+    def mark(self, task: Tracking, desired: Float[np.ndarray, "9"]) -> Mark | None:
         """Return where the place is to be."""
+        del task
         return np.asarray(desired[:3], np.float32), self.radius
+
+    def ghost(self, task: Tracking, desired: Float[np.ndarray, "9"]) -> Ghost | None:
+        """Return the body, or that of the site, in the pose that the goal asks for."""
+        position, quaternion = np.asarray(desired[:3], np.float64), quaternion_from_six(desired[3:])
+        if self.place in task.tracked_bodies:
+            return Ghost(poses={self.place: (position, quaternion)})
+        site = task.model.site(self.place)
+        back, turned, lever = np.zeros(4), np.zeros(4), np.zeros(3)
+        mujoco.mju_negQuat(back, site.quat)
+        mujoco.mju_mulQuat(turned, quaternion, back)
+        mujoco.mju_rotVecQuat(lever, site.pos, turned)
+        name = task.model.body(int(site.bodyid[0])).name
+        return Ghost(poses={name: (position - lever, turned)}) if name and name != "world" else None
 
 
 def rotation_names(owner: str) -> tuple[str, ...]:
     """Return the names of the six numbers of a rotation: the x axis and the y axis of what is turned, in world axes."""
     return tuple(f"{owner} {axis} axis along {component}" for axis in "xy" for component in "xyz")
+
+
+def quaternion_from_six(six: Float[np.ndarray, "6"]) -> Float[np.ndarray, "4"]:
+    """Return the quaternion of a rotation of six numbers: w, x, y, z."""
+    quaternion = np.zeros(4)
+    matrix = np.asarray(matrix_from_six(jnp.asarray(six, jnp.float32)), np.float64)
+    mujoco.mju_mat2Quat(quaternion, matrix.ravel())
+    return quaternion
 
 
 def six_distance(first: Float[Array, "*#batch 6"], second: Float[Array, "*#batch 6"]) -> Float[Array, "*batch"]:
