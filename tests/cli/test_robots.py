@@ -24,11 +24,11 @@ CRANE, CHAIN = EXAMPLES / "crane.py", EXAMPLES / "chain.py"
 @pytest.fixture(autouse=True)
 def forget_the_examples():
     yield
-    for name in ("crane", *(f"chain_{links}" for links in (2, 4, 6, 8))):
+    for name in ("crane", "robust_crane", "heavy_crane", *(f"chain_{links}" for links in (2, 4, 6, 8))):
         registry.unregister(name)
-    for name in ("crane", "chain"):
+    for name in ("crane", "chain", "robust_crane"):
         unregister_preset(name)
-    for module in ("crane", "chain"):
+    for module in ("crane", "chain", "robust_crane"):
         sys.modules.pop(module, None)
 
 
@@ -55,6 +55,26 @@ def test_a_robot_of_your_own_from_a_file(capsys, tmp_path):
     assert main(["eval", str(run)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "env 'crane' is unknown" in line
+
+
+def test_a_robot_that_differs_is_evaluated_as_its_model_says(capsys, tmp_path):
+    run = tmp_path / "run"
+    brought = ["--import", str(EXAMPLES / "robust_crane.py")]
+    assert main([*brought, "envs", "show", "robust_crane", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert "mass x 0.5 to 3" in " ".join(shown["randomized"])
+    assert shown["success_text"] == "achieved and desired goal are less than 0.1 apart"
+    assert main([*brought, "train", "robust_crane", f"--run-dir={run}", *flags()]) == 0
+    capsys.readouterr()
+    found = {}
+    for how in (["--randomize=on"], ["--randomize=off"], ["--env=crane"], []):
+        assert main(["eval", str(run), "--episodes=4", "--json", *how]) == 0
+        found[how[0] if how else ""] = json.loads(capsys.readouterr().out)["eval/return"]
+    assert found["--randomize=on"] == found[""] != found["--randomize=off"]
+    assert found["--randomize=off"] == found["--env=crane"]
+    assert kl.load(run).contract.goal.success == shown["success_text"]
+    assert main(["eval", str(run), "--env=crane", "--randomize=on"]) == 2
+    assert "env 'crane' draws nothing at random beside starts and goals" in capsys.readouterr().err
 
 
 def test_the_chain_knows_where_its_tip_is(capsys):
