@@ -19,6 +19,9 @@ class Task:
     goal_size = 2
     goal_names = ("ball x (m)", "ball y (m)")
 
+    def success(self, achieved_goal, desired_goal):
+        return jnp.linalg.norm(achieved_goal - desired_goal) < self.success_distance
+
 
 def places(*along):
     """Return goals at given numbers along x, for one episode each."""
