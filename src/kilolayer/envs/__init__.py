@@ -1,6 +1,6 @@
 """Environments: tasks, engines, and the vectorised environment that joins them."""
 
-from kilolayer.envs import catalog, registry
+from kilolayer.envs import catalog, gym, registry
 from kilolayer.envs.engines import EngineSpec, register_engine
 from kilolayer.envs.environment import ActionChunk, Environment, EnvironmentState, StepResult
 from kilolayer.envs.interface import DrawableTask, Engine, MazeTask, Task
@@ -27,6 +27,7 @@ __all__ = [
     "Task",
     "Variant",
     "catalog",
+    "gym",
     "make",
     "names",
     "register",

@@ -75,7 +75,7 @@ def record(
         goal, radius = _marks(environment, desired_goal[:length, episode])
         time_at_goal = int((reached & alive)[:, episode].sum())
         motions.append(Motion(qpos[:length, episode], goal, radius, success[:length, episode], time_at_goal))
-    return _scene(environment, model, motions)
+    return scene_of(environment, motions, model)
 
 
 def pose_at_start(environment: Environment, key: PRNGKeyArray) -> Scene:
@@ -88,10 +88,20 @@ def pose_at_start(environment: Environment, key: PRNGKeyArray) -> Scene:
     state = jax.jit(lambda key: environment.reset(key, 1))(key)
     goal, radius = _marks(environment, np.asarray(state.desired_goal))
     motion = Motion(np.asarray(_qpos(environment, state)), goal, radius, np.zeros(1, bool), 0)
-    return _scene(environment, scene_model(environment.task), [motion])
+    return scene_of(environment, [motion])
 
 
-def _scene(environment: Environment, model: Any, motions: list[Motion]) -> Scene:
+def scene_of(environment: Environment, motions: list[Motion], model: Any = None) -> Scene:
+    """Return a scene of motions that have been recorded.
+
+    Args:
+        environment: that they were recorded in.
+        motions: of its robot.
+        model: to draw; None takes that of the task.
+
+    Raises:
+        ConfigurationError: if the task has no model to draw, or its control step is unknown.
+    """
     step = environment.control_step
     if step is None:
         raise ConfigurationError(
@@ -99,7 +109,7 @@ def _scene(environment: Environment, model: Any, motions: list[Motion]) -> Scene
         )
     return Scene(
         name=environment.name,
-        model=model,
+        model=scene_model(environment.task) if model is None else model,
         motions=motions,
         control_step=step,
         flat_goal=environment.goal_size == 2,

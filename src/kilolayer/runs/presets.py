@@ -161,6 +161,19 @@ for _env in ("arm_reach", "reacher"):
     register_preset(_env, {**_SMALL, "total_env_steps": 1_000_000, "num_evals": 10})
     register_preset(_env, {"episode_length": 1000}, variant="paper")
 
+register_preset(
+    "gymnasium",
+    {
+        **_SMALL,
+        "num_envs": 16,
+        "replay_capacity": 10_000,
+        "min_replay": 100,
+        "total_env_steps": 200_000,
+        "num_evals": 10,
+        "num_eval_envs": 20,
+    },
+)
+
 # The paper's runs that do not take 100 million env steps (Figure 1).
 
 for _env, _env_steps in {
