@@ -147,7 +147,9 @@ class EnvironmentCollector:
         """Reset all environments."""
         return self.environment.reset(key, self.num_envs, action_chunk=self.agent.executed_actions)
 
-    def begin_again(self, state: EnvironmentState, key: PRNGKeyArray) -> tuple[EnvironmentState, Bool[Array, " num_envs"]]:
+    def begin_again(
+        self, state: EnvironmentState, key: PRNGKeyArray
+    ) -> tuple[EnvironmentState, Bool[Array, " num_envs"]]:
         """Reset all environments; see `Collector.begin_again`."""
         return self.init(key), state.episode_step > 0
 

@@ -58,9 +58,9 @@ class GoalAdapter(gymnasium.Wrapper):
     def look(self) -> None:
         """Take one step, to know how success is told."""
         self._looked = True
-        space = self.env.action_space
+        space: Any = self.env.action_space
         before, _ = self.env.reset(seed=0)
-        action = np.asarray(0.5 * (np.asarray(space.low, float) + np.asarray(space.high, float)), space.dtype)
+        action = np.asarray(0.5 * space.low + 0.5 * space.high, space.dtype)
         *_, info = self.env.step(action)
         self.tells_success = any(name in info for name in NAMES_OF_SUCCESS)
         goal = np.asarray(before["desired_goal"], self._goal_dtype)
@@ -98,7 +98,7 @@ class GoalAdapter(gymnasium.Wrapper):
         )
 
     def at_goal(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
-        """Return for each row of flat goals whether it is reached, by `compute_reward`; never, if that is not sparse."""
+        """Return for each row of flat goals whether it is reached, by `compute_reward`; never if that is not sparse."""
         if not self.sparse:
             return np.zeros(len(achieved), bool)
         shape = (-1, *self._goal_shape)

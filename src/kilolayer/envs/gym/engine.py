@@ -152,8 +152,7 @@ class GymEngine:
         after = _copies(shown)
         last = {name: values.copy() for name, values in after.items()}
         done = np.flatnonzero(terminated | truncated)
-        success = np.zeros(len(done) and len(terminated) or len(terminated), bool)
-        success |= np.asarray(info.get(SUCCESS, False), bool)
+        success = np.zeros(len(terminated), bool) | np.asarray(info.get(SUCCESS, False), bool)
         for env in done:
             for name, values in info["final_obs"][env].items():
                 last[name][env] = values

@@ -74,10 +74,16 @@ class GoalEnv(GoalMethods, gymnasium.Env):
         return _shown(result), float(self.functions.reward_of(result)[0]), failed, truncated, info
 
     def render(self) -> Any:
-        """Return the picture of the robot, with `rgb_array`."""
-        if self.render_mode is None or self._drawn is None:
-            gymnasium.logger.warn("render needs a render_mode, and reset before it")
+        """Return the picture of the robot, with `rgb_array`.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first `reset`.
+        """
+        if self.render_mode is None:
+            gymnasium.logger.warn("render draws nothing without a render_mode, such as 'rgb_array'")
             return None
+        if self._drawn is None:
+            raise gymnasium.error.ResetNeeded("call reset before the first picture")
         return self.draw(*self._drawn)
 
     def close(self) -> None:

@@ -56,7 +56,9 @@ class Drawing:
         """
         if mode is not None and mode not in self.modes:
             there_are = ", ".join(map(repr, self.modes)) or "none"
-            raise ConfigurationError(f"render_mode={mode!r} of {environment.name}: on this machine there are {there_are}")
+            raise ConfigurationError(
+                f"render_mode={mode!r} of {environment.name}: on this machine there are {there_are}"
+            )
 
 
 NOT_DRAWN = Drawing()
@@ -86,10 +88,10 @@ class GoalFunctions:
         self._success = jax.jit(jax.vmap(environment.task.success))
         self._dense = jax.jit(jax.vmap(environment.task.reward))
 
-    def observation_space(self) -> gymnasium.spaces.Dict:
+    def observation_space(self) -> Any:
         """Return the space of observations and goals. Its bounds are those beyond which a robot counts as diverged."""
 
-        def box(size: int) -> gymnasium.spaces.Box:
+        def box(size: int) -> Any:
             return gymnasium.spaces.Box(-np.float32(LARGEST), np.float32(LARGEST), (size,), np.float32)
 
         one = self.environment
@@ -97,7 +99,7 @@ class GoalFunctions:
             observation=box(one.observation_size), achieved_goal=box(one.goal_size), desired_goal=box(one.goal_size)
         )
 
-    def action_space(self) -> gymnasium.spaces.Space:
+    def action_space(self) -> Any:
         """Return the space of actions: numbers from -1 to 1, or one of several choices."""
         size = self.environment.action_size
         if self.environment.discrete_actions:
@@ -165,7 +167,8 @@ class GoalMethods:
     def draw(self, physics: Any, desired_goal: np.ndarray, success: bool) -> np.ndarray | None:
         """Draw one robot."""
         if self._painter is None:
-            assert self.drawing.painter_of is not None and self.render_mode is not None
+            assert self.drawing.painter_of is not None
+            assert self.render_mode is not None
             self._painter = self.drawing.painter_of(self.functions.environment, self.render_mode)
         return self._painter.show(physics, desired_goal, success)
 

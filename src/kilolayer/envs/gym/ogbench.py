@@ -10,7 +10,8 @@ class OgbenchGoals(gymnasium.Wrapper):
     """Shows the goal of OGBench, which is an observation, as desired goal, and the observation as achieved goal.
 
     Environments go through the tasks of OGBench in turn, so that those of an evaluation are shared out evenly. OGBench
-    draws noise from numpy's global generator; here it draws from one of its own, so that a seed gives the same episodes.
+    draws noise from numpy's global generator; here each environment has its own in its place, so that a seed gives the
+    same episodes.
     """
 
     def __init__(self, env: Any, first: int):
@@ -23,7 +24,7 @@ class OgbenchGoals(gymnasium.Wrapper):
         super().__init__(env)
         space = env.observation_space
         self.observation_space = gymnasium.spaces.Dict(
-            {name: space for name in ("observation", "achieved_goal", "desired_goal")}
+            dict.fromkeys(("observation", "achieved_goal", "desired_goal"), space)
         )
         self._tasks, self._first, self._next = int(env.unwrapped.num_tasks), first, first
         self._random = np.random.RandomState(0).get_state()

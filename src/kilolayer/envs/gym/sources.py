@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import importlib
 import io
+import sys
 import types
 from collections.abc import Callable
 from typing import Any
@@ -93,6 +94,8 @@ def make_env(name: str, episode_length: int, *, index: int = 0, render_mode: str
     source, spec = source_of(name), spec_of(name)
     assert source is not None, name
     gymnasium = importlib.import_module("gymnasium")
+    if "gymnasium_robotics" in sys.modules:
+        _mend_robotics()
     more = {} if render_mode is None else {"render_mode": render_mode}
     try:
         made = gymnasium.make(spec, max_episode_steps=episode_length, disable_env_checker=True, **more)
@@ -110,8 +113,6 @@ def _package(name: str, package: str, source: Source, *, optional: bool = False)
         if optional and error.name == package:
             return None
         raise ConfigurationError(f"env {name!r} needs {error.name}, which is not installed: {source.needs}") from None
-    if package == "gymnasium_robotics":
-        _mend_robotics()
     return module
 
 

@@ -50,12 +50,13 @@ def look_at(name: str) -> About:
     env = open_env(name, episode_length_of(name))
     try:
         env.look()
-        action = env.action_space
+        action: Any = env.action_space
+        shown: Any = env.observation_space
         return About(
-            observation_size=env.observation_space["observation"].shape[0],
-            goal_size=env.observation_space["desired_goal"].shape[0],
-            low=tuple(np.asarray(action.low, float).reshape(-1).tolist()),
-            high=tuple(np.asarray(action.high, float).reshape(-1).tolist()),
+            observation_size=shown["observation"].shape[0],
+            goal_size=shown["desired_goal"].shape[0],
+            low=tuple(float(bound) for bound in action.low.reshape(-1)),
+            high=tuple(float(bound) for bound in action.high.reshape(-1)),
             control_step=_control_step(env),
             sparse=env.sparse,
             tells_success=env.tells_success,

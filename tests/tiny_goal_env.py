@@ -1,4 +1,4 @@
-"""A goal environment of Gymnasium as small as can be: a point on a line of numbers, in a file of a user."""
+"""A goal environment of Gymnasium as small as can be, as a user's file registers it."""
 
 import gymnasium
 import numpy as np
@@ -14,7 +14,7 @@ class TinyReach(gymnasium.Env):
         self.render_mode, self.told, self.ends, self.falls = render_mode, told, ends, falls
         vector = Box(-10.0, 10.0, (2,), np.float64)
         self.observation_space = Dict(observation=Box(-10.0, 10.0, (2, 2)), achieved_goal=vector, desired_goal=vector)
-        self.action_space = Box(np.array([-1.0, 0.0]), np.array([1.0, 4.0]), dtype=np.float32)
+        self.action_space = Box(np.array([-1.0, 0.0], np.float32), np.array([1.0, 4.0], np.float32))
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -27,7 +27,8 @@ class TinyReach(gymnasium.Env):
         reward = self.compute_reward(self.place, self.goal, {})
         success = reward == 0.0
         failed = self.falls and abs(self.place[0]) > 1.9
-        return self._seen(), reward, bool(failed or (self.ends and success)), False, {"is_success": success} if self.told else {}
+        info = {"is_success": success} if self.told else {}
+        return self._seen(), reward, bool(failed or (self.ends and success)), False, info
 
     def compute_reward(self, achieved_goal, desired_goal, info):
         return -(np.linalg.norm(achieved_goal - desired_goal, axis=-1) > 0.5).astype(float)
