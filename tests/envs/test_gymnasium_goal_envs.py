@@ -184,3 +184,15 @@ def test_the_library_does_not_need_gymnasium():
     script = "import sys; import kilolayer.envs, kilolayer.training; print('gymnasium' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.slow
+def test_a_client_that_knows_gymnasium_alone_learns_a_maze():
+    from small_her_client import train
+
+    length = 40
+    maze = "######\n#R.GG#\n#GGGG#\n#GGGG#\n######\n"
+    env = gymnasium.make_vec("kilolayer/env", num_envs=32, env=maze, max_episode_steps=length)
+    successes = train(env, length=length, rounds=45, updates=40)
+    assert np.mean(successes[:3]) < 0.3
+    assert np.mean(successes[-5:]) > 0.8

@@ -1,4 +1,4 @@
-"""Goal environments of Gymnasium, of OGBench and of users as environments of this library, under names like `gym:ID`."""
+"""Goal environments of Gymnasium, of OGBench and of users as environments of this library, by names like `gym:ID`."""
 
 from kilolayer.envs.gym import family
 from kilolayer.envs.gym.environment import GymEnvironment
