@@ -69,7 +69,8 @@ def write_python_film(
 def _open(environment: GymEnvironment, index: int) -> Any:
     from kilolayer.envs.gym.adapter import open_env
 
-    os.environ.setdefault("MUJOCO_GL", os.environ.get(PLATFORM, ""))  # as found for the library's own pictures
+    if PLATFORM in os.environ:  # as found for the library's own pictures
+        os.environ.setdefault("MUJOCO_GL", os.environ[PLATFORM])
     env = open_env(environment.name, environment.episode_length, index=index, render_mode=RGB)
     if RGB not in env.metadata.get("render_modes", ()):
         raise ConfigurationError(f"{environment.name} draws no pictures: it has no render mode {RGB!r}")
