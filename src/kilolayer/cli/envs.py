@@ -130,7 +130,9 @@ def _list(options: EnvsOptions) -> int:
         console.print(f"  [bold]{preset}[/]: {having}", highlight=False)
     console.print(f"  [bold]{PAPER}[/]: every environment with a variant {PAPER}", highlight=False)
     console.print("\nA maze of your own: kilolayer train my_maze.txt  ('#' wall, 'R' start, 'G' goal, '.' free)")
-    console.print("An environment of Gymnasium or OGBench: kilolayer train gym:FetchReach-v4, ogbench:antmaze-medium-v0")
+    console.print(
+        "An environment of Gymnasium or OGBench: kilolayer train gym:FetchReach-v4, ogbench:antmaze-medium-v0"
+    )
     console.print("A robot of your own: kilolayer --import my_robot.py train my_robot; check it first: envs check")
     return 0
 
