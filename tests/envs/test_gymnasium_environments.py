@@ -163,7 +163,7 @@ def test_an_episode_that_ends_elsewhere_has_failed():
     assert (failed > 0).all()
 
 
-def test_a_film_of_the_environment_is_as_many_pictures_as_states():
+def test_an_environment_that_is_opened_by_itself_draws_pictures():
     from kilolayer.envs.gym.adapter import open_env
 
     env = open_env(NAME, 5, render_mode="rgb_array")
@@ -216,6 +216,12 @@ def test_names_that_lead_nowhere_are_one_line(monkeypatch):
     assert "already registered" in refusal(register_source, Source("gym", (), ""))
     monkeypatch.setitem(sys.modules, "gymnasium", None)
     assert "needs gymnasium, which is not installed: pip install 'kilolayer[gym]'" in refusal(make, NAME)
+
+
+def test_one_after_another_is_what_auto_takes_on_any_machine(monkeypatch):
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        assert registry.spec(NAME).engine_name("auto", "default", 16) == "gym_sync"
 
 
 def parts():

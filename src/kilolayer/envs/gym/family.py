@@ -48,7 +48,6 @@ for _name, _processes, _summary in (
             _summary,
             functools.partial(_engine, processes=_processes),
             needs="pip install 'kilolayer[gym]'",
-            physics=FAMILY,
             runs_on="host",
         )
     )
