@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import jax
+import mujoco
 import tyro
 
 from kilolayer.cli.episodes import EpisodeOptions
@@ -20,12 +21,12 @@ from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.files import json_text
 from kilolayer.policies import Policy
 from kilolayer.progress import counted
-from kilolayer.render.camera import CameraMode
+from kilolayer.render.camera import check_camera
 from kilolayer.render.canvas import RendererError, context_class
 from kilolayer.render.film import STILLS, film_length, write_film, write_strip
 from kilolayer.render.python_film import write_python_film
-from kilolayer.render.record import record
-from kilolayer.render.scene import Scene
+from kilolayer.render.record import model_of, record
+from kilolayer.render.scene import GROUPS, Scene
 from kilolayer.render.side_by_side import (
     MOMENTS,
     Column,
@@ -57,8 +58,11 @@ class RenderOptions(EpisodeOptions):
 
     episodes: int = 4
     """Episodes, each with a start and goal of its own."""
-    camera: CameraMode | None = None
-    """Where it is seen from: follow goes along with the robot, top shows the whole maze; None takes what suits."""
+    camera: str | None = None
+    """Where it is seen from: follow goes along with the robot, top shows the whole maze, and the name of a camera of
+    the model looks through that one; None takes what suits."""
+    groups: str = ",".join(map(str, sorted(GROUPS)))
+    """Groups of geoms to draw, as 0-5 or 0,2,4. Models often keep what only collides in group 3."""
     size: str = "640x480"
     """Width and height of the film in pixels, both even."""
     speed: float = 1.0
@@ -74,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(RenderOptions, arguments, command="render")
     if not (math.isfinite(options.speed) and 0.05 <= options.speed <= 100.0):
         raise ConfigurationError(f"speed={options.speed} must be from 0.05 to 100")
-    size = _size(options.size)
+    size, _ = _size(options.size), _groups(options.groups)
     if options.video:
         _need_renderer()
     if options.side_by_side:
@@ -84,6 +88,7 @@ def run(arguments: Sequence[str]) -> int:
     policy, environment = options.load()
     if isinstance(environment, GymEnvironment):
         return _drawn_by_itself(options, policy, environment)
+    check_camera(model_of(environment), options.camera)
     scene = _recorded(options, policy, environment)
     paths = _write(scene, options, size)
     reached = sum(motion.time_at_goal > 0 for motion in scene.motions)
@@ -98,7 +103,7 @@ def run(arguments: Sequence[str]) -> int:
     for name, path in paths.items():
         print(f"  {name:5} {path}")
     if "page" in paths and (left_out := not_on_page(scene.model)):
-        print(f"the 3-D page does not draw {' and '.join(left_out)}; the film does", file=sys.stderr)
+        print(f"the 3-D page does not draw {', '.join(left_out)}; the film does", file=sys.stderr)
     return 0
 
 
@@ -140,7 +145,7 @@ def _drawn_by_itself(options: RenderOptions, policy: Policy, environment: GymEnv
 def _recorded(options: RenderOptions, policy: Policy, environment: Environment) -> Scene:
     """Run the episodes of a run."""
     with counted("running", environment.episode_length, shown=not options.quiet) as advance:
-        return record(
+        scene = record(
             policy,
             environment,
             jax.random.key(options.seed),
@@ -148,6 +153,7 @@ def _recorded(options: RenderOptions, policy: Policy, environment: Environment) 
             mode=options.mode,
             advance=advance,
         )
+    return dataclasses.replace(scene, groups=_groups(options.groups))
 
 
 def _side_by_side(options: RenderOptions, size: tuple[int, int]) -> int:
@@ -163,6 +169,7 @@ def _side_by_side(options: RenderOptions, size: tuple[int, int]) -> int:
         if isinstance(environment, GymEnvironment):
             raise ConfigurationError(f"{environment.name} draws itself; such runs are rendered one by one")
     check_environments([(title, environment) for title, (_, environment) in zip(titles, loaded, strict=True)])
+    check_camera(model_of(loaded[0][1]), options.camera)
     columns = [Column(title, _recorded(options, *one)) for title, one in zip(titles, loaded, strict=True)]
     folder = options.run / "render"
     film, strip = folder / "side-by-side.mp4", folder / "side-by-side.png"
@@ -201,6 +208,19 @@ def _size(text: str) -> tuple[int, int]:
     if width % 2 or height % 2 or not all(SMALLEST <= edge <= LARGEST for edge in (width, height)):
         raise ConfigurationError(f"size={text} must have even numbers from {SMALLEST} to {LARGEST}")
     return width, height
+
+
+def _groups(text: str) -> frozenset[int]:
+    """Read groups of geoms, such as 0-5 or 0,2,4."""
+    last = mujoco.mjNGROUP - 1
+    found: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(rf"\s*([0-{last}])(?:-([0-{last}]))?\s*", part)
+        between = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+        if not between:
+            raise ConfigurationError(f"groups={text!r} must be groups of geoms from 0 to {last}, as 0-{last} or 0,2,4")
+        found.update(between)
+    return frozenset(found)
 
 
 def _need_renderer() -> None:

@@ -1,23 +1,27 @@
 """Environments: tasks, engines, and the vectorised environment that joins them."""
 
 from kilolayer.envs import catalog, gym, registry
+from kilolayer.envs.drawing import Drawable, DrawsGoals, Ghost
 from kilolayer.envs.engines import EngineSpec, register_engine
 from kilolayer.envs.environment import ActionChunk, Environment, EnvironmentState, StepResult
-from kilolayer.envs.interface import DrawableTask, Engine, MazeTask, Task
+from kilolayer.envs.interface import Engine, MazeTask, Task
 from kilolayer.envs.mazes.layouts import LAYOUTS
 from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.registry import EnvironmentSpec, Variant, make, names, register, spec
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start
+from kilolayer.envs.robots.servos import add_servos
 
 __all__ = [
     "LAYOUTS",
     "ActionChunk",
-    "DrawableTask",
+    "Drawable",
+    "DrawsGoals",
     "Engine",
     "EngineSpec",
     "Environment",
     "EnvironmentSpec",
     "EnvironmentState",
+    "Ghost",
     "Maze",
     "MazeTask",
     "RobotState",
@@ -26,6 +30,7 @@ __all__ = [
     "StepResult",
     "Task",
     "Variant",
+    "add_servos",
     "catalog",
     "gym",
     "make",

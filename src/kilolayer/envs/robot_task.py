@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from kilolayer.envs.drawing import Ghost, Mark
 from kilolayer.envs.names import actuator_names, position_names, velocity_names, xyz
 from kilolayer.envs.robots.mjcf import load_mjcf, one_line
 from kilolayer.errors import ConfigurationError, nearest_names
@@ -294,14 +295,19 @@ class RobotTask:
         """Return the joint positions of the drawn model."""
         return state.qpos
 
-    def marker(self, desired_goal: Float[np.ndarray, " goal"]) -> tuple[Float[np.ndarray, "3"], float]:
-        """Return position and radius, in metres, of the mark that shows a goal in pictures.
+    def marker(self, desired_goal: Float[np.ndarray, " goal"]) -> Mark | None:
+        """Return position and radius, in metres, of the mark that shows a goal in pictures; None for no mark.
 
         By default the first three entries of a goal are x, y, z; missing ones are 0.
         """
         position = np.zeros(3, np.float32)
         position[: min(3, len(desired_goal))] = desired_goal[:3]
         return position, self.success_distance or MARKER_RADIUS
+
+    def ghost(self, desired_goal: Float[np.ndarray, " goal"]) -> Ghost | None:
+        """Return the robot as the goal has it, which pictures draw see-through; by default None, for no ghost."""
+        del desired_goal
+        return None
 
     def _zero_state(self) -> RobotState:
         model, bodies = self.model, len(self.tracked_bodies)

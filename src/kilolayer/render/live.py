@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from kilolayer.envs import Environment
-from kilolayer.render.camera import default_mode, view
+from kilolayer.envs.drawing import drawable_of
+from kilolayer.render.camera import view
 from kilolayer.render.canvas import REACHED_RGB, WAITING_RGB, Canvas, RendererError
-from kilolayer.render.record import scene_of
+from kilolayer.render.record import model_of, motion_of, scene_of
 from kilolayer.render.scene import Motion, Scene
 
 SCREENS = ("DISPLAY", "WAYLAND_DISPLAY")
@@ -23,7 +24,19 @@ def has_screen() -> bool:
     return sys.platform != "linux" or any(os.environ.get(name) for name in SCREENS)
 
 
-class Pictures:
+class _Poses:
+    """Turns what an engine holds of one robot into a motion of one frame."""
+
+    def __init__(self, environment: Environment):
+        self._environment, self._model = environment, model_of(environment)
+
+    def _motion(self, physics: Any, desired_goal: np.ndarray, success: bool) -> Motion:
+        environment = self._environment
+        qpos = np.asarray(drawable_of(environment.task, environment.engine).scene_qpos(physics))
+        return motion_of(environment, self._model, qpos, desired_goal[None], np.array([success]), int(success))
+
+
+class Pictures(_Poses):
     """Draws one robot and its goal as pixels."""
 
     def __init__(self, environment: Environment, width: int, height: int):
@@ -34,7 +47,8 @@ class Pictures:
             width: in pixels.
             height: in pixels.
         """
-        self._environment, self._size = environment, (width, height)
+        super().__init__(environment)
+        self._size = (width, height)
         self._canvas: Canvas | None = None
         self._scene: Scene | None = None
 
@@ -50,14 +64,21 @@ class Pictures:
             RendererError: if pictures cannot be drawn on this machine.
             ConfigurationError: if the task has no body to draw.
         """
-        motion = _motion(self._environment, physics, desired_goal, success)
-        if self._scene is None or self._canvas is None:
-            self._scene = scene_of(self._environment, [motion])
+        motion = self._motion(physics, desired_goal, success)
+        if self._canvas is None:
+            self._scene = scene_of(self._environment, self._model, [motion])
             self._canvas = Canvas(self._scene, *self._size)
         scene, (width, height) = self._scene, self._size
-        place = view(scene, motion, default_mode(scene), aspect=width / height)
+        assert scene is not None
+        place = view(scene, motion, None, aspect=width / height)
         return self._canvas.draw(
-            motion.qpos[0], place, 0, goal=motion.goal[0], radius=motion.radius, success=success
+            motion.qpos[0],
+            place,
+            0,
+            goal=None if motion.goal is None else motion.goal[0],
+            radius=motion.radius,
+            ghost=None if motion.ghost is None else motion.ghost.at(0),
+            success=success,
         ).copy()
 
     def close(self) -> None:
@@ -67,12 +88,12 @@ class Pictures:
             self._canvas = None
 
 
-class Window:
+class Window(_Poses):
     """Shows one robot and its goal in MuJoCo's viewer, which needs a screen."""
 
     def __init__(self, environment: Environment):
         """Prepare to show an environment; the window opens with the first pose."""
-        self._environment = environment
+        super().__init__(environment)
         self._scene: Scene | None = None
         self._viewer: Any = None
 
@@ -82,25 +103,26 @@ class Window:
         Raises:
             RendererError: if no window can be opened.
         """
-        motion = _motion(self._environment, physics, desired_goal, success)
+        motion = self._motion(physics, desired_goal, success)
         if self._scene is None:
-            self._scene = scene_of(self._environment, [motion])
+            self._scene = scene_of(self._environment, self._model, [motion])
         data = self._scene.place(motion.qpos[0])
         if self._viewer is None:
             self._viewer = _launch(self._scene.model, data)
         if not self._viewer.is_running():
             return
-        with self._viewer.lock():
-            drawn = self._viewer.user_scn
-            mujoco.mjv_initGeom(
-                drawn.geoms[0],
-                mujoco.mjtGeom.mjGEOM_SPHERE,
-                np.full(3, motion.radius),
-                motion.goal[0],
-                np.eye(3).ravel(),
-                np.array((*(REACHED_RGB if success else WAITING_RGB), 0.5), np.float32),
-            )
-            drawn.ngeom = 1
+        if motion.goal is not None:
+            with self._viewer.lock():
+                drawn = self._viewer.user_scn
+                mujoco.mjv_initGeom(
+                    drawn.geoms[0],
+                    mujoco.mjtGeom.mjGEOM_SPHERE,
+                    np.full(3, motion.radius),
+                    motion.goal[0],
+                    np.eye(3).ravel(),
+                    np.array((*(REACHED_RGB if success else WAITING_RGB), 0.5), np.float32),
+                )
+                drawn.ngeom = 1
         self._viewer.sync()
 
     def close(self) -> None:
@@ -116,16 +138,3 @@ def _launch(model: mujoco.MjModel, data: mujoco.MjData) -> Any:
     from mujoco import viewer
 
     return viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False)
-
-
-def _motion(environment: Environment, physics: Any, desired_goal: np.ndarray, success: bool) -> Motion:
-    """Return a motion of one frame."""
-    task: Any = environment.task
-    position, radius = task.marker(desired_goal)
-    return Motion(
-        qpos=np.asarray(task.scene_qpos(physics)),
-        goal=np.asarray(position, np.float64)[None],
-        radius=float(radius),
-        success=np.array([success]),
-        time_at_goal=int(success),
-    )
