@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from kilolayer.envs import {imports}
-{rotate}from kilolayer.runs import register_preset
+{rotate}from kilolayer.runs import LAPTOP, register_preset
 
 # What {file} has, by name:
 #
@@ -69,19 +69,7 @@ class {cls}(RobotTask):
 
 
 register(EnvironmentSpec({name}, {summary}, task={cls}, episode_length={episode_length}))
-register_preset(
-    {name},
-    {{
-        "total_env_steps": 1_000_000,
-        "num_envs": 128,
-        "batch_size": 256,
-        "unroll_length": 50,
-        "gradient_steps_per_unroll": 64,
-        "replay_capacity": 2000,
-        "min_replay": {episode_length},
-        "num_evals": 10,
-    }},
-)
+register_preset({name}, {{**LAPTOP, "min_replay": {episode_length}}})
 '''
 
 BUILD = '''
