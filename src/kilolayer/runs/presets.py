@@ -171,12 +171,11 @@ for _env in ("arm_reach", "reacher"):
 register_preset(
     "gymnasium",
     {
-        **_SMALL,
+        **LAPTOP,
         "num_envs": 16,
         "replay_capacity": 10_000,
         "min_replay": 100,
         "total_env_steps": 200_000,
-        "num_evals": 10,
         "num_eval_envs": 20,
     },
 )
