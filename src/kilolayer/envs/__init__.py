@@ -1,6 +1,6 @@
 """Environments: tasks, engines, and the vectorised environment that joins them."""
 
-from kilolayer.envs import catalog, gym, registry
+from kilolayer.envs import catalog, control, gym, quaternions, registry, remembering
 from kilolayer.envs.drawing import Drawable, DrawsGoals, Ghost
 from kilolayer.envs.engines import EngineSpec, register_engine
 from kilolayer.envs.environment import ActionChunk, Environment, EnvironmentState, StepResult
@@ -8,12 +8,14 @@ from kilolayer.envs.interface import Engine, MazeTask, Task
 from kilolayer.envs.mazes.layouts import LAYOUTS
 from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.registry import EnvironmentSpec, Variant, make, names, register, spec
-from kilolayer.envs.robot_task import RobotState, RobotTask, Start
+from kilolayer.envs.robot_state import Command, Frames, Mocap, RobotState, Start
+from kilolayer.envs.robot_task import RobotTask
 from kilolayer.envs.robots.servos import add_servos
 
 __all__ = [
     "LAYOUTS",
     "ActionChunk",
+    "Command",
     "Drawable",
     "DrawsGoals",
     "Engine",
@@ -21,9 +23,11 @@ __all__ = [
     "Environment",
     "EnvironmentSpec",
     "EnvironmentState",
+    "Frames",
     "Ghost",
     "Maze",
     "MazeTask",
+    "Mocap",
     "RobotState",
     "RobotTask",
     "Start",
@@ -32,11 +36,14 @@ __all__ = [
     "Variant",
     "add_servos",
     "catalog",
+    "control",
     "gym",
     "make",
     "names",
+    "quaternions",
     "register",
     "register_engine",
     "registry",
+    "remembering",
     "spec",
 ]

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -44,7 +43,7 @@ class GymEnvironment(Environment):
         """Take one action in every environment; see `Environment.step`."""
         self._check(state, action)
         engine: Any = self.engine
-        physics, found = engine.step(state.physics, jax.vmap(self.task.control)(jnp.clip(action, -1.0, 1.0)))
+        physics, found = engine.step(state.physics, self.control(state, action))
         result = StepResult(
             **{field: getattr(found, field) for field in found.__dataclass_fields__},
             diverged=jnp.zeros_like(found.success),

@@ -11,7 +11,7 @@ import mujoco
 
 from kilolayer.envs.names import actuator_names, xyz
 from kilolayer.envs.new_task.survey import Survey, survey
-from kilolayer.envs.robot_task import rotate
+from kilolayer.envs.quaternions import rotate
 from kilolayer.envs.robots.mjcf import load_mjcf, one_line
 from kilolayer.envs.robots.servos import add_servos
 from kilolayer.errors import ConfigurationError
