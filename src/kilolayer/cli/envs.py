@@ -220,7 +220,7 @@ def _show(options: ShowOptions) -> int:
         title = f"{part}: {'one of ' if part == 'action' and about['discrete_actions'] else ''}{about[f'{part}_size']}"
         console.print(f"\n[bold]{title}[/]", highlight=False)
         if entries is None:
-            console.print(f"The task does not name the entries; define `{part}_names`.", highlight=False)
+            console.print(f"The task does not name the entries (its `{part}_names`).", highlight=False)
             continue
         columns = ["name", *(column for column in ("unit", "joint", "body") if any(one[column] for one in entries))]
         table = Table("entry", *columns, box=None, header_style="dim")
