@@ -13,6 +13,7 @@ from kilolayer.envs.engines.mjx import MjxEngine
 from kilolayer.envs.engines.mujoco import MujocoEngine
 from kilolayer.envs.engines.spring import SpringEngine
 from kilolayer.envs.goals import PositionGoal
+from kilolayer.envs.nominal import nominal
 from kilolayer.envs.randomizing import Pushes, RandomPhysics, SensorNoise
 from kilolayer.envs.task_check import check_methods
 from kilolayer.errors import ConfigurationError
@@ -178,7 +179,7 @@ def test_what_is_not_drawn_is_not_in_the_state():
     plain_state = made(Sled()).reset(jax.random.key(0), 2)
     assert plain_state.physics.model_fields is None
     environment = made(Rough())
-    off = environment.nominal()
+    off = nominal(environment)
     state = off.reset(jax.random.key(0), 2)
     assert jax.tree.structure(state) == jax.tree.structure(plain_state)
     np.testing.assert_array_equal(rolled(off, state).physics.qpos, rolled(made(Sled()), plain_state).physics.qpos)
@@ -200,7 +201,7 @@ def test_noise_is_on_the_observation_alone():
     np.testing.assert_allclose(off.mean(axis=0), 0.0, atol=0.02)
     np.testing.assert_array_equal(state.achieved_goal[:, 0], state.physics.qpos[:, 0])
     assert environment.observation_names == made(Sled()).observation_names
-    exact = environment.nominal().reset(jax.random.key(0), 3)
+    exact = nominal(environment).reset(jax.random.key(0), 3)
     np.testing.assert_array_equal(exact.observation[:, :3], exact.physics.qpos)
 
 
@@ -229,7 +230,7 @@ def test_pushes_come_and_go():
     size = np.linalg.norm(push["force"][on], axis=-1)
     assert 15.0 < size.max() <= 20.0
     assert np.all(push["force"][..., 2] == 0.0)
-    quiet = roll(environment.nominal())[1]
+    quiet = roll(nominal(environment))[1]
     pushed = np.cumsum(on, axis=0) - on > 0  # in a step before this one
     np.testing.assert_array_equal(qpos[~pushed], quiet[~pushed])
     assert np.all(qpos[pushed][:, 0] != quiet[pushed][:, 0])
@@ -274,7 +275,7 @@ def test_engines_that_cannot_say_so_by_name():
     assert "its robots cannot differ in what `randomize` draws" in refused(Rough, SpringEngine)
     assert "engine 'spring' cannot run task Windy: it cannot push bodies" in refused(Windy, SpringEngine)
     with pytest.raises(ConfigurationError, match="env 'sled' draws nothing at random"):
-        made(Sled()).nominal()
+        nominal(made(Sled()))
 
 
 @pytest.mark.parametrize(

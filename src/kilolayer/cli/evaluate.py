@@ -8,6 +8,7 @@ import jax
 
 from kilolayer.cli.episodes import EpisodeOptions
 from kilolayer.cli.options import parse
+from kilolayer.envs.nominal import nominal
 from kilolayer.errors import TrainingError
 from kilolayer.files import json_text
 from kilolayer.training import run_episodes, summarize
@@ -28,8 +29,8 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(EvalOptions, arguments, command="eval")
     policy, environment = options.load()
     if options.randomize is not None:
-        nominal = environment.nominal()  # refused if there is nothing to draw
-        environment = nominal if options.randomize == "off" else environment
+        as_modelled = nominal(environment)  # refused if there is nothing to draw
+        environment = as_modelled if options.randomize == "off" else environment
     episodes = run_episodes(
         policy.agent,
         policy.agent_state,

@@ -16,6 +16,7 @@ import tyro
 from kilolayer.cli.episodes import EpisodeOptions
 from kilolayer.cli.options import parse
 from kilolayer.envs import Environment
+from kilolayer.envs.gym import GymEnvironment
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.files import json_text
 from kilolayer.policies import Policy
@@ -23,6 +24,7 @@ from kilolayer.progress import counted
 from kilolayer.render.camera import check_camera
 from kilolayer.render.canvas import RendererError, context_class
 from kilolayer.render.film import STILLS, film_length, write_film, write_strip
+from kilolayer.render.python_film import write_python_film
 from kilolayer.render.record import model_of, record
 from kilolayer.render.scene import GROUPS, Scene
 from kilolayer.render.side_by_side import (
@@ -84,6 +86,8 @@ def run(arguments: Sequence[str]) -> int:
     if options.others:
         raise ConfigurationError(f"{options.others[0]}: several runs are rendered with --side-by-side, or one by one")
     policy, environment = options.load()
+    if isinstance(environment, GymEnvironment):
+        return _drawn_by_itself(options, policy, environment)
     check_camera(model_of(environment), options.camera)
     scene = _recorded(options, policy, environment)
     paths = _write(scene, options, size)
@@ -100,6 +104,41 @@ def run(arguments: Sequence[str]) -> int:
         print(f"  {name:5} {path}")
     if "page" in paths and (left_out := not_on_page(scene.model)):
         print(f"the 3-D page does not draw {', '.join(left_out)}; the film does", file=sys.stderr)
+    return 0
+
+
+def _drawn_by_itself(options: RenderOptions, policy: Policy, environment: GymEnvironment) -> int:
+    """Write a film of an environment in Python, from the pictures that it draws."""
+    if not options.video:
+        raise ConfigurationError(
+            f"--no-video leaves nothing of {environment.name}: it draws a film, and has no 3-D page"
+        )
+    if options.camera is not None:
+        raise ConfigurationError(
+            f"--camera {options.camera} has no effect: {environment.name} draws itself; leave it out"
+        )
+    film = options.run / "render" / "episodes.mp4"
+    total = options.episodes * (environment.episode_length + 1)
+    with _writing(film.parent), counted("drawing", total, shown=not options.quiet) as advance:
+        reached = write_python_film(
+            policy,
+            environment,
+            film,
+            num_episodes=options.episodes,
+            seed=options.seed,
+            mode=options.mode,
+            speed=options.speed,
+            advance=advance,
+        )
+    if options.json:
+        about = {"env": environment.name, "episodes": options.episodes, "env_steps": policy.env_steps}
+        print(json_text(about | {"reached": reached, "film": str(film)}))
+        return 0
+    print(
+        f"{environment.name}, checkpoint {policy.env_steps:,}, {options.mode}: "
+        f"{reached} of {options.episodes} episodes reach the goal"
+    )
+    print(f"  film  {film}")
     return 0
 
 
@@ -126,6 +165,9 @@ def _side_by_side(options: RenderOptions, size: tuple[int, int]) -> int:
     runs = (options.run, *options.others)
     titles = _titles(runs)
     loaded = [dataclasses.replace(options, run=run, others=()).load() for run in runs]
+    for _, environment in loaded:
+        if isinstance(environment, GymEnvironment):
+            raise ConfigurationError(f"{environment.name} draws itself; such runs are rendered one by one")
     check_environments([(title, environment) for title, (_, environment) in zip(titles, loaded, strict=True)])
     check_camera(model_of(loaded[0][1]), options.camera)
     columns = [Column(title, _recorded(options, *one)) for title, one in zip(titles, loaded, strict=True)]

@@ -1,6 +1,6 @@
 """Environments: tasks, engines, and the vectorised environment that joins them."""
 
-from kilolayer.envs import catalog, control, goals, quaternions, randomizing, registry, remembering
+from kilolayer.envs import catalog, control, goals, gym, quaternions, randomizing, registry, remembering
 from kilolayer.envs.drawing import Drawable, DrawsGoals, Ghost
 from kilolayer.envs.engines import EngineSpec, register_engine
 from kilolayer.envs.environment import ActionChunk, Environment, EnvironmentState, StepResult
@@ -38,6 +38,7 @@ __all__ = [
     "catalog",
     "control",
     "goals",
+    "gym",
     "make",
     "names",
     "quaternions",

@@ -4,7 +4,6 @@ The functions of a task see one robot; the environment maps them over all. An en
 `EnvironmentState` holds everything that the next step depends on.
 """
 
-import copy
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -64,6 +63,7 @@ class StepResult(eqx.Module):
 
     observation: Float[Array, "num_envs observation"]
     achieved_goal: Float[Array, "num_envs goal"]
+    desired_goal: Float[Array, "num_envs goal"]
     reward: Float[Array, " num_envs"]
     success: Bool[Array, " num_envs"]
     terminated: Bool[Array, " num_envs"]
@@ -154,6 +154,11 @@ class Environment:
         return getattr(self.engine, "runs_on_host", False)
 
     @property
+    def resumes_exactly(self) -> bool:
+        """The state holds everything; if not, a run that resumes begins new episodes."""
+        return getattr(self.engine, "resumes_exactly", True)
+
+    @property
     def control_step(self) -> float | None:
         """Seconds between two actions, as given by the task or else by the engine; None if neither gives it."""
         step = getattr(self.task, "control_step", None)
@@ -185,7 +190,7 @@ class Environment:
         """
         key, fresh_key, *more = jax.random.split(key, 2 + self._draws)
         start, desired_goal = drawn = self.draw(fresh_key, num_envs)
-        physics = self.engine.init(self.randomized(start, fresh_key))
+        physics = self.engine.init(self._with_models(start, fresh_key))
         memory, observation, achieved_goal = self.first_look(physics, *more)
         return EnvironmentState(
             physics=physics,
@@ -286,6 +291,7 @@ class Environment:
         result = StepResult(
             observation=unless_diverged(observation, state.observation),
             achieved_goal=achieved_goal,
+            desired_goal=desired_goal,
             reward=jax.vmap(self.task.reward)(achieved_goal, desired_goal),
             success=jax.vmap(self.task.success)(achieved_goal, desired_goal) & ~diverged,
             terminated=terminated,
@@ -309,6 +315,11 @@ class Environment:
         )
         return next_state, result
 
+    def release(self, state: EnvironmentState) -> None:
+        """Give back what the engine holds on the host for a state that is not stepped again."""
+        if hasattr(self.engine, "release"):
+            self.engine.release(state.physics)
+
     def _look(
         self, physics: Physics, memory: Any, action: Float[Array, "num_envs action"], key: PRNGKeyArray | None = None
     ) -> tuple[Any, Float[Array, "num_envs observation"]]:
@@ -327,7 +338,7 @@ class Environment:
         """Begin a new episode wherever the last one is done."""
         key, *more = jax.random.split(key) if self._draws else (key,)
         start, fresh_goal = self.draw(key, done.shape[0]) if state.first is None else state.first
-        physics = self.engine.restart(state.physics, self.randomized(start, key), done)
+        physics = self.engine.restart(state.physics, self._with_models(start, key), done)
         memory, observation, achieved_goal = self.first_look(physics, *more)
         return EnvironmentState(
             physics=physics,
@@ -358,25 +369,9 @@ class Environment:
             start = self.task.completed(start)
         return start, goal
 
-    def randomized(self, start: Any, key: PRNGKeyArray) -> Any:
-        """Return starts with the physics that each robot has for the episode, if the task draws it."""
-        task = self.task
-        if not isinstance(task, RobotTask) or task.randomize is None or not task.randomized:
-            return start
-        keys = jax.random.split(jax.random.fold_in(key, 1), start.qpos.shape[0])
-        return dataclasses.replace(start, model_fields=jax.vmap(task.randomize)(keys))
-
-    def nominal(self) -> "Environment":
-        """Return the environment without anything that is drawn to make a policy robust (`RobotTask.randomized`).
-
-        Raises:
-            ConfigurationError: if nothing is.
-        """
-        if not getattr(self.task, "random_parts", ()):
-            raise ConfigurationError(f"env {self.name!r} draws nothing at random beside starts and goals")
-        task = copy.copy(self.task)
-        task.randomized = False  # type: ignore[attr-defined]
-        return dataclasses.replace(self, task=task)
+    def _with_models(self, start: Any, key: PRNGKeyArray) -> Any:
+        """Return starts with the model that each robot has for the episode, if the task draws some."""
+        return self.task.with_models(start, key) if isinstance(self.task, RobotTask) else start
 
 
 @jax.custom_batching.custom_vmap

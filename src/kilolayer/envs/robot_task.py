@@ -275,6 +275,13 @@ class RobotTask(GoalTask):
                 qpos = qpos.at[..., first : first + 4].set(unit(qpos[..., first : first + 4]))
         return dataclasses.replace(start, qpos=qpos)
 
+    def with_models(self, start: Start, key: PRNGKeyArray) -> Start:
+        """Return starts of many robots with the fields of the model that `randomize` draws for each."""
+        if self.randomize is None or not self.randomized:
+            return start
+        keys = jax.random.split(jax.random.fold_in(key, 1), start.qpos.shape[0])
+        return dataclasses.replace(start, model_fields=jax.vmap(self.randomize)(keys))
+
     def observe(self, state: RobotState) -> Float[Array, " observation"]:
         """Return the observation: by default joint positions and velocities."""
         return jnp.concatenate([state.qpos, state.qvel])

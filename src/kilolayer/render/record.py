@@ -81,7 +81,7 @@ def record(
         time_at_goal = int((reached & alive)[:, episode].sum())
         poses, goals = qpos[:length, episode], desired_goal[:length, episode]
         motions.append(motion_of(environment, model, poses, goals, success[:length, episode], time_at_goal))
-    return _scene(environment, model, motions)
+    return scene_of(environment, model, motions)
 
 
 def model_of(environment: Environment) -> mujoco.MjModel:
@@ -103,10 +103,20 @@ def pose_at_start(environment: Environment, key: PRNGKeyArray) -> Scene:
     state = jax.jit(lambda key: environment.reset(key, 1))(key)
     model, qpos = model_of(environment), np.asarray(_qpos(environment, state))
     motion = motion_of(environment, model, qpos, np.asarray(state.desired_goal), np.zeros(1, bool), 0)
-    return _scene(environment, model, [motion])
+    return scene_of(environment, model, [motion])
 
 
-def _scene(environment: Environment, model: mujoco.MjModel, motions: list[Motion]) -> Scene:
+def scene_of(environment: Environment, model: mujoco.MjModel, motions: list[Motion]) -> Scene:
+    """Return a scene of motions that have been recorded.
+
+    Args:
+        environment: that they were recorded in.
+        model: of the pictures, as `model_of` returns it.
+        motions: of its robot.
+
+    Raises:
+        ConfigurationError: if the control step is unknown.
+    """
     step = environment.control_step
     if step is None:
         raise ConfigurationError(

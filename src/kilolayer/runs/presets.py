@@ -168,6 +168,18 @@ for _env in ("arm_reach", "reacher"):
     register_preset(_env, LAPTOP)
     register_preset(_env, {"episode_length": 1000}, variant="paper")
 
+register_preset(
+    "gymnasium",
+    {
+        **LAPTOP,
+        "num_envs": 16,
+        "replay_capacity": 10_000,
+        "min_replay": 100,
+        "total_env_steps": 200_000,
+        "num_eval_envs": 20,
+    },
+)
+
 # Runs that were measured: `results/` has their curves.
 
 register_named_preset(
