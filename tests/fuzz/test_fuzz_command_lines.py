@@ -49,7 +49,7 @@ def train_line(number) -> list[str]:
 
 def other_line(number, command: str) -> list[str]:
     words = {
-        "eval": ["run", "--episodes", "--checkpoint", "--env", "--engine", "--mode", "--seed", "--json"],
+        "eval": ["run", "--episodes", "--checkpoint", "--env", "--engine", "--mode", "--seed", "--randomize", "--json"],
         "distill": ["run", "--depth", "--width", "--torso", "--checkpoint", "--seeds", "--set", "a=b", "--json"],
         "prune": ["run", "--keep", "--fine-tune", "--checkpoint", "--order", "--states", "--output", "--json"],
         "report": ["run", "--checkpoint"],
