@@ -18,6 +18,7 @@ author = "the authors of kilolayer"
 copyright = author
 version = release = version_of("kilolayer")
 language = "en"
+smartquotes = False  # two dashes are flags
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.doctest", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}

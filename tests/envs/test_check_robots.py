@@ -47,7 +47,10 @@ def findings(
     ("actuator", "words"),
     [
         ('<position name="servo" joint="lift" kp="10"/>', "position servos without a ctrlrange: servo"),
-        ('<position name="servo" joint="lift" kp="10" ctrlrange="-1 1"/>', "far from the keyframe's controls: servo"),
+        (
+            '<position name="servo" joint="lift" kp="10" ctrlrange="-1 0.5"/>',
+            "the keyframe's controls are out of range: servo",
+        ),
     ],
 )
 def test_servos_that_cannot_be_told_where_to_go_are_warned_of(actuator, words):

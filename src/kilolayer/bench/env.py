@@ -252,8 +252,8 @@ class Rollout:
         @jax.jit
         def controls(agent_state: Any, state: EnvironmentState, keys: PRNGKeyArray) -> jax.Array:
             def step(state: EnvironmentState, key: PRNGKeyArray) -> tuple[EnvironmentState, jax.Array]:
-                state, action, _ = advance(agent_state, state, key)
-                return state, jax.vmap(environment.task.control)(action)
+                after, action, _ = advance(agent_state, state, key)
+                return after, environment.control(state, action)
 
             return jax.lax.scan(step, state, keys)[1]
 

@@ -17,7 +17,7 @@ from kilolayer.envs.coverage import Coverage, explore, recorded_of
 from kilolayer.envs.engines import engines_of
 from kilolayer.envs.entries import entries_of
 from kilolayer.envs.interface import Task
-from kilolayer.envs.names import PARTS, Part, entry_names
+from kilolayer.envs.names import PARTS, Part, entry_names, told
 from kilolayer.envs.registry import Variant
 from kilolayer.envs.robot_task import VARIANTS
 from kilolayer.errors import ConfigurationError
@@ -130,6 +130,9 @@ def _list(options: EnvsOptions) -> int:
         console.print(f"  [bold]{preset}[/]: {having}", highlight=False)
     console.print(f"  [bold]{PAPER}[/]: every environment with a variant {PAPER}", highlight=False)
     console.print("\nA maze of your own: kilolayer train my_maze.txt  ('#' wall, 'R' start, 'G' goal, '.' free)")
+    console.print(
+        "An environment of Gymnasium or OGBench: kilolayer train gym:FetchReach-v4, ogbench:antmaze-medium-v0"
+    )
     console.print("A robot of your own: kilolayer --import my_robot.py train my_robot; check it first: envs check")
     return 0
 
@@ -205,6 +208,8 @@ def _show(options: ShowOptions) -> int:
         default = " (default)" if engine["name"] == about["default_engine"] else ""
         needs = f"; needs {engine['needs']}" if engine["needs"] else ""
         facts.add_row("engine", escape(f"{engine['name']}{default}: {engine['summary']}{needs}"))
+    if about["control_text"] is not None:
+        facts.add_row("actions", escape(about["control_text"]))
     for variant, engine, coverage in recorded_of(about["name"]):
         facts.add_row("random actions", escape(f"{variant}, {engine}: {coverage}"))
     for name, promise in about["presets"].items():
@@ -215,7 +220,7 @@ def _show(options: ShowOptions) -> int:
         title = f"{part}: {'one of ' if part == 'action' and about['discrete_actions'] else ''}{about[f'{part}_size']}"
         console.print(f"\n[bold]{title}[/]", highlight=False)
         if entries is None:
-            console.print(f"The task does not name the entries; define `{part}_names`.", highlight=False)
+            console.print(f"The task does not name the entries (its `{part}_names`).", highlight=False)
             continue
         columns = ["name", *(column for column in ("unit", "joint", "body") if any(one[column] for one in entries))]
         table = Table("entry", *columns, box=None, header_style="dim")
@@ -245,6 +250,7 @@ def _description(env: str, variant: Variant) -> dict[str, Any]:
         "random_actions": [_coverage_row(*form) for form in recorded_of(entry.name)],
         "presets": {name: one.promise for name, one in sorted(named_presets(registry.resolve(env)).items())},
         "discrete_actions": getattr(task, "discrete_actions", False),
+        "control_text": told(task, "control_text", "control"),
         **{f"{part}_size": getattr(task, f"{part}_size") for part in PARTS},
         **{part: entry_names(task, part) for part in PARTS},
         **{f"{part}_entries": _entries(task, part) for part in PARTS},

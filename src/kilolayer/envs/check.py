@@ -8,7 +8,6 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import mujoco
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
@@ -16,8 +15,10 @@ from kilolayer.envs.coverage import coverage_of
 from kilolayer.envs.divergence import MOST_DIVERGED, Divergence, suspects
 from kilolayer.envs.engines.features import dropped
 from kilolayer.envs.environment import Environment, EnvironmentState
-from kilolayer.envs.names import PARTS, actuator_names, entry_names
+from kilolayer.envs.methods import in_full
+from kilolayer.envs.names import PARTS, actuator_names, entry_names, told
 from kilolayer.envs.robot_task import RobotTask
+from kilolayer.envs.servos import position_servos
 from kilolayer.envs.task_check import check_methods
 from kilolayer.errors import ConfigurationError
 
@@ -175,24 +176,25 @@ def _left_out(environment: Environment) -> Iterator[Finding]:
 
 
 def _actuators(environment: Environment) -> Iterator[Finding]:
-    """Check that the default controls reach what a servo may be told, around where the robot starts."""
+    """Say what actions do, and check that the default controls reach what a servo may be told."""
+    if (text := told(environment.task, "control_text", "control")) is not None:
+        yield Finding("control", "ok", text)
     task = environment.task
     if not isinstance(task, RobotTask) or type(task).control is not RobotTask.control:
         return
     model, limited = task.model, np.asarray(task.model.actuator_ctrllimited, bool)
-    servo = _servos(model)
+    servo = position_servos(model)
     names = actuator_names(model)
     open_ended = [names[number] for number in np.flatnonzero(servo & ~limited)]
     if open_ended:
         text = f"position servos without a ctrlrange: {', '.join(open_ended)}; they are told -1 to 1; give them ranges"
         yield Finding("actuators", "warning", text)
-    if model.nkey:
+    if task.rest_control is not None:
         low, high = model.actuator_ctrlrange.T
-        away = np.abs(model.key_ctrl[0] - 0.5 * (low + high)) > 0.25 * (high - low)
+        away = (task.rest_control < low) | (task.rest_control > high)
         far = [names[number] for number in np.flatnonzero(servo & limited & away)]
         if far:
-            text = f"zero actions are the middle of the ctrlrange, far from the keyframe's controls: {', '.join(far)}"
-            yield Finding("actuators", "warning", f"{text}; define `control`")
+            yield Finding("actuators", "warning", f"the keyframe's controls are out of range: {', '.join(far)}")
 
 
 def _starts(
@@ -218,7 +220,7 @@ def _starts(
         )
     if environment.has_success:
         yield from _success(environment, begun)
-    failed = float(np.mean(jax.vmap(environment.task.failed)(begun.physics)))
+    failed = float(np.mean(jax.vmap(in_full("failed", environment.task.failed))(begun.physics, begun.memory)))
     yield Finding(
         "failed at the start",
         "ok" if failed == 0.0 else "failed",
@@ -287,12 +289,7 @@ def _holds(environment: Environment, idle: str, still: Roll) -> Finding:
 def _is_held_by_servos(environment: Environment) -> bool:
     """Return whether every actuator is a position servo, which stays where it is told."""
     task = environment.task
-    return isinstance(task, RobotTask) and task.model.nu > 0 and bool(_servos(task.model).all())
-
-
-def _servos(model: mujoco.MjModel) -> np.ndarray:
-    """Return which actuators are position servos."""
-    return (model.actuator_biastype == mujoco.mjtBias.mjBIAS_AFFINE) & (model.actuator_biasprm[:, 1] != 0.0)
+    return isinstance(task, RobotTask) and task.model.nu > 0 and bool(position_servos(task.model).all())
 
 
 def _bounded(roll: Roll) -> Finding:

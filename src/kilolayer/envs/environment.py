@@ -5,7 +5,9 @@ The functions of a task see one robot; the environment maps them over all. An en
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import equinox as eqx
@@ -15,7 +17,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from kilolayer.envs.divergence import has_diverged
+from kilolayer.envs.engines.restart import where_envs
 from kilolayer.envs.interface import Engine, Physics, Task
+from kilolayer.envs.methods import FORMS, arguments_of, check_passes_on, first_memory, in_full, strong
 from kilolayer.envs.names import entry_names
 from kilolayer.envs.robot_task import RobotTask
 from kilolayer.errors import ConfigurationError
@@ -45,6 +49,8 @@ class EnvironmentState(eqx.Module):
     key: PRNGKeyArray
     first: tuple[Any, Float[Array, "num_envs goal"]] | None = None
     """Start and goal of the first episode, if all episodes have the same (`Environment.fixed_goals`)."""
+    memory: Any = None
+    """What the task remembers (`RobotTask.memory`), of every robot; None for a task without."""
     chunk: ActionChunk | None = None
     """What the robots are in the middle of, if actions are chosen several at once; an episode begins with none."""
 
@@ -57,6 +63,7 @@ class StepResult(eqx.Module):
 
     observation: Float[Array, "num_envs observation"]
     achieved_goal: Float[Array, "num_envs goal"]
+    desired_goal: Float[Array, "num_envs goal"]
     reward: Float[Array, " num_envs"]
     success: Bool[Array, " num_envs"]
     terminated: Bool[Array, " num_envs"]
@@ -91,13 +98,30 @@ class Environment:
     """Every environment keeps the start and the goal of its first episode, instead of drawing new ones."""
 
     def __post_init__(self) -> None:
-        """Validate the episode length.
+        """Validate the episode length, and the arguments of the task's methods.
 
         Raises:
-            ConfigurationError: if it is below 1.
+            ConfigurationError: if the length is below 1, or a method takes other arguments than it may.
         """
         if self.episode_length < 1:
             raise ConfigurationError(f"episode_length={self.episode_length} must be at least 1")
+        check_passes_on(self.task)
+        _ = self._methods
+
+    @cached_property
+    def _methods(self) -> dict[str, Callable[..., Any]]:
+        """The task's methods as functions of all arguments that they may have, mapped over all robots."""
+        return {name: jax.vmap(in_full(name, getattr(self.task, name))) for name in FORMS}
+
+    @property
+    def remembers(self) -> bool:
+        """The task remembers something between the steps of an episode."""
+        return getattr(self.task, "memory", None) is not None
+
+    @cached_property
+    def _draws(self) -> bool:
+        """Whether steps draw numbers of their own: for a memory, or in `observe`."""
+        return self.remembers or arguments_of("observe", self.task.observe) == len(FORMS["observe"][1])
 
     @property
     def observation_size(self) -> int:
@@ -130,6 +154,11 @@ class Environment:
         return getattr(self.engine, "runs_on_host", False)
 
     @property
+    def resumes_exactly(self) -> bool:
+        """The state holds everything; if not, a run that resumes begins new episodes."""
+        return getattr(self.engine, "resumes_exactly", True)
+
+    @property
     def control_step(self) -> float | None:
         """Seconds between two actions, as given by the task or else by the engine; None if neither gives it."""
         step = getattr(self.task, "control_step", None)
@@ -159,21 +188,44 @@ class Environment:
             num_envs: number of environments.
             action_chunk: actions that `advance` lets be chosen at once.
         """
-        key, fresh_key = jax.random.split(key)
+        key, fresh_key, *more = jax.random.split(key, 2 + self._draws)
         start, desired_goal = drawn = self.draw(fresh_key, num_envs)
         physics = self.engine.init(start)
+        memory, observation, achieved_goal = self.first_look(physics, *more)
         return EnvironmentState(
             physics=physics,
-            observation=jax.vmap(self.task.observe)(physics),
-            achieved_goal=jax.vmap(self.task.achieved_goal)(physics),
+            observation=observation,
+            achieved_goal=achieved_goal,
             desired_goal=desired_goal,
             episode_step=jnp.zeros(num_envs, jnp.int32),
             key=key,
             first=drawn if self.fixed_goals else None,
+            memory=memory,
             chunk=None
             if action_chunk == 1
             else ActionChunk(jnp.zeros((num_envs, action_chunk * self.action_size)), jnp.zeros(num_envs, jnp.int32)),
         )
+
+    def first_look(
+        self, physics: Physics, key: PRNGKeyArray | None = None
+    ) -> tuple[Any, Float[Array, "num_envs observation"], Float[Array, "num_envs goal"]]:
+        """Return what all robots remember, observe and achieve at the start of an episode.
+
+        Args:
+            physics: of all robots.
+            key: needed only if the task remembers, or draws what it observes.
+        """
+        memory, keys = None, None
+        if self._draws:
+            assert key is not None
+            memory_keys, keys = jax.random.split(key, (2, jax.tree.leaves(physics)[0].shape[0]))
+            memory = jax.vmap(functools.partial(first_memory, getattr(self.task, "memory", None)))(physics, memory_keys)
+        observation = self._methods["observe"](physics, memory, keys)
+        return memory, observation, self._methods["achieved_goal"](physics, memory)
+
+    def control(self, state: EnvironmentState, action: Float[Array, "num_envs action"]) -> Any:
+        """Return what the engine is told for an action of every robot; entries outside [-1, 1] are clipped."""
+        return self._methods["control"](jnp.clip(action, -1.0, 1.0), state.physics, state.memory)
 
     def advance(
         self, state: EnvironmentState, choose: Choose
@@ -223,21 +275,23 @@ class Environment:
                 robot diverges with an action that contains NaN.
         """
         self._check(state, action)
-        physics = self.engine.step(state.physics, jax.vmap(self.task.control)(jnp.clip(action, -1.0, 1.0)))
+        physics = self.engine.step(state.physics, self.control(state, action))
         diverged = has_diverged(physics)
+        key, fresh_key, *more = jax.random.split(state.key, 2 + self._draws)
+        memory, observation = self._look(physics, state.memory, action, *more)
 
         def unless_diverged(new: Array, before: Array) -> Array:
             return jnp.where(diverged[:, None], before, new)
 
-        achieved_goal = unless_diverged(jax.vmap(self.task.achieved_goal)(physics), state.achieved_goal)
-        desired_goal = unless_diverged(
-            jax.vmap(self.task.current_goal)(physics, state.desired_goal), state.desired_goal
-        )
+        methods = self._methods
+        achieved_goal = unless_diverged(methods["achieved_goal"](physics, memory), state.achieved_goal)
+        desired_goal = unless_diverged(methods["current_goal"](physics, state.desired_goal, memory), state.desired_goal)
         episode_step = state.episode_step + 1
-        terminated = jax.vmap(self.task.failed)(physics) | diverged
+        terminated = methods["failed"](physics, memory) | diverged
         result = StepResult(
-            observation=unless_diverged(jax.vmap(self.task.observe)(physics), state.observation),
+            observation=unless_diverged(observation, state.observation),
             achieved_goal=achieved_goal,
+            desired_goal=desired_goal,
             reward=jax.vmap(self.task.reward)(achieved_goal, desired_goal),
             success=jax.vmap(self.task.success)(achieved_goal, desired_goal) & ~diverged,
             terminated=terminated,
@@ -245,7 +299,6 @@ class Environment:
             diverged=diverged,
         )
 
-        key, fresh_key = jax.random.split(state.key)
         next_state = EnvironmentState(
             physics=physics,
             observation=result.observation,
@@ -254,6 +307,7 @@ class Environment:
             episode_step=episode_step,
             key=key,
             first=state.first,
+            memory=memory,
         )
         # In most steps no episode ends; then nothing is drawn and nothing is reset.
         next_state = jax.lax.cond(
@@ -261,14 +315,31 @@ class Environment:
         )
         return next_state, result
 
+    def release(self, state: EnvironmentState) -> None:
+        """Give back what the engine holds on the host for a state that is not stepped again."""
+        if hasattr(self.engine, "release"):
+            self.engine.release(state.physics)
+
+    def _look(
+        self, physics: Physics, memory: Any, action: Float[Array, "num_envs action"], key: PRNGKeyArray | None = None
+    ) -> tuple[Any, Float[Array, "num_envs observation"]]:
+        """Return what all robots remember and observe after a step."""
+        if key is None:
+            return memory, self._methods["observe"](physics, memory, None)
+        memory_keys, keys = jax.random.split(key, (2, action.shape[0]))
+        if self.remembers and hasattr(self.task, "remember"):
+            memory = jax.vmap(self.task.remember)(memory, jnp.clip(action, -1.0, 1.0), physics, memory_keys)
+            memory = strong(memory)
+        return memory, self._methods["observe"](physics, memory, keys)
+
     def _start_again(
         self, state: EnvironmentState, done: Bool[Array, " num_envs"], key: PRNGKeyArray
     ) -> EnvironmentState:
         """Begin a new episode wherever the last one is done."""
+        key, *more = jax.random.split(key) if self._draws else (key,)
         start, fresh_goal = self.draw(key, done.shape[0]) if state.first is None else state.first
         physics = self.engine.restart(state.physics, start, done)
-        observation = jax.vmap(self.task.observe)(physics)
-        achieved_goal = jax.vmap(self.task.achieved_goal)(physics)
+        memory, observation, achieved_goal = self.first_look(physics, *more)
         return EnvironmentState(
             physics=physics,
             observation=jnp.where(done[:, None], observation, state.observation),
@@ -277,6 +348,7 @@ class Environment:
             episode_step=jnp.where(done, 0, state.episode_step),
             key=state.key,
             first=state.first,
+            memory=where_envs(done, memory, state.memory),
         )
 
     def _check(self, state: EnvironmentState, action: Float[Array, "num_envs action"]) -> None:
@@ -293,8 +365,8 @@ class Environment:
     def draw(self, key: PRNGKeyArray, num_envs: int) -> tuple[Any, Float[Array, "num_envs goal"]]:
         """Draw a start and a goal for every environment."""
         start, goal = jax.vmap(self.task.reset)(jax.random.split(key, num_envs))
-        if isinstance(self.task, RobotTask) and self.task.unit_quaternions:
-            start = self.task.with_unit_quaternions(start)
+        if isinstance(self.task, RobotTask):
+            start = self.task.completed(start)
         return start, goal
 
 

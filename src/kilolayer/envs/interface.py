@@ -3,10 +3,9 @@
 A task defines goals: its functions are pure and see one robot. An engine simulates: it steps all robots at once.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-import mujoco
-import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from kilolayer.envs.mazes.maze import Maze
@@ -37,7 +36,8 @@ class Task(Protocol):
     """Goals for one robot, as pure functions. `physics` is one robot's slice of the engine's state.
 
     A task may also define `observation_names`, `goal_names` and `action_names`: one text for each entry, with its unit,
-    such as `"torso z (m)"`; see `kilolayer.envs.names`.
+    such as `"torso z (m)"`; see `kilolayer.envs.names`. It may have a `memory` and `remember`; see `RobotTask`. Methods
+    that are properties here may be written with fewer or more arguments (`kilolayer.envs.methods.FORMS`).
     """
 
     @property
@@ -64,20 +64,27 @@ class Task(Protocol):
         """Draw the start of an episode and its goal."""
         ...
 
-    def control(self, action: Float[Array, " action"]) -> Float[Array, " control"]:
-        """Map an action to the engine's control."""
+    @property
+    def control(self) -> Callable[..., Any]:
+        """Map an action to the engine's control: `control(action)`, with `physics` and `memory` if it needs them."""
         ...
 
-    def observe(self, physics: Physics) -> Float[Array, " observation"]:
-        """Return the observation."""
+    @property
+    def observe(self) -> Callable[..., Float[Array, " observation"]]:
+        """Return the observation: `observe(physics)`, with `memory`, and a `key` for noise, if it needs them."""
         ...
 
-    def achieved_goal(self, physics: Physics) -> Float[Array, " goal"]:
-        """Return the goal that this state achieves."""
+    @property
+    def achieved_goal(self) -> Callable[..., Float[Array, " goal"]]:
+        """Return the goal that this state achieves: `achieved_goal(physics)`, with `memory` if it needs it."""
         ...
 
-    def current_goal(self, physics: Physics, desired_goal: Float[Array, " goal"]) -> Float[Array, " goal"]:
-        """Return the desired goal after this step: unchanged, unless the task's goals move."""
+    @property
+    def current_goal(self) -> Callable[..., Float[Array, " goal"]]:
+        """Return the desired goal after this step: unchanged, unless the task's goals move.
+
+        It is `current_goal(physics, desired_goal)`, with `memory` if it needs it.
+        """
         ...
 
     def success(self, achieved_goal: Float[Array, " goal"], desired_goal: Float[Array, " goal"]) -> Bool[Array, ""]:
@@ -88,8 +95,9 @@ class Task(Protocol):
         """Return a reward, for reports and for agents that need one. CRL does not use it."""
         ...
 
-    def failed(self, physics: Physics) -> Bool[Array, ""]:
-        """Return whether the episode terminates here as a failure."""
+    @property
+    def failed(self) -> Callable[..., Bool[Array, ""]]:
+        """Return whether the episode terminates here as a failure: `failed(physics)`, with `memory` if it needs it."""
         ...
 
 
@@ -109,21 +117,4 @@ class MazeTask(Task, Protocol):
 
     def observations_at(self, position: Float[Array, "2"]) -> Float[Array, "states observation"]:
         """Return observations of a few typical states at x, y; the value of a place is the mean of their values."""
-        ...
-
-
-@runtime_checkable
-class DrawableTask(Protocol):
-    """A task that films and 3-D pages can show."""
-
-    def scene(self) -> mujoco.MjSpec:
-        """Return the model to draw, as MuJoCo's editable specification."""
-        ...
-
-    def scene_qpos(self, physics: Physics) -> Float[Array, "*num_envs nq"]:
-        """Return the joint positions of that model in MuJoCo's order."""
-        ...
-
-    def marker(self, desired_goal: Float[np.ndarray, " goal"]) -> tuple[Float[np.ndarray, "3"], float]:
-        """Return position and radius, in metres, of the mark that shows a goal."""
         ...

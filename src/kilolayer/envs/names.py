@@ -5,7 +5,7 @@ MuJoCo model, and the one that asks a task.
 """
 
 from collections.abc import Sequence
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import mujoco
 import numpy as np
@@ -31,19 +31,47 @@ def entry_names(task: Task, part: Part) -> tuple[str, ...] | None:
         One name for each entry, in order. None if the task gives none, or if a subclass overrides the method that
         defines the entries (`observe`, `achieved_goal`, `control`) without giving names of its own.
     """
-    attribute = f"{part}_names"
-    names: Sequence[str] | None = getattr(task, attribute, None)
-    if names is None:
+    names: Sequence[str] | None = told(task, f"{part}_names", _METHODS[part])
+    return None if names is None else tuple(names)
+
+
+def names_below(task: Task, mixin: type, part: Part) -> tuple[str, ...] | None:
+    """Return the names that a task has without a mixin and all that stands before it; for the mixin's own names.
+
+    Args:
+        task: the task, derived from the mixin.
+        mixin: the class.
+        part: which names.
+    """
+    names: Sequence[str] | None = told(task, f"{part}_names", _METHODS[part], below=mixin)
+    return None if names is None else tuple(names)
+
+
+def told(task: Task, attribute: str, method: str, *, below: type | None = None) -> Any:
+    """Return an attribute that tells about a method of a task.
+
+    Args:
+        task: the task.
+        attribute: such as `action_names`.
+        method: such as `control`.
+        below: look only at the classes that follow this one in the task's order of classes; None for all.
+
+    Returns:
+        The attribute; None if there is none, or if a subclass overrides the method without it.
+    """
+    if below is None and attribute in vars(task):
+        return vars(task)[attribute]
+    every = type(task).__mro__
+    classes = every if below is None else every[every.index(below) + 1 :]
+    of_attribute, of_method = (
+        next((number for number, cls in enumerate(classes) if member in vars(cls)), len(classes))
+        for member in (attribute, method)
+    )
+    if of_attribute == len(classes):
+        return getattr(task, attribute, None) if below is None else None
+    if of_method < of_attribute:
         return None
-    if attribute not in vars(task):
-        classes = type(task).__mro__
-        of_names, of_method = (
-            next((number for number, cls in enumerate(classes) if member in vars(cls)), len(classes))
-            for member in (attribute, _METHODS[part])
-        )
-        if of_method < of_names:
-            return None
-    return tuple(names)
+    return getattr(task if below is None else super(below, task), attribute)
 
 
 def xyz(name: str, unit: str = "m", axes: str = "xyz") -> tuple[str, ...]:

@@ -10,9 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kilolayer.envs.drawing import Ghost, ghost_of, mark_of
 from kilolayer.envs.environment import Environment
 from kilolayer.envs.interface import Task
-from kilolayer.envs.robot_task import RobotTask, Start
+from kilolayer.envs.methods import first_memory, in_full, strong
+from kilolayer.envs.robot_state import Command, Start
+from kilolayer.envs.robot_task import RobotTask
 from kilolayer.errors import ConfigurationError, KilolayerError
 
 CURES = {
@@ -43,8 +46,17 @@ def check_attributes(task: Task) -> None:
         raise ConfigurationError(f"task {name}: success_distance={distance!r} must be a number above 0, or None")
     if task.goal_body is not None and not isinstance(task.goal_body, str):
         raise ConfigurationError(f"task {name}: goal_body={task.goal_body!r} must be the name of a body")
-    if isinstance(task.bodies, str) or not all(isinstance(body, str) for body in _items(task.bodies)):
-        raise ConfigurationError(f"task {name}: bodies={task.bodies!r} must be names of bodies, in a tuple")
+    for attribute in ("bodies", "sites", "sensors", "quantities"):
+        value = getattr(task, attribute)
+        if isinstance(value, str) or not all(isinstance(one, str) for one in _items(value)):
+            raise ConfigurationError(f"task {name}: {attribute}={value!r} must be names of {attribute}, in a tuple")
+    if task.keyframe is not None and not isinstance(task.keyframe, str):
+        raise ConfigurationError(f"task {name}: keyframe={task.keyframe!r} must be the name of a keyframe")
+    if not _is_number(task.settle) or not 0.0 <= task.settle < math.inf:
+        raise ConfigurationError(f"task {name}: settle={task.settle!r} must be a number of seconds from 0 on")
+    share = task.servo_share
+    if share is not None and (not _is_number(share) or not 0.0 < share <= 2.0):
+        raise ConfigurationError(f"task {name}: servo_share={share!r} must be a number above 0 and up to 2, or None")
     if task.mjcf is not None and not isinstance(task.mjcf, str | Path):
         raise ConfigurationError(f"task {name}: mjcf={task.mjcf!r} must be the path of an MJCF file")
 
@@ -57,7 +69,10 @@ def check_methods(environment: Environment) -> None:
     """
     task, name = environment.task, type(environment.task).__name__
     if isinstance(task, RobotTask) and not task.action_size:
-        raise ConfigurationError(f"task {name}: the model has no actuators, so there is nothing to act with; add some")
+        raise ConfigurationError(
+            f"task {name}: the model has no actuators, so there is nothing to act with; "
+            "return add_servos(super().build(), kp=...) from its `build`, or give the MJCF an <actuator>"
+        )
     key = jax.eval_shape(lambda: jax.random.key(0))
     goal_size = _call(name, "achieved_goal", lambda: environment.goal_size)
     observation_size = _call(name, "observe", lambda: environment.observation_size)
@@ -75,6 +90,16 @@ def check_methods(environment: Environment) -> None:
             raise ConfigurationError(f"task {name}: {source} returns {_described(start)}; it must return a Start")
         _array(name, f"{source} (qpos)", start.qpos, (task.model.nq,))
         _array(name, f"{source} (qvel)", start.qvel, (task.model.nv,))
+        more: dict[str, tuple[Any, tuple[int, ...]]] = {
+            "act": (start.act, (task.model.na,)),
+            "control": (start.control, (task.model.nu,)),
+        }
+        if start.mocap is not None:
+            more["mocap.position"] = (start.mocap.position, (task.model.nmocap, 3))
+            more["mocap.quaternion"] = (start.mocap.quaternion, (task.model.nmocap, 4))
+        for part, (found, shape) in more.items():
+            if found is not None:
+                _array(name, f"{source} ({part})", found, shape)
     _array(name, "draw_goal" if source == "draw_start" else "reset (goal)", goal, (goal_size,))
 
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), start)
@@ -83,20 +108,56 @@ def check_methods(environment: Environment) -> None:
     )
     goal = jax.ShapeDtypeStruct((goal_size,), jnp.float32)
     action = jax.ShapeDtypeStruct((environment.action_size,), jnp.float32)
-    control = (task.model.nu,) if isinstance(task, RobotTask) else None
-    _array(name, "control", _shape(name, "control", task.control, action), control)
-    _array(name, "observe", _shape(name, "observe", task.observe, physics), (observation_size,))
-    _array(name, "achieved_goal", _shape(name, "achieved_goal", task.achieved_goal, physics), (goal_size,))
-    _array(name, "current_goal", _shape(name, "current_goal", task.current_goal, physics, goal), (goal_size,))
+    memory = _check_memory(task, name, physics, action, key)
+
+    def told(method: str, *arguments: Any) -> Any:
+        return _shape(name, method, in_full(method, getattr(task, method)), *arguments)
+
+    control = told("control", action, physics, memory)
+    if isinstance(control, Command) and control.mocap is not None:
+        nmocap = task.model.nmocap if isinstance(task, RobotTask) else 0
+        _array(name, "control (mocap.position)", control.mocap.position, (nmocap, 3))
+        _array(name, "control (mocap.quaternion)", control.mocap.quaternion, (nmocap, 4))
+    control = control.control if isinstance(control, Command) else control
+    _array(name, "control", control, (task.model.nu,) if isinstance(task, RobotTask) else None)
+    _array(name, "observe", told("observe", physics, memory, key), (observation_size,))
+    _array(name, "achieved_goal", told("achieved_goal", physics, memory), (goal_size,))
+    _array(name, "current_goal", told("current_goal", physics, goal, memory), (goal_size,))
     _array(name, "success", _shape(name, "success", task.success, goal, goal), (), bool)
     _array(name, "reward", _shape(name, "reward", task.reward, goal, goal), ())
-    _array(name, "failed", _shape(name, "failed", task.failed, physics), (), bool)
-    if hasattr(task, "marker"):
-        _check_marker(task, name, goal_size)
+    _array(name, "failed", told("failed", physics, memory), (), bool)
+    _check_drawn_goal(task, name, np.zeros(goal_size, np.float32))
 
 
-def _check_marker(task: Any, name: str, goal_size: int) -> None:
-    found = _call(name, "marker", lambda: task.marker(np.zeros(goal_size, np.float32)))
+def _check_memory(task: Any, name: str, physics: Any, action: Any, key: Any) -> Any:
+    """Return the shapes of what a task remembers, after checking that a step does not change them."""
+    memory = getattr(task, "memory", None)
+    if memory is None:
+        return None
+    before = _shape(name, "memory", lambda *of: first_memory(memory, *of), physics, key)
+    if not hasattr(task, "remember"):
+        return before
+    after = _shape(name, "remember", lambda *of: strong(task.remember(*of)), before, action, physics, key)
+    structures: list[Any] = [jax.tree.structure(each) for each in (before, after)]
+    if structures[0] != structures[1]:
+        raise ConfigurationError(f"task {name}: remember returns another structure than the memory has at the start")
+    for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True):
+        if (old.shape, old.dtype) != (new.shape, new.dtype):
+            raise ConfigurationError(
+                f"task {name}: remember returns memory{jax.tree_util.keystr(path)} of shape {new.shape}, {new.dtype}; "
+                f"it must be {old.shape}, {old.dtype}, as at the start"
+            )
+    return before
+
+
+def _check_drawn_goal(task: Any, name: str, goal: np.ndarray) -> None:
+    """Check what pictures show of a goal: a mark or none, a ghost or none."""
+    ghost = _call(name, "ghost", lambda: ghost_of(task, goal))
+    if ghost is not None and not isinstance(ghost, Ghost):
+        raise ConfigurationError(f"task {name}: ghost returns {_described(ghost)}; it must return a Ghost or None")
+    found = _call(name, "marker", lambda: mark_of(task, goal))
+    if found is None:
+        return
     try:
         position, radius = found
         fits = np.shape(position) == (3,) and np.ndim(radius) == 0 and float(radius) > 0.0
@@ -104,7 +165,8 @@ def _check_marker(task: Any, name: str, goal_size: int) -> None:
         fits = False
     if not fits:
         raise ConfigurationError(
-            f"task {name}: marker returns {_described(found)}; it must return a position of shape (3,) and a radius"
+            f"task {name}: marker returns {_described(found)}; it must return a position of shape (3,) and a radius, "
+            "or None"
         )
 
 

@@ -75,11 +75,13 @@ class _StartsAtPlaces(Environment):
         chosen = jnp.argmax(fits + jax.random.uniform(key, fits.shape), axis=1)
         starts = jax.tree.map(lambda leaf: leaf[chosen], starts)
         physics = self.engine.init(jax.vmap(moved)(starts, jnp.asarray(self.places, jnp.float32)))
+        memory, observation, achieved_goal = self.first_look(physics, key)
         return dataclasses.replace(
             state,
             physics=physics,
-            observation=jax.vmap(self.task.observe)(physics),
-            achieved_goal=jax.vmap(self.task.achieved_goal)(physics),
+            memory=memory,
+            observation=observation,
+            achieved_goal=achieved_goal,
             desired_goal=drawn[chosen].at[:, :2].set(goals),
         )
 

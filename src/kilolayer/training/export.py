@@ -10,6 +10,8 @@ import mujoco
 import numpy as np
 
 from kilolayer.envs import Environment
+from kilolayer.envs.methods import arguments_of
+from kilolayer.envs.names import told
 from kilolayer.envs.robot_task import RobotTask
 from kilolayer.policies import ActingPrecision, Policy
 from kilolayer.policies.artifact import CONTRACT_FILE
@@ -89,6 +91,7 @@ def write_robot(environment: Environment, directory: Path, *, episodes: int) -> 
         "goal_body": task.goal_body,
         "success_distance": task.success_distance,
         "control": _control(task),
+        "control_text": told(task, "control_text", "control"),
     }
 
 
@@ -130,7 +133,12 @@ def _same(one: mujoco.MjModel, other: mujoco.MjModel) -> bool:
 
 
 def _control(task: RobotTask) -> dict[str, list[float]] | None:
-    """Return the controls of the least and the greatest action, if those between are between in proportion."""
+    """Return the controls of the least and the greatest action, if those between are between in proportion.
+
+    They are not if controls depend on the robot's state, or are clipped.
+    """
+    if arguments_of("control", task.control) > 1:
+        return None
     size = task.action_size
     low, high = (np.asarray(task.control(jnp.full(size, each)), float) for each in (-1.0, 1.0))
     action = np.random.default_rng(0).uniform(-1.0, 1.0, size)

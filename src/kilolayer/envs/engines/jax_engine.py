@@ -6,7 +6,7 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from kilolayer.envs.engines.restart import where_envs
-from kilolayer.envs.robot_task import RobotState, Start
+from kilolayer.envs.robot_state import RobotState, Start
 
 
 class JaxEngine(abc.ABC):

@@ -15,7 +15,9 @@ from jaxtyping import Array, Float
 
 from kilolayer.envs.engines.features import DROPPED_BY_MJX, check_features
 from kilolayer.envs.engines.jax_engine import JaxEngine
-from kilolayer.envs.robot_task import RobotState, RobotTask, Start
+from kilolayer.envs.engines.readings import KINDS, Readings, check_readings, dofs_that_move
+from kilolayer.envs.robot_state import Command, Mocap, RobotState, Start
+from kilolayer.envs.robot_task import RobotTask
 from kilolayer.errors import ConfigurationError
 
 Implementation = Literal["jax", "warp"]
@@ -51,6 +53,7 @@ class MjxEngine(JaxEngine):
         """
         mjx = import_mjx(impl)
         check_features(task, "mjx", DROPPED_BY_MJX)
+        check_readings(task, "mjx", tuple(KINDS))
         self.model = task.model
         if impl == "warp":
             # Warp never resets a robot by itself, and refuses the flag that says so.
@@ -58,14 +61,11 @@ class MjxEngine(JaxEngine):
             self.model.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         self.substeps = task.substeps
         self.impl = impl
-        self.body_ids = np.array([self.model.body(name).id for name in task.tracked_bodies], np.int32)
+        self.readings = Readings(task)
+        self.body_ids = self.readings.body_ids
         first = task.first_data
         self._first_act = first.act.astype(np.float32)
-        self._mocap = {
-            "mocap_pos": first.mocap_pos.astype(np.float32),
-            "mocap_quat": first.mocap_quat.astype(np.float32),
-        }
-        self._moved_by = dofs_that_move(self.model)[self.body_ids]
+        self._first_mocap = (first.mocap_pos.astype(np.float32), first.mocap_quat.astype(np.float32))
         self._contacts, self._rows = contact_limits(self.model) if impl == "warp" else (0, 0)
         try:
             self._model = mjx.put_model(self.model, impl=impl)
@@ -84,50 +84,66 @@ class MjxEngine(JaxEngine):
         """Return the state of all robots at the start of an episode."""
         return jax.vmap(functools.partial(self.init_one, num_envs=len(start.qpos)))(start)
 
-    def step(self, state: RobotState, control: Float[Array, "num_envs nu"]) -> RobotState:
+    def step(self, state: RobotState, control: Float[Array, "num_envs nu"] | Command) -> RobotState:
         """Advance every robot by one control step."""
-        return jax.vmap(functools.partial(self.step_one, num_envs=len(control)))(state, control)
+        return jax.vmap(functools.partial(self.step_one, num_envs=len(state.qpos)))(state, control)
 
     def init_one(self, start: Start, num_envs: int = 1) -> RobotState:
         """Return the state of one of `num_envs` robots at the start of an episode."""
-        data = self._make_data(num_envs).replace(qpos=start.qpos, qvel=start.qvel, act=jnp.asarray(self._first_act))
-        return self._state(data, jnp.zeros(self.model.nu))
+        act = jnp.asarray(self._first_act) if start.act is None else start.act
+        data = self._make_data(num_envs).replace(qpos=start.qpos, qvel=start.qvel, act=act)
+        if self.model.nmocap:
+            first = Mocap(*map(jnp.asarray, self._first_mocap))
+            data = _with_mocap(data, first if start.mocap is None else start.mocap)
+        return self._state(data, jnp.zeros(self.model.nu) if start.control is None else start.control)
 
-    def step_one(self, state: RobotState, control: Float[Array, " nu"], num_envs: int = 1) -> RobotState:
+    def step_one(self, state: RobotState, control: Float[Array, " nu"] | Command, num_envs: int = 1) -> RobotState:
         """Advance one of `num_envs` robots by one control step."""
+        command = control if isinstance(control, Command) else Command(control)
         data = self._make_data(num_envs).replace(
             qpos=state.qpos,
             qvel=state.qvel,
-            ctrl=control,
+            ctrl=command.control,
             time=state.engine.time,
             act=state.engine.act,
             qacc_warmstart=state.engine.qacc_warmstart,
         )
+        if (mocap := command.mocap or state.mocap) is not None:
+            data = _with_mocap(data, mocap)
         data, _ = jax.lax.scan(
             lambda data, _: (self._mjx.step(self._model, data), None), data, None, length=self.substeps
         )
         if self._no_room:
             found_no_room = (data._impl.overflow & self._no_room) != 0
             data = data.replace(qpos=jnp.where(found_no_room, jnp.nan, data.qpos))
-        return self._state(data, control)
+        return self._state(data, command.control)
 
     def _make_data(self, num_envs: int) -> Any:
         # In Warp all robots share the room for contacts; each has its own for the rows of constraints.
         sizes = {} if self.impl == "jax" else {"naconmax": num_envs * self._contacts, "njmax": self._rows}
-        data = self._mjx.make_data(self.model, impl=self.impl, **sizes)
-        return data.replace(**jax.tree.map(jnp.asarray, self._mocap)) if self.model.nmocap else data
+        return self._mjx.make_data(self.model, impl=self.impl, **sizes)
 
     def _state(self, data: Any, control: Array) -> RobotState:
+        readings, asked = self.readings, self.readings.quantities
         position, quaternion, velocity, angular = (jnp.zeros((0, size)) for size in (3, 4, 3, 3))
-        if len(self.body_ids):
-            # After a step MJX still has the poses of the bodies from before the last substep.
+        carried = Carried(time=data.time, act=data.act, qacc_warmstart=data.qacc_warmstart)
+        sites, tendons = None, "tendon_length" in asked
+        # After a step MJX still has the poses of the bodies from before the last substep.
+        if readings.sensor_ids.size or (tendons and self.impl == "warp"):  # all else is computed with them
+            data = self._mjx.forward(self._model, data.replace(ctrl=control))
+        elif len(self.body_ids) or tendons:
             data = self._mjx.com_pos(self._model, self._mjx.kinematics(self._model, data))
+            data = self._mjx.tendon(self._model, data) if tendons else data
+        if len(self.body_ids):
             position, quaternion = data.xpos[self.body_ids], data.xquat[self.body_ids]
             # A body's velocity is the sum over the degrees of freedom that move it; `mjx.com_vel` is not in Warp.
-            spatial = jnp.einsum("bv,vk->bk", self._moved_by, data.cdof * data.qvel[:, None], precision="highest")
+            spatial = jnp.einsum("bv,vk->bk", readings.moved_by, data.cdof * data.qvel[:, None], precision="highest")
             angular = spatial[:, :3]
             root = data.subtree_com[self.model.body_rootid[self.body_ids]]
             velocity = spatial[:, 3:] + jnp.cross(angular, position - root)
+            (position, quaternion, velocity, angular), sites = readings.split(
+                (position, quaternion, velocity, angular), root, data.cdof
+            )
         return RobotState(
             qpos=data.qpos,
             qvel=data.qvel,
@@ -136,17 +152,19 @@ class MjxEngine(JaxEngine):
             quaternion=quaternion,
             velocity=velocity,
             angular_velocity=angular,
-            engine=Carried(time=data.time, act=data.act, qacc_warmstart=data.qacc_warmstart),
+            engine=carried,
+            sites=sites,
+            sensors=data.sensordata[readings.numbers] if readings.sensor_ids.size else None,
+            act=data.act if "act" in asked else None,
+            tendon_length=data.ten_length if tendons else None,
+            time=data.time if "time" in asked else None,
+            mocap=Mocap(data.mocap_pos, data.mocap_quat) if self.model.nmocap else None,
         )
 
 
-def dofs_that_move(model: mujoco.MjModel) -> np.ndarray:
-    """Return 1 where a degree of freedom moves a body, as an array of shape (bodies, degrees of freedom)."""
-    moves = np.zeros((model.nbody, model.nv), np.float32)
-    for body in range(1, model.nbody):
-        moves[body] = moves[model.body_parentid[body]]
-        moves[body, model.dof_bodyid == body] = 1.0
-    return moves
+def _with_mocap(data: Any, mocap: Mocap) -> Any:
+    """Return MJX's state with mocap bodies elsewhere."""
+    return data.replace(mocap_pos=mocap.position, mocap_quat=mocap.quaternion)
 
 
 def contact_limits(model: mujoco.MjModel) -> tuple[int, int]:

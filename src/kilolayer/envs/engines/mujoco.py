@@ -5,6 +5,8 @@ numbers. It is stored as uint32 words, because JAX uses float32 by default. A si
 continues bit for bit.
 """
 
+import dataclasses
+import functools
 import threading
 from typing import Any
 
@@ -16,12 +18,15 @@ import mujoco.batch
 import numpy as np
 from jaxtyping import Array, Bool, Float, UInt32
 
+from kilolayer.envs.engines.readings import KINDS, Readings, check_readings
 from kilolayer.envs.engines.restart import where_envs
-from kilolayer.envs.robot_task import RobotState, RobotTask, Start
+from kilolayer.envs.robot_state import Command, Mocap, RobotState, Start
+from kilolayer.envs.robot_task import RobotTask
 from kilolayer.envs.robots.mjcf import one_line
 from kilolayer.errors import ConfigurationError
 
 BODY_FIELDS = ("xpos", "xquat", "cvel", "subtree_com")
+MOCAP_FIELDS = ("mocap_pos", "mocap_quat")
 
 
 class Rows(eqx.Module):
@@ -50,6 +55,7 @@ class MujocoEngine:
             ConfigurationError: if MuJoCo cannot step many robots of this model.
         """
         _disable_log()
+        check_readings(task, "mujoco", tuple(KINDS))
         try:
             mujoco.batch.Batch(task.model, nsim=1, nthread=1)
         except ValueError as error:
@@ -58,7 +64,8 @@ class MujocoEngine:
             ) from None
         self.model = task.model
         self.substeps = task.substeps
-        self.body_ids = np.array([self.model.body(name).id for name in task.tracked_bodies], np.int32)
+        self.readings = Readings(task)
+        self.body_ids = self.readings.body_ids
         self._num_threads = num_threads
         self._batches: dict[int, mujoco.batch.Batch] = {}
         self._lock = threading.Lock()
@@ -75,35 +82,46 @@ class MujocoEngine:
     def restart(self, state: RobotState, start: Start, where: Bool[Array, " num_envs"]) -> RobotState:
         """Reset the robots selected by `where` to their starts and leave the others unchanged."""
         fresh = self._place(state.engine.bits, start, where)
-        fields = ("control", "position", "quaternion", "velocity", "angular_velocity")
+        # Of the others the host returns these as they were, but nothing that it would have to compute again.
+        known = ("qpos", "qvel", "engine")
+        fields = [field.name for field in dataclasses.fields(RobotState) if field.name not in known]
         merged = {name: where_envs(where, getattr(fresh, name), getattr(state, name)) for name in fields}
         return RobotState(qpos=fresh.qpos, qvel=fresh.qvel, engine=fresh.engine, **merged)
 
-    def step(self, state: RobotState, control: Float[Array, "num_envs nu"]) -> RobotState:
+    def step(self, state: RobotState, control: Float[Array, "num_envs nu"] | Command) -> RobotState:
         """Advance every robot by one control step."""
-        return self._call(self._step, control, state.engine.bits, control)
+        command = control if isinstance(control, Command) else Command(control)
+        mocap = () if command.mocap is None else (command.mocap.position, command.mocap.quaternion)
+        return self._call(self._step, command.control, state.engine.bits, command.control, *mocap)
 
     def _place(self, bits: Array, start: Start, where: Array) -> RobotState:
-        control = jnp.zeros((*where.shape, self.model.nu))
-        return self._call(self._restart, control, bits, start.qpos, start.qvel, where)
+        control = start.control
+        if control is None:
+            control = jnp.zeros((*where.shape, self.model.nu))
+        given: dict[str, Any] = {"act": start.act, "ctrl": start.control}
+        if start.mocap is not None:
+            given |= {"mocap_pos": start.mocap.position, "mocap_quat": start.mocap.quaternion}
+        given = {name: part for name, part in given.items() if part is not None}
+        function = functools.partial(self._restart, tuple(given))
+        return self._call(function, control, bits, start.qpos, start.qvel, where, *given.values())
 
     def _call(self, function: Any, control: Array, bits: Array, *arguments: Array) -> RobotState:
         """Call a function on the host and return its results as a state."""
         batch = bits.shape[:-1]
-        bodies = len(self.body_ids)
-        shapes = {"bits": bits.shape[-1:], "qpos": (self.model.nq,), "qvel": (self.model.nv,)}
-        if bodies:
-            shapes |= {"position": (bodies, 3), "quaternion": (bodies, 4), "spatial": (bodies, 6), "root": (bodies, 3)}
         results = {
             name: jax.ShapeDtypeStruct((*batch, *shape), jnp.uint32 if name == "bits" else jnp.float32)
-            for name, shape in shapes.items()
+            for name, shape in self._shapes(bits.shape[-1]).items()
         }
         out = jax.pure_callback(function, results, bits, *arguments, vmap_method="broadcast_all")
         position, quaternion, velocity, angular = (jnp.zeros((*batch, 0, size)) for size in (3, 4, 3, 3))
-        if bodies:
+        sites = None
+        if len(self.body_ids):
             position, quaternion, angular = out["position"], out["quaternion"], out["spatial"][..., :3]
             # MuJoCo's linear velocities are those at the centre of mass of the kinematic tree that contains the body.
             velocity = out["spatial"][..., 3:] + jnp.cross(angular, position - out["root"])
+            (position, quaternion, velocity, angular), sites = self.readings.split(
+                (position, quaternion, velocity, angular), out["root"], out.get("axes")
+            )
         return RobotState(
             qpos=out["qpos"],
             qvel=out["qvel"],
@@ -113,57 +131,127 @@ class MujocoEngine:
             velocity=velocity,
             angular_velocity=angular,
             engine=Rows(out["bits"]),
+            sites=sites,
+            sensors=out.get("sensors"),
+            act=out.get("act"),
+            tendon_length=out.get("tendon_length"),
+            time=out.get("time"),
+            mocap=Mocap(out["mocap_pos"], out["mocap_quat"]) if self.model.nmocap else None,
         )
+
+    def _shapes(self, bits: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of what the host returns for one robot."""
+        model, readings = self.model, self.readings
+        bodies, asked = len(self.body_ids), readings.quantities
+        shapes: dict[str, tuple[int, ...]] = {"bits": (bits,), "qpos": (model.nq,), "qvel": (model.nv,)}
+        if bodies:
+            shapes |= {"position": (bodies, 3), "quaternion": (bodies, 4), "spatial": (bodies, 6), "root": (bodies, 3)}
+        if readings.jacobian:
+            shapes["axes"] = (model.nv, 6)
+        if readings.sensor_ids.size:
+            shapes["sensors"] = (readings.numbers.size,)
+        more = {"act": (model.na,), "tendon_length": (model.ntendon,), "time": ()}
+        shapes |= {name: shape for name, shape in more.items() if name in asked}
+        if model.nmocap:
+            shapes |= {"mocap_pos": (model.nmocap, 3), "mocap_quat": (model.nmocap, 4)}
+        return shapes
 
     # Functions on the host. If there are several leading axes (`vmap` over whole environments), they are merged.
 
-    def _step(self, bits: Any, control: Any) -> dict[str, np.ndarray]:
+    def _step(self, bits: Any, control: Any, *mocap: Any) -> dict[str, np.ndarray]:
         bits, control = np.asarray(bits), np.asarray(control)
         folded = control.reshape(-1, self.model.nu)
         with self._lock:
             batch = self._load(bits)
             batch.ctrl = folded
-            stage = mujoco.mjtStage.mjSTAGE_VEL if len(self.body_ids) else mujoco.mjtStage.mjSTAGE_NONE
+            for name, part in zip(MOCAP_FIELDS, mocap, strict=False):
+                setattr(batch, name, np.asarray(part).reshape(getattr(batch, name).shape))
+            stage = mujoco.mjtStage.mjSTAGE_NONE if self._accelerations else self._stage
             batch.step(nstep=self.substeps, stage=int(stage))
             bad = np.flatnonzero(~np.isfinite(folded).all(axis=1))
             if bad.size:
                 batch.state[bad] = np.nan
             return self._results(batch, bits.shape[:-1])
 
-    def _restart(self, bits: Any, qpos: Any, qvel: Any, where: Any) -> dict[str, np.ndarray]:
+    def _restart(
+        self, given: tuple[str, ...], bits: Any, qpos: Any, qvel: Any, where: Any, *parts: Any
+    ) -> dict[str, np.ndarray]:
         bits = np.asarray(bits)
         ids = np.flatnonzero(np.asarray(where).reshape(-1))
         with self._lock:
             batch = self._load(bits)
             batch.state[ids] = self._first_row
-            batch.qpos[ids] = np.asarray(qpos).reshape(-1, self.model.nq)[ids]
-            batch.qvel[ids] = np.asarray(qvel).reshape(-1, self.model.nv)[ids]
-            if len(self.body_ids) and ids.size:
-                batch.forward(ids=ids, stage=int(mujoco.mjtStage.mjSTAGE_VEL))
-            return self._results(batch, bits.shape[:-1])
+            for name, part in (("qpos", qpos), ("qvel", qvel), *zip(given, parts, strict=True)):
+                field = getattr(batch, name)
+                field[ids] = np.asarray(part).reshape(field.shape)[ids]
+            if self._stage and not self._accelerations and ids.size:
+                batch.forward(ids=ids, stage=int(self._stage))
+            return self._results(batch, bits.shape[:-1], ids)
+
+    @property
+    def _accelerations(self) -> bool:
+        return self.readings.accelerations
+
+    @property
+    def _stage(self) -> mujoco.mjtStage:
+        """How far derived quantities are computed after a step: not at all, unless the task reads some."""
+        readings = self.readings
+        reads = len(self.body_ids) or readings.sensor_ids.size or "tendon_length" in readings.quantities
+        return mujoco.mjtStage.mjSTAGE_VEL if reads else mujoco.mjtStage.mjSTAGE_NONE
 
     def _load(self, bits: np.ndarray) -> mujoco.batch.Batch:
         """Return the MuJoCo batch for this number of robots, set to these states."""
         rows = np.ascontiguousarray(bits).reshape(-1, bits.shape[-1]).view(np.float64)
         if len(rows) not in self._batches:
             batch = mujoco.batch.Batch(self.model, nsim=len(rows), nthread=self._num_threads)
-            if len(self.body_ids):
-                for name in BODY_FIELDS:
-                    batch.bind(name)
+            for name in self._bound():
+                batch.bind(name)
             self._batches[len(rows)] = batch
         self._batches[len(rows)].state[:] = rows
         return self._batches[len(rows)]
 
-    def _results(self, batch: mujoco.batch.Batch, leading: tuple[int, ...]) -> dict[str, np.ndarray]:
-        """Return copies of a batch's arrays."""
+    def _bound(self) -> tuple[str, ...]:
+        """Return the derived fields that are read after a step."""
+        readings = self.readings
+        fields: tuple[str, ...] = BODY_FIELDS if len(self.body_ids) else ()
+        fields += ("cdof",) * readings.jacobian + ("sensordata",) * bool(readings.sensor_ids.size)
+        return fields + ("ten_length",) * ("tendon_length" in readings.quantities)
+
+    def _results(
+        self, batch: mujoco.batch.Batch, leading: tuple[int, ...], ids: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return copies of a batch's arrays.
+
+        Args:
+            batch: after a call.
+            leading: the axes of the arrays before those of one robot.
+            ids: robots whose derived fields are asked for; None for all.
+        """
+        readings, asked = self.readings, self.readings.quantities
+        bits = batch.state.view(np.uint32).copy()
+        if self._accelerations:
+            # Forces of contacts are those of the state after the step. Computing them changes the solver's warm start,
+            # which the robot's next step does not get to see.
+            finite = np.isfinite(batch.qpos).all(axis=1) & np.isfinite(batch.qvel).all(axis=1)
+            wanted = np.flatnonzero(finite) if ids is None else ids[finite[ids]]
+            if wanted.size:
+                batch.forward(ids=wanted, stage=int(mujoco.mjtStage.mjSTAGE_ACC))
         values: dict[str, np.ndarray] = {"qpos": batch.qpos, "qvel": batch.qvel}
         if len(self.body_ids):
             root = self.model.body_rootid[self.body_ids]
             values |= {"position": batch.xpos[:, self.body_ids], "quaternion": batch.xquat[:, self.body_ids]}
             values |= {"spatial": batch.cvel[:, self.body_ids], "root": batch.subtree_com[:, root]}
+        if readings.jacobian:
+            values["axes"] = batch.cdof
+        if readings.sensor_ids.size:
+            values["sensors"] = batch.sensordata[:, readings.numbers]
+        fields = {"act": "act", "tendon_length": "ten_length", "time": "time"}
+        values |= {name: getattr(batch, field) for name, field in fields.items() if name in asked}
+        if self.model.nmocap:
+            values |= {name: getattr(batch, name) for name in MOCAP_FIELDS}
         with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold shows as infinite in the state
             results = {name: value.astype(np.float32) for name, value in values.items()}
-        results["bits"] = batch.state.view(np.uint32).copy()
+        results["bits"] = bits
         return {name: value.reshape(*leading, *value.shape[1:]) for name, value in results.items()}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from kilolayer.envs.engines.own_contacts import OwnContacts, own_contacts
-from kilolayer.envs.robot_task import rotate
+from kilolayer.envs.quaternions import rotate
 
 SLACK = 0.3
 """Metres by which joints may yield, beyond the reach of a robot whose joints hold."""

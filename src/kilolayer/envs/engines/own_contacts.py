@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from kilolayer.envs.robot_task import rotate
+from kilolayer.envs.quaternions import rotate
 
 EPSILON = 1e-4
 """Metres by which rounding may move what touches."""

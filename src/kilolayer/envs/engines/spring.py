@@ -21,7 +21,9 @@ from kilolayer.envs.engines.features import (
 )
 from kilolayer.envs.engines.jax_engine import JaxEngine
 from kilolayer.envs.engines.near_boxes import NearBoxes, near_boxes
-from kilolayer.envs.robot_task import RobotState, RobotTask, Start
+from kilolayer.envs.engines.readings import Readings, check_readings
+from kilolayer.envs.robot_state import RobotState, Start
+from kilolayer.envs.robot_task import RobotTask
 from kilolayer.errors import ConfigurationError
 
 GROUP = 32
@@ -49,6 +51,7 @@ class SpringEngine(JaxEngine):
         tuned = TUNED_FOR_SPRING if is_tuned_for_spring(self.model) else ()
         features = tuple(name for name in FEATURES if name not in tuned)
         check_features(task, "spring", features, never=CRASHES_SPRING)
+        check_readings(task, "spring", ("sites",))
         self.substeps = task.substeps
         self.near = near_boxes(task.build, self.model)
         try:
@@ -64,11 +67,18 @@ class SpringEngine(JaxEngine):
         actuators = self._system.actuator
         self._reads_joints = bool(np.any(actuators.bias_q) or np.any(actuators.bias_qd))
         self._root = 0 if self.near is None else self._system.link_names.index(self.near.root)
-        self._links = np.array([self._system.link_names.index(name) for name in task.tracked_bodies], np.int32)
+        self.readings = Readings(task)
+        names = [self.model.body(body).name for body in self.readings.body_ids]
+        if "world" in names:
+            raise ConfigurationError(
+                f"engine 'spring' cannot run task {type(task).__name__}: a site is fixed to the world"
+            )
+        self._links = np.array([self._system.link_names.index(name) for name in names], np.int32)
 
     def init_one(self, start: Start) -> RobotState:
         """Return the state of one robot at the start of an episode."""
-        return self._state(self._pipeline.init(self._system, start.qpos, start.qvel), jnp.zeros(self.model.nu))
+        control = jnp.zeros(self.model.nu) if start.control is None else start.control
+        return self._state(self._pipeline.init(self._system, start.qpos, start.qvel), control)
 
     def step_one(self, state: RobotState, control: Float[Array, " nu"]) -> RobotState:
         """Advance one robot by one control step."""
@@ -152,15 +162,26 @@ class SpringEngine(JaxEngine):
         return self._pipeline.collisions.resolve(system, inner)
 
     def _state(self, inner: Any, control: Array) -> RobotState:
+        (position, quaternion, velocity, angular_velocity), sites = self.readings.split(
+            (
+                inner.x.pos[self._links],
+                inner.x.rot[self._links],
+                inner.xd.vel[self._links],
+                inner.xd.ang[self._links],
+            ),
+            inner.x.pos,
+            None,
+        )
         return RobotState(
             qpos=inner.q,
             qvel=inner.qd,
             control=control,
-            position=inner.x.pos[self._links],
-            quaternion=inner.x.rot[self._links],
-            velocity=inner.xd.vel[self._links],
-            angular_velocity=inner.xd.ang[self._links],
+            position=position,
+            quaternion=quaternion,
+            velocity=velocity,
+            angular_velocity=angular_velocity,
             engine=inner,
+            sites=sites,
         )
 
 

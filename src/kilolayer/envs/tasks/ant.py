@@ -12,6 +12,7 @@ from kilolayer.envs.mazes.corridor import Corridor
 from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.mazes.walls import add_walls
 from kilolayer.envs.names import xyz
+from kilolayer.envs.quaternions import about
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
 from kilolayer.envs.robots.ant import FLOOR, LEGS, OBSTACLE, stop_at_obstacles
 from kilolayer.envs.robots.mjcf import model_file
@@ -189,9 +190,8 @@ class AntMaze(Ant):
             position: x and y in metres.
         """
         angles = jnp.arange(8) * (jnp.pi / 4)
-        zeros = jnp.zeros(8)
         home = jnp.broadcast_to(self.home.qpos, (8, self.home.qpos.size))
-        quaternions = jnp.stack([jnp.cos(angles / 2), zeros, zeros, jnp.sin(angles / 2)], axis=-1)
+        quaternions = about(jnp.array([0.0, 0.0, 1.0]), angles)
         velocities = self.cruising_speed * jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=-1)
         qpos = home.at[:, :2].set(position).at[:, 3:7].set(quaternions)
         qvel = jnp.zeros((8, self.home.qvel.size)).at[:, :2].set(velocities)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.mazes.walls import add_walls
 from kilolayer.envs.names import force_names, position_names, velocity_names, xyz
+from kilolayer.envs.quaternions import about, multiply, to_matrix
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
 from kilolayer.envs.robots.humanoid import LINKS, SPRING_GEARS, add_target
 from kilolayer.envs.robots.mjcf import model_file
@@ -192,7 +193,7 @@ class Humanoid(RobotTask):
     def observe(self, state: RobotState) -> Float[Array, " observation"]:
         """Return positions, velocities, inertia, mass and velocities of each link, and motor torques."""
         links = self._links
-        rotation = _rotations(state.quaternion)
+        rotation = to_matrix(state.quaternion)
         lever = jnp.einsum("lij,lj->li", rotation, links.centre, precision="highest")
         centre = state.position + lever
         share = links.mass / links.mass.sum()
@@ -230,13 +231,10 @@ class Humanoid(RobotTask):
     def _standing(self, position: Float[Array, "2"], heading: Float[Array, ""]) -> RobotState:
         """Return the start pose at x, y (metres), rotated about z by `heading` (radians)."""
         home, bodies = self.home, len(self.tracked_bodies)
-        cosine, sine, zero = jnp.cos(heading), jnp.sin(heading), jnp.zeros(())
-        turn = jnp.stack([jnp.cos(heading / 2), zero, zero, jnp.sin(heading / 2)])
+        cosine, sine = jnp.cos(heading), jnp.sin(heading)
+        turn = about(jnp.array([0.0, 0.0, 1.0]), heading)
         x, y, z = self._home_poses[0].T
         position_turned = jnp.stack([cosine * x - sine * y + position[0], sine * x + cosine * y + position[1], z], -1)
-        w0, x0, y0, z0 = self._home_poses[1].T
-        w, k = turn[0], turn[3]
-        quaternion = jnp.stack([w * w0 - k * z0, w * x0 - k * y0, w * y0 + k * x0, w * z0 + k * w0], axis=-1)
         qpos = jnp.asarray(home.qpos).at[:2].set(position).at[3:7].set(turn)
         if self.paper:
             qpos = qpos.at[-2:].set(position)
@@ -245,7 +243,7 @@ class Humanoid(RobotTask):
             qvel=jnp.zeros(self.model.nv),
             control=jnp.zeros(self.model.nu),
             position=position_turned,
-            quaternion=quaternion,
+            quaternion=multiply(turn, jnp.asarray(self._home_poses[1])),
             velocity=jnp.zeros((bodies, 3)),
             angular_velocity=jnp.zeros((bodies, 3)),
             engine=None,
@@ -292,14 +290,3 @@ class Humanoid(RobotTask):
         model = self.model
         factor = model.actuator_gear[:, 0] if self.paper else 1.0 / model.actuator_ctrlrange[:, 1]
         return factor.astype(np.float32)
-
-
-def _rotations(quaternion: Float[Array, "bodies 4"]) -> Float[Array, "bodies 3 3"]:
-    """Return the rotation matrices of unit quaternions, from body axes to world axes."""
-    w, x, y, z = jnp.moveaxis(quaternion, -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)

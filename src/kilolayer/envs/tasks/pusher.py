@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.envs.names import actuator_names, position_names, velocity_names, xyz
-from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant, rotate
+from kilolayer.envs.quaternions import rotate
+from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
 from kilolayer.envs.robots.mjcf import model_file
 from kilolayer.errors import ConfigurationError
 

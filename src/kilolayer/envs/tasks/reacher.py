@@ -8,7 +8,8 @@ import mujoco
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.envs.names import xyz
-from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant, rotate
+from kilolayer.envs.quaternions import rotate
+from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
 from kilolayer.envs.robots.mjcf import model_file
 
 TIP: Final = (0.11, 0.0, 0.0)
