@@ -8,7 +8,7 @@ DEMO ?= runs/demo$(if $(filter-out 0,$(SEED)),-seed$(SEED))
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-fast test-all fuzz soak bench clean
+.PHONY: demo docs test test-fast test-all fuzz soak bench clean
 
 demo: $(INSTALLED)
 	@if [ -f $(DEMO)/config.json ]; then \
@@ -57,9 +57,14 @@ bench: $(INSTALLED)
 	$(BIN)/kilolayer bench act
 	$(BIN)/kilolayer bench env
 
+# The documentation site, in build/docs; warnings and links between pages that lead nowhere are errors.
+docs: $(INSTALLED)
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs build/docs
+	$(BIN)/python docs/check_links.py build/docs
+
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	@touch $@
 
 clean:

@@ -50,7 +50,12 @@ STUDY_PAGES = sorted(
 MEASURED = [
     "README.md",
     "docs/agents.md",
+    "docs/concepts/depth.md",
+    "docs/concepts/survival.md",
+    "docs/guides/when_depth_pays.md",
     "docs/performance.md",
+    "docs/start/first_run.md",
+    "docs/start/paper_task.md",
     "docs/your_robot.md",
     "docs/studies/README.md",
     *STUDY_PAGES,
