@@ -9,6 +9,7 @@ from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.registry import EnvironmentSpec, Variant, make, names, register, spec
 from kilolayer.envs.robot_state import Command, Frames, Mocap, RobotState, Start
 from kilolayer.envs.robot_task import RobotTask
+from kilolayer.envs.robots.mjcf import installed_file
 
 __all__ = [
     "LAYOUTS",
@@ -32,6 +33,7 @@ __all__ = [
     "Variant",
     "catalog",
     "control",
+    "installed_file",
     "make",
     "names",
     "quaternions",

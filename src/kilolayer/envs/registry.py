@@ -177,7 +177,7 @@ def resolve(name: str, robot: str | None = None) -> str:
         ConfigurationError: if the file cannot be read or does not contain a valid maze, or there is no such robot, or
             one is given for an environment that is no maze as text.
     """
-    text = _read_maze(name) if name.endswith(".txt") and "\n" not in name else name
+    text = _read_maze(name) if is_maze_file(name) else name
     if robot is None:
         return text
     if "\n" not in text:
@@ -186,6 +186,11 @@ def resolve(name: str, robot: str | None = None) -> str:
         )
     _maze_robot(robot)
     return with_robot(text, robot)
+
+
+def is_maze_file(name: str) -> bool:
+    """Return whether a name of an environment is the path of a maze file."""
+    return name.endswith(".txt") and "\n" not in name
 
 
 def _read_maze(name: str) -> str:

@@ -1,5 +1,6 @@
 """Edits of the six-axis arm's model: a cube, squares on the table, and a home pose."""
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,6 +12,24 @@ CUBE_MASS: Final = 0.05
 """Kilograms."""
 GRIPPER_MIDDLE: Final = 0.02
 """Control of the gripper, and position of each finger, at which it is half open: metres."""
+
+SHOULDER: Final = 0.22
+"""Height of joint 2, in metres."""
+UPPER_ARM, FOREARM, HAND = 0.36, 0.34, 0.18
+"""From joint 2 to joint 3, to joint 5, and to the tip, in metres."""
+
+
+def pointing_down(x: float, z: float) -> tuple[float, ...]:
+    """Return the angles of the six joints with the tip at x, 0, z and the gripper pointing down, in radians.
+
+    Args:
+        x: metres.
+        z: metres.
+    """
+    height = z + HAND - SHOULDER
+    bend = math.acos((x**2 + height**2 - UPPER_ARM**2 - FOREARM**2) / (2.0 * UPPER_ARM * FOREARM))
+    lift = math.atan2(x, height) - math.atan2(FOREARM * math.sin(bend), UPPER_ARM + FOREARM * math.cos(bend))
+    return (0.0, lift, bend, 0.0, math.pi - lift - bend, 0.0)
 
 
 def add_cube(spec: mujoco.MjSpec) -> None:

@@ -119,14 +119,17 @@ class AntRandomStart(Ant):
     """Walk from any point of a disc to any other.
 
     Observation, action and termination are those of `Ant`. Start and goal are drawn uniformly from the disc of radius
-    10 m around the origin, and the ant faces any way. So an agent finds goals near and far, and starts everywhere.
+    10 m around the origin, and the ant faces any way. So an agent finds goals near and far, and starts everywhere. The
+    noise on the start is half that of `Ant`, with which some ants begin in the floor, and are thrown up.
     """
+
+    start_noise = 0.05
 
     def __init__(self) -> None:
         super().__init__()
 
     def draw_start(self, key: PRNGKeyArray) -> Start:
-        """Draw a place, a heading, and the noise of `Ant`."""
+        """Draw a place, a heading, and noise."""
         noise_key, place_key, turn_key = jax.random.split(key, 3)
         start = super().draw_start(noise_key)
         heading = about(jnp.array([0.0, 0.0, 1.0]), jax.random.uniform(turn_key, maxval=2 * jnp.pi))

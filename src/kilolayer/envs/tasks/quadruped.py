@@ -46,12 +46,13 @@ class Quadruped(RobotTask):
 class QuadrupedGo(Quadruped):
     """Walk to within 0.3 m of a point 0.6 to 2.5 m away, in any direction, and stay there.
 
-    `Quadruped` describes observation and action: an action of 1 moves a target by 0.4 of half its range. The goal is x,
-    y of the torso. An episode begins in the stance at the origin, facing +x, and terminates when the torso tilts by
-    more than 70 degrees.
+    `Quadruped` describes observation and action: an action of 1 moves a target by 0.2 of half its range, as larger
+    random steps overturn the robot. The goal is x, y of the torso. An episode begins in the stance at the origin,
+    facing +x, and terminates when the torso tilts by more than 70 degrees.
     """
 
     success_distance = 0.3
+    servo_share = 0.2
     goal_distance = (0.6, 2.5)
     """Range of distances from the origin to the goal, in metres."""
     least_upright = 0.34

@@ -5,19 +5,15 @@ import jax.numpy as jnp
 import mujoco
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.envs.control import EndEffectorControl, JointDeltas
+from kilolayer.envs.control import HeldEndEffector, JointDeltas
 from kilolayer.envs.names import position_names, velocity_names, xyz
-from kilolayer.envs.quaternions import conjugate, multiply, to_rotation_vector
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start
 from kilolayer.envs.robots import six_axis
 from kilolayer.envs.robots.mjcf import model_file
-from kilolayer.envs.tasks.places import square
+from kilolayer.envs.tasks.places import ring, square
 
 JOINTS = 6
 """Joints of the arm; fingers and cube follow."""
-DOWN = (0.0, 0.0, 1.0, 0.0)
-"""Orientation of the site `tip` when the gripper points down: its z and x axes are -z and -x of the world."""
-START_RGBA = (0.95, 0.75, 0.35, 0.5)
 GOAL_RGBA = (0.35, 0.75, 0.55, 0.5)
 
 
@@ -78,11 +74,11 @@ class SixAxisReach(JointDeltas, RobotTask):
         return jnp.concatenate([state.qpos, state.qvel, state.control - state.qpos, self.achieved_goal(state)])
 
 
-class SixAxisCube(EndEffectorControl, RobotTask):
+class SixAxisCube(HeldEndEffector, RobotTask):
     """Base class of the tasks with a cube.
 
     The gripper points down all the time. The first three entries of an action move its tip by up to 3 cm along x, y and
-    z; the joints follow (`EndEffectorControl`). The observation begins with x, y, z (metres) and the velocity (metres
+    z; the joints follow (`HeldEndEffector`). The observation begins with x, y, z (metres) and the velocity (metres
     per second) of the cube, x, y, z and velocity of the tip, and the six joint angles (radians), followed by how far
     the targets of the servos are ahead of them (radians): 24 entries. Episodes end only by truncation. 10 steps of
     0.005 s.
@@ -96,62 +92,38 @@ class SixAxisCube(EndEffectorControl, RobotTask):
     engines = ("mujoco", "mjx")
     end_effector = "tip"
     reach_step = 0.03
-    turn_step = 0.2
     lead = 0.3
     servo_share = 1.0
 
-    home_joints = (0.0, 0.6061, 1.7312, 0.0, 0.8043, 0.0)
-    """Gripper down, tip at 0.45, 0, 0.1: radians."""
-    fingers = 0.0
-    """Position of each finger at the start, in metres."""
-    places = (0.45, 0.0)
-    """Middle of the squares that starts and goals of the cube are drawn from: x and y, in metres."""
-    start_width = 0.1
-    """Half the edge of the square of starts, in metres."""
+    middle = (0.45, 0.0)
+    """Where the tip starts, and the middle of the square that goals of the cube are drawn from: x and y, in metres."""
     goal_width = 0.15
-    """Half the edge of the square of goals, in metres."""
+    """Half the edge of that square, in metres."""
+    tip_height: float
+    """Height of the tip at the start, in metres."""
+    fingers: float
+    """Position of each finger at the start, in metres."""
 
     def build(self) -> mujoco.MjSpec:
-        """Return the model: arm and cube, with the squares marked."""
+        """Return the model: arm and cube, with the square of goals marked."""
         spec = super().build()
         six_axis.add_cube(spec)
-        six_axis.add_square(spec, self.places, self.goal_width, GOAL_RGBA)
-        six_axis.add_square(spec, self.places, self.start_width, START_RGBA)
-        cube = (*self.places, six_axis.CUBE_HALF_EDGE)
-        six_axis.add_home(spec, self.home_joints, self.fingers, cube=cube)
+        six_axis.add_square(spec, self.middle, self.goal_width, GOAL_RGBA)
+        joints = six_axis.pointing_down(self.middle[0], self.tip_height)
+        six_axis.add_home(spec, joints, self.fingers, cube=(*self.middle, six_axis.CUBE_HALF_EDGE))
         return spec
 
     def draw_start(self, key: PRNGKeyArray) -> Start:
         """Draw x and y of the cube; the arm is at home, and everything at rest."""
-        place = square(key, self.places, self.start_width)
-        return Start(qpos=self.home.qpos.at[-7:-5].set(place), qvel=self.home.qvel)
+        return Start(qpos=self.home.qpos.at[-7:-5].set(self.draw_cube(key)), qvel=self.home.qvel)
+
+    def draw_cube(self, key: PRNGKeyArray) -> Float[Array, "2"]:
+        """Draw x and y of the cube at the start, in metres."""
+        raise NotImplementedError
 
     def draw_goal(self, key: PRNGKeyArray) -> Float[Array, "3"]:
         """Draw a place of the cube on the table."""
-        return jnp.append(square(key, self.places, self.goal_width), six_axis.CUBE_HALF_EDGE)
-
-    @property
-    def action_size(self) -> int:
-        """Steps of the tip along x, y, z, and the gripper."""
-        return 4
-
-    def control(self, action: Float[Array, " action"], state: RobotState) -> Float[Array, " control"]:  # type: ignore[override]
-        """Map an action to targets of the joints, which turn the gripper back down, and of the gripper."""
-        assert state.sites is not None
-        tilt = multiply(jnp.array(DOWN), conjugate(state.sites.quaternion[self.site("tip")]))
-        turn = jnp.clip(to_rotation_vector(tilt) / self.turn_step, -1.0, 1.0)
-        return super().control(jnp.concatenate([action[:3], turn, action[3:]]), state)
-
-    @property
-    def action_names(self) -> tuple[str, ...] | None:
-        """Name, range and unit of each entry of an action."""
-        step = f"{self.reach_step:.4g}"
-        return (*xyz("tip step", f"-{step} to {step} m"), *self.other_names())
-
-    @property
-    def control_text(self) -> str | None:
-        """What actions do, in one line."""
-        return f"actions move the tip by {self.reach_step:g} m x action along world axes; the gripper points down"
+        return jnp.append(square(key, self.middle, self.goal_width), six_axis.CUBE_HALF_EDGE)
 
     @property
     def observation_names(self) -> tuple[str, ...] | None:
@@ -172,10 +144,19 @@ class SixAxisCube(EndEffectorControl, RobotTask):
 class SixAxisPush(SixAxisCube):
     """Push a cube to within 5 cm of a point on the table, with closed fingers.
 
-    Observation (24) and action (3) are those of `SixAxisCube`: steps of the tip. The goal is x, y, z of the cube, on the
-    table in a square with an edge of 0.3 m around (0.45, 0). The cube begins in a square with an edge of 0.2 m around
-    the same point, and the tip 10 cm above its middle.
+    Observation (24) and action (3) are those of `SixAxisCube`: steps of the tip. The goal is x, y, z of the cube, on
+    the table in a square with an edge of 0.3 m around (0.45, 0). The tip begins 2 cm above this point, and the cube 7 to
+    12 cm beside it.
     """
+
+    tip_height = 0.02
+    fingers = 0.0
+    cube_distance = (0.07, 0.12)
+    """Range of distances from the tip to the cube at the start, in metres."""
+
+    def draw_cube(self, key: PRNGKeyArray) -> Float[Array, "2"]:
+        """Draw a place around the tip."""
+        return jnp.array(self.middle) + ring(key, *self.cube_distance)
 
     @property
     def action_size(self) -> int:
@@ -192,7 +173,7 @@ class SixAxisPush(SixAxisCube):
         names = super().action_names
         return names and names[:3]
 
-    control_text = SixAxisCube.control_text  # given again, because `control` is overridden
+    control_text = HeldEndEffector.control_text  # given again, because `control` is overridden
 
 
 class SixAxisPick(SixAxisCube):
@@ -201,14 +182,19 @@ class SixAxisPick(SixAxisCube):
     The observation (25) is that of `SixAxisCube`, followed by the opening of the fingers (metres). The action (4) is
     three steps of the tip, and the target of the gripper from pressed together (-1) to open (1). The goal is x, y, z of
     the cube: in a square with an edge of 0.3 m around (0.45, 0), in one of two episodes on the table, else up to 0.25 m
-    above it. The cube begins in a square with an edge of 0.1 m around the same point, and the open gripper 10 cm above its
-    middle.
+    above it. The open gripper begins 6 cm above this point, and the cube up to 4 cm beside it along x and y.
     """
 
+    tip_height = 0.06
     fingers = 0.04
-    start_width = 0.05
+    cube_noise = 0.04
+    """Half the edge of the square that the cube's start is drawn from, in metres."""
     goal_height = 0.25
     """Greatest height of goals above a cube on the table, in metres."""
+
+    def draw_cube(self, key: PRNGKeyArray) -> Float[Array, "2"]:
+        """Draw a place below the gripper."""
+        return square(key, self.middle, self.cube_noise)
 
     def draw_goal(self, key: PRNGKeyArray) -> Float[Array, "3"]:
         """Draw a place of the cube, on the table or above it."""

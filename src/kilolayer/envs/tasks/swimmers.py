@@ -64,7 +64,7 @@ class Swimmer(RobotTask):
 
 
 class Fish(RobotTask):
-    """Swim until the middle of the body is within 0.15 m of a point: 0.4 to 1.2 m away, and up to 0.3 m higher or lower.
+    """Swim to within 0.15 m of a point in space: 0.4 to 1.2 m away seen from above, and up to 0.3 m higher or lower.
 
     The observation (25) is the body's position x, y, z (metres) and quaternion (w, x, y, z), the angles of tail and
     tail fin, of the left fin (flap, turn) and of the right one (radians), the body's linear velocity (world axes,

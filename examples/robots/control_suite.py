@@ -1,0 +1,62 @@
+"""Fish and quadruped of dm_control: swim to a point, and walk to a point.
+
+pip install --no-deps dm_control
+kilolayer --import examples/robots/control_suite.py envs check suite_fish
+kilolayer --import examples/robots/control_suite.py train suite_quadruped --run-dir runs/suite_quadruped
+"""
+
+import jax
+import jax.numpy as jnp
+
+from kilolayer.envs import EnvironmentSpec, RobotTask, installed_file, quaternions, register
+
+
+class SuiteFish(RobotTask):
+    """Swim to within 4 cm of a point: the fish is 17 cm long."""
+
+    mjcf = installed_file("dm_control", "suite/fish.xml")
+    control_step = 0.04
+    goal_body = "torso"
+    success_distance = 0.04
+    engines = ("mujoco",)
+
+    def build(self):
+        """Return the model without its fixed target."""
+        spec = super().build()
+        spec.delete(spec.geom("target"))
+        return spec
+
+    def draw_goal(self, key):
+        """Draw a point of the tank."""
+        return jax.random.uniform(key, (3,), minval=jnp.array([-0.3, -0.3, 0.05]), maxval=jnp.array([0.3, 0.3, 0.25]))
+
+
+class SuiteQuadruped(RobotTask):
+    """Walk to within 0.5 m of a point up to 4 m away; an episode ends when the robot turns over."""
+
+    mjcf = installed_file("dm_control", "suite/quadruped.xml")
+    control_step = 0.04
+    success_distance = 0.5
+    quantities = ("act",)
+    settle = 1.0
+    engines = ("mujoco",)
+
+    def draw_goal(self, key):
+        """Draw a point around the start."""
+        return jax.random.uniform(key, (2,), minval=-3.0, maxval=3.0)
+
+    def achieved_goal(self, state):
+        """Return x and y of the torso."""
+        return state.qpos[:2]
+
+    def observe(self, state):
+        """Return joints, their velocities, and the filtered controls."""
+        return jnp.concatenate([super().observe(state), state.act])
+
+    def failed(self, state):
+        """Return whether the torso tilts by more than 70 degrees."""
+        return quaternions.rotate(state.qpos[3:7], jnp.array([0.0, 0.0, 1.0]))[2] < 0.34
+
+
+register(EnvironmentSpec("suite_fish", "fish of dm_control swims to a point", SuiteFish, episode_length=300))
+register(EnvironmentSpec("suite_quadruped", "quadruped of dm_control walks", SuiteQuadruped, episode_length=400))
