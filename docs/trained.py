@@ -13,6 +13,7 @@ TRAINED: Sequence[tuple[str, str, dict[str, Any]]] = (
     ("`point_u_maze`, CRL, growing networks", "growth", {"networks": "growing"}),
     ("point mazes, pairs 1 to 3 cells apart, CRL", "stitching", {}),
     ("`reacher`, CRL, width 256", "distil", {"agent": "crl"}),
+    ("`reacher`, CRL, grown from depth 4 by 64", "distil_grown", {"agent": "crl", "depth": 1024}),
     ("a point maze of 11 x 11 cells, CRL", "laptop/maze", {}),
     ("a chain of four links, CRL", "laptop/chain_4", {}),
     ("a chain of six links, CRL", "depth_chain_6", {}),

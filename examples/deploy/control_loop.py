@@ -145,13 +145,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="what `kilolayer export` wrote")
     parser.add_argument("--episodes", type=int, default=128)
     parser.add_argument("--realtime", action="store_true", help="wait for the clock between two steps, as a robot does")
+    parser.add_argument("--rate", type=float, help="control steps a second of that clock; without it, the contract's")
     options = parser.parse_args()
+    if options.rate is not None and not options.rate > 0.0:
+        parser.error(f"--rate {options.rate:g} must be above 0 control steps a second")
 
     policy = Policy(options.folder)
     contract = policy.contract
     robot = Robot(options.folder, contract)
     environment, distance = contract["environment"], contract["robot"]["success_distance"]
-    period, starts = environment["control_step"], table(options.folder / contract["robot"]["episodes"])
+    period = 1.0 / options.rate if options.rate is not None else environment["control_step"]
+    starts = table(options.folder / contract["robot"]["episodes"])
     episodes = min(options.episodes, len(starts["qpos"]))
     seconds: list[float] = []
     at_goal = np.zeros(episodes, int)

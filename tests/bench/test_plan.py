@@ -1,6 +1,7 @@
 """The dry run reports what the counters of bench find, for any agent."""
 
 import dataclasses
+import itertools
 
 import jax
 import pytest
@@ -48,6 +49,21 @@ def test_a_few_steps_say_how_long_the_run_takes(monkeypatch):
     assert found["training_minutes"] == pytest.approx(
         (env_steps * seconds_of_env_step + end.gradient_steps * seconds_of_gradient_step) / 60
     )
+
+
+def test_each_depth_of_a_growing_run_counts_with_its_own_speed(monkeypatch):
+    config = small_config(depth=8, grow="4@0,8@120", total_env_steps=240)
+    monkeypatch.setattr(dry_run, "_speeds", lambda config, setup: (1.0, float(setup.depth)))
+    clocks = config.timetable.clocks
+    rounds = [clocks(number) for number in range(config.timetable.rounds + 1)]
+    seconds = sum(
+        (after.gradient_steps - before.gradient_steps) * config.depth_at(before)
+        for before, after in itertools.pairwise(rounds)
+    )
+    found = dry_run._duration(config, Setup.build(config).at(config.timetable.end))
+    assert 4 * rounds[-1].gradient_steps < seconds < 8 * rounds[-1].gradient_steps
+    env_steps = rounds[-1].env_steps + 3 * config.num_eval_envs * config.episode_length
+    assert found["training_minutes"] == pytest.approx((env_steps + seconds) / 60)
 
 
 @pytest.mark.slow

@@ -219,7 +219,7 @@ def test_starts_are_the_standing_pose_with_noise(variant):
     task = Ant(variant)
     start = draw(task.draw_start, 2000)
     if task.unit_quaternions:
-        start = task.with_unit_quaternions(start)
+        start = task.completed(start)
     qpos, qvel = np.asarray(start.qpos), np.asarray(start.qvel)
     noise = qpos - np.asarray(HOME)
     for entry in [0, 1, 2, *range(7, 15), *([3, 4, 5, 6] if variant == "paper" else [])]:

@@ -123,7 +123,7 @@ def test_names_are_those_of_the_tasks_docstring():
     ant = make("ant", engine="mujoco")
     assert ant.observation_names[2] == "torso z (m)"
     assert ant.observation_names[7:9] == ("hip_1 angle (rad)", "ankle_1 angle (rad)")
-    assert ant.action_names[0] == "hip_4 torque (-30 to 30 N m)"
+    assert ant.action_names[0] == "hip_4 torque (-15 to 15 N m)"
     assert make("ant", variant="paper", engine="mujoco").action_names[0] == "hip_4 torque (-150 to 150 N m)"
     paper = Humanoid(variant="paper")
     assert paper.observation_names[24:26] == ("target_x position (m)", "target_y position (m)")

@@ -112,7 +112,8 @@ PENDULUM = """
 <mujoco>
   <custom><numeric name="constraint_stiffness" data="1000"/></custom>
   <worldbody>
-    <body name="rod" pos="0 0 1"><joint name="hinge" axis="0 1 0"/><geom type="capsule" size="0.02" fromto="0 0 0 0 0 -0.3"/>
+    <body name="rod" pos="0 0 1"><joint name="hinge" axis="0 1 0"/>
+      <geom type="capsule" size="0.02" fromto="0 0 0 0 0 -0.3"/>
       <site name="end" pos="0 0 -0.3"/></body>
   </worldbody>
   <actuator><motor joint="hinge" ctrlrange="-1 1"/></actuator>

@@ -279,6 +279,7 @@ def test_a_method_that_hides_a_mixin_is_refused():
         walk(Own())
 
 
+@pytest.mark.usefixtures("no_type_checks")
 def test_mixins_add_to_a_dict_only():
     class Base(Walk):
         memory = 0.0
@@ -286,5 +287,5 @@ def test_mixins_add_to_a_dict_only():
     class Late(ActionDelay, Base):
         pass
 
-    with pytest.raises(ConfigurationError, match="below ActionDelay is a .*; it must be a dict"):
+    with pytest.raises(ConfigurationError, match=r"below ActionDelay is a .*; it must be a dict"):
         walk(Late())

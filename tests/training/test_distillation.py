@@ -88,6 +88,12 @@ def test_a_policy_by_itself_can_teach(teacher, tmp_path):
     assert (config.env, config.agent_settings.teacher.checkpoint) == ("point_u_maze", None)
 
 
+def test_a_student_learns_from_each_state_many_times(teacher):
+    config = distillation_config(teacher, unroll_length=10, num_envs=8, batch_size=64)
+    assert config.gradient_steps_per_unroll == 20 * 10 * 8 / 64
+    assert distillation_config(teacher, gradient_steps_per_unroll=3).gradient_steps_per_unroll == 3
+
+
 def test_a_teacher_that_changed_is_refused(teacher, student, tmp_path):
     config = RunDirectory.open(student).config().to_dict()
     config["distill"]["teacher"]["depth"] = 4

@@ -59,8 +59,9 @@ def printed_by(process):
 def test_the_example_alone_drives_the_robot_as_the_library_does(export_packages, run, tmp_path):
     exported = export_run(run, episodes=EPISODES)
     assert exported.directory == run / "export" / "onnx-200"
-    process = control_loop(exported.directory, "--episodes", EPISODES)
+    process = control_loop(exported.directory, "--episodes", EPISODES, "--rate", 1000)
     assert process.returncode == 0, process.stderr
+    assert "deadlines of 1 ms missed" in process.stdout
     printed = printed_by(process)
     policy, setup = load_with_setup(run)
     environment = setup.eval_environment
@@ -153,7 +154,7 @@ def test_the_example_in_cpp_drives_the_robot_as_the_one_in_python_does(tmp_path)
     subprocess.run(build, check=True, capture_output=True, timeout=240)
     subprocess.run(["cmake", "--build", tmp_path / "build"], check=True, capture_output=True, timeout=240)
     paths = {"LD_LIBRARY_PATH": str(tmp_path / "lib")}
-    command = [tmp_path / "build" / "control_loop", exported.directory]
+    command = [tmp_path / "build" / "control_loop", exported.directory, "--realtime", "--rate", "500"]
     process = subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ | paths)
     assert process.returncode == 0, process.stderr
     assert printed_by(process) == printed_by(control_loop(exported.directory))

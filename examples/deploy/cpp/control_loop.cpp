@@ -162,9 +162,21 @@ double distance(const Vector& one, const Vector& other) {
 }
 
 int main(int argc, char** argv) {
-  if (argc < 2) fail("usage: control_loop FOLDER [--realtime]");
+  const char* usage = "usage: control_loop FOLDER [--realtime] [--rate HZ]";
+  if (argc < 2) fail(usage);
   const std::string folder = argv[1];
-  const bool realtime = argc > 2 && std::string(argv[2]) == "--realtime";
+  bool realtime = false;
+  double seconds = kControlStep;
+  for (int i = 2; i < argc; ++i) {
+    const std::string flag = argv[i];
+    if (flag == "--realtime") {
+      realtime = true;
+    } else if (flag == "--rate" && i + 1 < argc && std::atof(argv[i + 1]) > 0.0) {
+      seconds = 1.0 / std::atof(argv[++i]);
+    } else {
+      fail(usage);
+    }
+  }
   Policy policy(folder + "/policy.onnx");
 
   const Table check(folder + "/check.csv");
@@ -179,7 +191,7 @@ int main(int argc, char** argv) {
 
   Robot robot(folder + "/robot.xml");
   const Table episodes(folder + "/episodes.csv");
-  const auto period = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(kControlStep));
+  const auto period = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
   std::vector<double> milliseconds;
   int reached = 0, at_goal = 0, missed = 0;
   for (size_t episode = 0; episode < episodes.rows.size(); ++episode) {
@@ -211,5 +223,5 @@ int main(int argc, char** argv) {
   std::printf("  success_any  %.3f\n  time_at_goal %.1f\n", reached / count, at_goal / count);
   std::printf("  observation and action: median %.3f ms, 99 %% %.3f ms, 99.9 %% %.3f ms\n", quantile(0.5),
               quantile(0.99), quantile(0.999));
-  std::printf("  %d of %zu deadlines of %g ms missed\n", missed, milliseconds.size(), 1e3 * kControlStep);
+  std::printf("  %d of %zu deadlines of %g ms missed\n", missed, milliseconds.size(), 1e3 * seconds);
 }

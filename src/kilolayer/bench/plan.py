@@ -1,6 +1,7 @@
 """The dry run: sizes, parameters, operations, memory, compile time and duration of a run before it starts."""
 
 import dataclasses
+import itertools
 import math
 import time
 from typing import Any
@@ -28,7 +29,7 @@ def plan(config: TrainConfig, *, seeds: int = 1, mode: SeedsMode = "threads", ti
     """Compile the training step of a configuration and return what a run of it needs. Nothing is kept of any training.
 
     Args:
-        config: the settings; networks that grow are planned at their final depth.
+        config: the settings; sizes, memory and speeds are those of the final depth of networks that grow.
         seeds: how many to train side by side.
         mode: how several seeds are trained.
         timed: take a round of env steps and a few gradient steps, to say how long the run takes on this machine.
@@ -81,10 +82,27 @@ def plan(config: TrainConfig, *, seeds: int = 1, mode: SeedsMode = "threads", ti
 
 
 def _duration(config: TrainConfig, setup: Setup) -> dict[str, Any]:
-    """Take a round of env steps and a few gradient steps, and return how long the whole run would take.
+    """Take a round of env steps and a few gradient steps at each depth, and return how long the whole run would take.
 
     The seconds of evaluations are those of as many env steps in collecting.
     """
+    clocks = [config.timetable.clocks(rounds) for rounds in range(config.timetable.rounds + 1)]
+    seconds = 0.0
+    for depth, rounds in itertools.groupby(itertools.pairwise(clocks), lambda pair: config.depth_at(pair[0])):
+        (first, *_, last) = itertools.chain.from_iterable(rounds)
+        per_env_step, per_gradient_step = _speeds(config, setup if depth == setup.depth else setup.at(first))
+        seconds += (last.env_steps - first.env_steps) * per_env_step
+        seconds += (last.gradient_steps - first.gradient_steps) * per_gradient_step
+    evaluated = (config.num_evals + 1) * config.num_eval_envs * setup.eval_environment.episode_length
+    return {
+        "env_steps_per_second": round(1.0 / per_env_step),
+        "gradient_step_milliseconds": 1e3 * per_gradient_step,
+        "training_minutes": (seconds + evaluated * per_env_step) / 60.0,
+    }
+
+
+def _speeds(config: TrainConfig, setup: Setup) -> tuple[float, float]:
+    """Return the seconds of an env step and of a gradient step."""
     timed_steps = min(TIMED_STEPS, setup.gradient_steps_per_round)
     steps = compile_steps(dataclasses.replace(setup, gradient_steps_per_round=timed_steps))
     state = init_state(setup, config.seed)
@@ -93,16 +111,7 @@ def _duration(config: TrainConfig, setup: Setup) -> dict[str, Any]:
         state, seconds_of_round = _timed(steps.collect, state)
     for _ in range(2):
         state, seconds_of_steps = _timed(steps.learn, state)
-    end = config.timetable.end
-    per_env_step = seconds_of_round / setup.collector.env_steps_per_round
-    per_gradient_step = seconds_of_steps / timed_steps
-    evaluated = (config.num_evals + 1) * config.num_eval_envs * setup.eval_environment.episode_length
-    minutes = ((end.env_steps + evaluated) * per_env_step + end.gradient_steps * per_gradient_step) / 60.0
-    return {
-        "env_steps_per_second": round(1.0 / per_env_step),
-        "gradient_step_milliseconds": 1e3 * per_gradient_step,
-        "training_minutes": minutes,
-    }
+    return seconds_of_round / setup.collector.env_steps_per_round, seconds_of_steps / timed_steps
 
 
 def _timed(step: Any, state: Any) -> tuple[Any, float]:

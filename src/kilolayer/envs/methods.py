@@ -88,13 +88,14 @@ def check_passes_on(task: Any) -> None:
             member = vars(cls).get(method)
             if method not in vars(cls):
                 continue
-            if hiding and "passes_on" in vars(cls):
+            passes_on = "passes_on" in vars(cls)
+            if hiding and passes_on:
                 raise ConfigurationError(
                     f"task {classes[0].__name__}: {method} of {hiding} hides that of {cls.__name__}; call "
                     f"super().{method} there, or derive again: class New({cls.__name__}, {hiding})"
                 )
             code = getattr(inspect.unwrap(member), "__code__", None) if callable(member) else None
-            if code is None or "__class__" not in code.co_freevars:
+            if not passes_on and (code is None or "__class__" not in code.co_freevars):
                 hiding = hiding or cls.__name__
 
 

@@ -126,7 +126,7 @@ def force_names(model: mujoco.MjModel, *, unit: str = "") -> tuple[str, ...]:
 def actuator_names(model: mujoco.MjModel, ctrlrange: Float[np.ndarray, "actuators 2"] | None = None) -> tuple[str, ...]:
     """Return the names of a model's actuators, with what an action from -1 to 1 commands.
 
-    For example `hip_4 torque (-30 to 30 N m)` for a motor, or `joint1 target (0.35 to 2.79 rad)` for a position servo.
+    For example `hip_4 torque (-15 to 15 N m)` for a motor, or `joint1 target (0.35 to 2.79 rad)` for a position servo.
 
     Args:
         model: the model.

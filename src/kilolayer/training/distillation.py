@@ -1,6 +1,7 @@
 """Distillation: train a smaller policy to act as a trained one does, from settings that follow from its run."""
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,13 @@ DEPTH = 4
 SHARE = 0.25
 """Env steps of a student, unless they are given: this share of those of its teacher's run."""
 
+REPEATS = 20
+"""Times that a student learns from each state in the mean, unless its gradient steps are given. Labels of a teacher
+carry no noise and never age, so a student gains from many more gradient steps than its teacher took."""
+
 OF_THE_TEACHER_ALONE = (
     *("depth", "grow", "collector_depth", "total_gradient_steps", "eval_every", "checkpoint_every", "replay"),
-    *("min_replay", "num_evals", "diagnostics", "tensorboard", "wandb", "seed"),
+    *("gradient_steps_per_unroll", "min_replay", "num_evals", "diagnostics", "tensorboard", "wandb", "seed"),
 )
 """Settings of a run that its student does not take over."""
 
@@ -71,8 +76,8 @@ def distillation_config(run: str | os.PathLike, *, checkpoint: int | str | None 
         run: the run directory of the teacher, or the directory of a policy.
         checkpoint: of the teacher's run.
         settings: fields of `TrainConfig` that are to differ, as for `default_config`. Depth is 4 by default, the env
-            steps a quarter of the teacher's, and the width that of the teacher. The block `distill` holds the settings
-            of `DistillConfig`.
+            steps a quarter of the teacher's, the width that of the teacher, and a round has as many gradient steps as
+            learn from each of its states 20 times. The block `distill` holds the settings of `DistillConfig`.
 
     Raises:
         ConfigurationError: for settings that are not valid.
@@ -96,8 +101,10 @@ def distillation_config(run: str | os.PathLike, *, checkpoint: int | str | None 
     base |= {"agent": DISTILL, DISTILL: {}, "depth": DEPTH, "min_replay": 0, "num_evals": 10}
     teacher = dataclasses.asdict(describe_teacher(run, step, contract))
     deep_merge({**settings, DISTILL: {**settings.get(DISTILL, {}), "teacher": teacher}}, into=base)
+    a_round = base["unroll_length"] * base["num_envs"]
+    if "gradient_steps_per_unroll" not in settings:
+        base["gradient_steps_per_unroll"] = math.ceil(REPEATS * a_round / base["batch_size"])
     if "total_env_steps" not in settings:
-        a_round = base["unroll_length"] * base["num_envs"]
         base["total_env_steps"] = max(int(SHARE * total) // a_round, 1) * a_round if total else 100 * a_round
     return TrainConfig.from_dict(base)
 

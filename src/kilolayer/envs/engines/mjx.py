@@ -127,15 +127,13 @@ class MjxEngine(JaxEngine):
         readings, asked = self.readings, self.readings.quantities
         position, quaternion, velocity, angular = (jnp.zeros((0, size)) for size in (3, 4, 3, 3))
         carried = Carried(time=data.time, act=data.act, qacc_warmstart=data.qacc_warmstart)
-        sites = sensors = tendon_length = None
-        if readings.sensor_ids.size:  # all else is computed with them
+        sites, tendons = None, "tendon_length" in asked
+        # After a step MJX still has the poses of the bodies from before the last substep.
+        if readings.sensor_ids.size or (tendons and self.impl == "warp"):  # all else is computed with them
             data = self._mjx.forward(self._model, data.replace(ctrl=control))
-            sensors = data.sensordata[readings.numbers]
-        elif len(self.body_ids) or "tendon_length" in asked:
-            # After a step MJX still has the poses of the bodies from before the last substep.
+        elif len(self.body_ids) or tendons:
             data = self._mjx.com_pos(self._model, self._mjx.kinematics(self._model, data))
-        if "tendon_length" in asked:
-            tendon_length = self._mjx.tendon(self._model, data)._impl.ten_length
+            data = self._mjx.tendon(self._model, data) if tendons else data
         if len(self.body_ids):
             position, quaternion = data.xpos[self.body_ids], data.xquat[self.body_ids]
             # A body's velocity is the sum over the degrees of freedom that move it; `mjx.com_vel` is not in Warp.
@@ -156,9 +154,9 @@ class MjxEngine(JaxEngine):
             angular_velocity=angular,
             engine=carried,
             sites=sites,
-            sensors=sensors,
+            sensors=data.sensordata[readings.numbers] if readings.sensor_ids.size else None,
             act=data.act if "act" in asked else None,
-            tendon_length=tendon_length,
+            tendon_length=data.ten_length if tendons else None,
             time=data.time if "time" in asked else None,
             mocap=Mocap(data.mocap_pos, data.mocap_quat) if self.model.nmocap else None,
         )

@@ -32,7 +32,7 @@ class ActionDelay(RobotTask):
     def remember(self, memory: Any, action: Float[Array, " action"], state: RobotState, key: PRNGKeyArray) -> Any:
         """Send the action on its way."""
         arriving, *_ = queue = self._on_its_way(action, memory)
-        return super().remember(memory, arriving, state, key) | {"action_delay": queue[1:]}
+        return memory | super().remember(memory, arriving, state, key) | {"action_delay": queue[1:]}
 
     def _on_its_way(self, action: Float[Array, " action"], memory: Any) -> Float[Array, "actions action"]:
         return jnp.concatenate([memory["action_delay"], action[None]])
@@ -68,7 +68,7 @@ class LowPass(RobotTask):
     def remember(self, memory: Any, action: Float[Array, " action"], state: RobotState, key: PRNGKeyArray) -> Any:
         """Keep the smoothed action."""
         smooth = self._smooth(action, memory)
-        return super().remember(memory, smooth, state, key) | {"low_pass": smooth}
+        return memory | super().remember(memory, smooth, state, key) | {"low_pass": smooth}
 
     def _smooth(self, action: Float[Array, " action"], memory: Any) -> Float[Array, " action"]:
         kept = math.exp(-self.control_step / self.smoothing_time)
@@ -100,7 +100,7 @@ class LastAction(RobotTask):
 
     def remember(self, memory: Any, action: Float[Array, " action"], state: RobotState, key: PRNGKeyArray) -> Any:
         """Keep the action."""
-        return super().remember(memory, action, state, key) | {"last_action": action}
+        return memory | super().remember(memory, action, state, key) | {"last_action": action}
 
     def observe(self, state: RobotState, memory: Any, key: PRNGKeyArray) -> Float[Array, " observation"]:  # type: ignore[override]
         """Return the task's observation and the last action."""

@@ -33,7 +33,7 @@ class ObservationDelay(RobotTask):
     def remember(self, memory: Any, action: Float[Array, " action"], state: RobotState, key: PRNGKeyArray) -> Any:
         """Send the observation of now on its way."""
         below_key, look_key = jax.random.split(key)
-        memory = super().remember(memory, action, state, below_key)
+        memory = memory | super().remember(memory, action, state, below_key)
         newest = in_full("observe", super().observe)(state, memory, look_key)
         return memory | {"observation_delay": jnp.concatenate([memory["observation_delay"][1:], newest[None]])}
 

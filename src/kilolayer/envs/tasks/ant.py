@@ -29,7 +29,7 @@ class Ant(RobotTask):
     The observation (29) is the torso's position x, y, z (metres) and quaternion (w, x, y, z), the joint angles hip_1,
     ankle_1, ..., hip_4, ankle_4 (radians), the torso's linear velocity (world axes, metres per second) and angular
     velocity (body axes, radians per second), and the joint velocities in the same order. The goal is x, y of the torso.
-    The action (8) is the torque, as a fraction of 30 N m, on hip_4, ankle_4, hip_1, ankle_1, hip_2, ankle_2, hip_3,
+    The action (8) is the torque, as a fraction of 15 N m, on hip_4, ankle_4, hip_1, ankle_1, hip_2, ankle_2, hip_3,
     ankle_3: not the order of the joints. An episode terminates when the height of the torso's centre leaves 0.2 to 1 m,
     because the ant has turned over or jumped.
 
@@ -38,7 +38,8 @@ class Ant(RobotTask):
     | | `default` | `paper` |
     |---|---|---|
     | engine | MuJoCo, 5 steps of 0.01 s | Brax's spring, 10 steps of 0.005 s |
-    | torque of an action of 1 | 30 N m | 150 N m |
+    | torque of an action of 1 | 15 N m | 150 N m |
+    | armature of a joint | 0.05 kg m2 | none on spring, 1 kg m2 on other engines |
     | start | noise on the quaternion, then normalised | noise on the quaternion, which then has no unit length |
 
     Args:
@@ -58,9 +59,12 @@ class Ant(RobotTask):
     """Half the range of the noise on each joint position at the start, and standard deviation of each velocity."""
     healthy_height = (0.2, 1.0)
     """Range of heights of the torso's centre, in metres; outside of it the episode terminates."""
-    default_torque = 30.0
-    """Torque of an action of 1 in the default variant, in N m, as in other goal-reaching ants on MuJoCo. With 150 N m,
-    which suit the spring engine, random actions throw the ant above 1 m in 2.5 % of all steps on MuJoCo."""
+    default_torque = 15.0
+    """Torque of an action of 1 in the default variant, in N m. With `default_armature` random actions carry the ant
+    about as far as on the spring engine. With 150 N m, which suit that engine, they make it fall on MuJoCo."""
+    default_armature = 0.05
+    """Armature of each leg's joints in the default variant, in kg m2. With the model's own 1 kg m2 the legs are so slow
+    that random actions hardly carry the ant."""
     cruising_speed = 1.0
     """Typical speed of an ant on its way, in metres per second; used by `observations_at`."""
 
@@ -81,6 +85,7 @@ class Ant(RobotTask):
         else:
             for actuator in spec.actuators:
                 actuator.gear = [self.default_torque, 0, 0, 0, 0, 0]
+                spec.joint(actuator.target).armature = self.default_armature
         return spec
 
     def draw_start(self, key: PRNGKeyArray) -> Start:

@@ -260,6 +260,8 @@ class AntPush(_AntWithObject):
     object_position = (8.0, 8.0)
     default_torque = 150.0
     """Torque of an action of 1 in the default variant, in N m: this ant is heavy."""
+    default_armature = 1.0
+    """Armature of each leg's joints in the default variant, in kg m2."""
     goals = ((16.0, 8.0), (8.0, 16.0))
     """Of each square that goals are drawn from, the corner nearest to the origin, in metres."""
     goal_range = 2.0
