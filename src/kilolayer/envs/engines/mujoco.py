@@ -7,6 +7,7 @@ continues bit for bit.
 
 import dataclasses
 import functools
+import math
 import threading
 from typing import Any
 
@@ -160,7 +161,7 @@ class MujocoEngine:
 
     def _step(self, bits: Any, control: Any, *mocap: Any) -> dict[str, np.ndarray]:
         bits, control = np.asarray(bits), np.asarray(control)
-        folded = control.reshape(-1, self.model.nu)
+        folded = control.reshape(math.prod(control.shape[:-1]), self.model.nu)  # nu may be 0
         with self._lock:
             batch = self._load(bits)
             batch.ctrl = folded

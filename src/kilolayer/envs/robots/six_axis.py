@@ -6,7 +6,7 @@ from typing import Final
 
 import mujoco
 
-CUBE_HALF_EDGE: Final = 0.02
+CUBE_HALF_EDGE: Final = 0.025
 """Metres."""
 CUBE_MASS: Final = 0.05
 """Kilograms."""

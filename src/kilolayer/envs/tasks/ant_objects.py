@@ -150,8 +150,8 @@ class AntBallMaze(AntBall, AntMaze):
 
     Observation, action and termination are those of `AntBall`; the goal is x, y of the ball. The ant begins in a start
     cell, as in `AntMaze`, and the ball beside it, 2 m away towards one of the free cells next to it. Start, side and
-    goal are drawn uniformly. Walls stop the ball, too. The noise on the start is half that of `Ant`, with which some ants
-    begin in the floor, and are thrown up.
+    goal are drawn uniformly. Walls stop the ball, too. The noise on the start is half that of `Ant`, with which some
+    ants begin in the floor, and are thrown up.
 
     Args:
         maze: walls, start cells and goal cells.

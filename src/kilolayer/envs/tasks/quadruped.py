@@ -85,7 +85,7 @@ class QuadrupedStandUp(Quadruped):
 
     `Quadruped` describes observation and action: an action of 1 moves a target by 0.8 of half its range. The goal (4)
     is the height of the torso (metres) and the direction of its z axis, which is 0, 0, 1 in every goal. It is reached
-    below a distance of 0.08, at which the torso tilts by less than 5 degrees. An episode begins 0.42 m above the
+    below a distance of 0.08, at which the torso tilts by less than 5 degrees. An episode begins 0.48 m above the
     floor, with any heading and rolled or pitched to any side, from where the robot falls. Episodes end only by
     truncation.
     """
@@ -95,7 +95,7 @@ class QuadrupedStandUp(Quadruped):
     joint_noise = 0.3
     goal_height = (0.24, 0.32)
     """Range of heights to stand at, in metres."""
-    drop_height = 0.42
+    drop_height = 0.48
     """Height of the torso at the start, in metres: no leg touches the floor."""
 
     def draw_start(self, key: PRNGKeyArray) -> Start:

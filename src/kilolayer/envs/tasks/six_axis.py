@@ -77,7 +77,7 @@ class SixAxisReach(JointDeltas, RobotTask):
 class SixAxisCube(HeldEndEffector, RobotTask):
     """Base class of the tasks with a cube.
 
-    The gripper points down all the time. The first three entries of an action move its tip by up to 3 cm along x, y and
+    The gripper points down all the time. The first three entries of an action move its tip by up to 4 cm along x, y and
     z; the joints follow (`HeldEndEffector`). The observation begins with x, y, z (metres) and the velocity (metres
     per second) of the cube, x, y, z and velocity of the tip, and the six joint angles (radians), followed by how far
     the targets of the servos are ahead of them (radians): 24 entries. Episodes end only by truncation. 10 steps of
@@ -91,7 +91,7 @@ class SixAxisCube(HeldEndEffector, RobotTask):
     goal_body = "cube"
     engines = ("mujoco", "mjx")
     end_effector = "tip"
-    reach_step = 0.03
+    reach_step = 0.04
     lead = 0.3
     servo_share = 1.0
 
@@ -145,13 +145,13 @@ class SixAxisPush(SixAxisCube):
     """Push a cube to within 5 cm of a point on the table, with closed fingers.
 
     Observation (24) and action (3) are those of `SixAxisCube`: steps of the tip. The goal is x, y, z of the cube, on
-    the table in a square with an edge of 0.3 m around (0.45, 0). The tip begins 2 cm above this point, and the cube 7 to
-    12 cm beside it.
+    the table in a square with an edge of 0.3 m around (0.45, 0). The tip begins 2 cm above this point, and the cube 6.5
+    to 10 cm beside it.
     """
 
     tip_height = 0.02
     fingers = 0.0
-    cube_distance = (0.07, 0.12)
+    cube_distance = (0.065, 0.1)
     """Range of distances from the tip to the cube at the start, in metres."""
 
     def draw_cube(self, key: PRNGKeyArray) -> Float[Array, "2"]:
