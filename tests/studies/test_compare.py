@@ -12,7 +12,7 @@ from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.report.style import PALETTE
 from kilolayer.runs import RunDirectory, default_config
 from kilolayer.studies import compare, table
-from kilolayer.studies.core.compare import find_runs, group, labels
+from kilolayer.studies.core.compare import _titles, find_runs, group, labels
 from small_runs import small_config
 
 SUCCESS, TIME = "eval/success_any", "eval/time_at_goal"
@@ -110,6 +110,20 @@ def test_environments_that_are_not_registered_here_can_be_compared(tmp_path):
     assert labels([mine, small_config()]) == [{"env": "my_robot"}, {"env": "point_u_maze"}]
     other = dataclasses.replace(mine, engine="mujoco")
     assert labels([mine, other]) == [{"engine": "mjx"}, {"engine": "mujoco"}]
+
+
+def test_curves_are_named_by_the_labels_that_tell_them_apart():
+    scratch = {"agent": "crl", "depth": 4, "total_env_steps": 400, "distill.weighting": ""}
+    teacher = scratch | {"depth": 16, "total_env_steps": 1600}
+    students = [scratch | {"agent": "distill", "distill.weighting": name} for name in ("none", "critic")]
+    assert _titles([scratch, teacher]) == ["depth 4", "depth 16"]
+    assert _titles([scratch, teacher, students[0]]) == ["crl, depth 4", "crl, depth 16", "distill, depth 4"]
+    assert _titles([scratch, *students]) == [
+        "crl",
+        "distill, distill.weighting none",
+        "distill, distill.weighting critic",
+    ]
+    assert _titles([teacher]) == ["crl, depth 16, total_env_steps 1600"]
 
 
 def test_mazes_and_settings_that_are_no_numbers_have_short_labels():

@@ -134,15 +134,16 @@ def labels(configs: Sequence[TrainConfig]) -> list[Mapping[str, Label]]:
 
 
 def draw(outcomes: Sequence[Outcome], metrics: Sequence[str] = METRICS) -> Figure:
-    """Draw a panel for each metric, a curve for each case."""
+    """Draw a panel for each metric, a curve for each case, named by as few of its labels as tell the cases apart."""
     cases = by_case(outcomes)
-    longest = max(len(_title(own[0].case)) for own in cases)
+    titles = _titles([own[0].case.labels for own in cases])
+    longest = max(map(len, titles))
     figure = new_figure(4.2 * len(metrics) + 0.6 + 0.07 * longest, max(3.4, 0.6 + 0.19 * len(cases)))
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
-        for own, color in zip(cases, colors_of(len(cases)), strict=True):
+        for own, title, color in zip(cases, titles, colors_of(len(cases)), strict=True):
             having = [one for one in own if one.curve(metric)[0].size]
-            draw_mean_curve(axes, having, metric, label=_title(own[0].case), color=color)
+            draw_mean_curve(axes, having, metric, label=title, color=color)
         finish_curves(axes, metric, metric)
     lines = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(lines.values(), lines.keys(), loc="outside right center", fontsize=8, frameon=False)
@@ -192,10 +193,24 @@ def _label(value: Any) -> Label:
     return value if isinstance(value, str | int | float) and not isinstance(value, bool) else str(value)
 
 
-def _title(case: Case) -> str:
-    return ", ".join(
-        str(value) if name in ("agent", "env") else f"{name} {value}" for name, value in case.labels.items()
-    )
+def _titles(cases: Sequence[Mapping[str, Label]]) -> list[str]:
+    """Return a title for each case. Labels that tell no more cases apart than those before them are left out."""
+    names: list[str] = []
+    for name in cases[0]:
+        if len({_values(case, [*names, name]) for case in cases}) > len({_values(case, names) for case in cases}):
+            names.append(name)
+    return [
+        ", ".join(
+            str(case[name]) if name in ("agent", "env") else f"{name} {case[name]}"
+            for name in names or case
+            if case[name] != ""
+        )
+        for case in cases
+    ]
+
+
+def _values(labels: Mapping[str, Label], names: Sequence[str]) -> tuple[Label, ...]:
+    return tuple(labels[name] for name in names)
 
 
 def _place(values: Any) -> list[tuple[bool, Any]]:
