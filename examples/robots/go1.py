@@ -19,7 +19,7 @@ class Go1(RobotTask):
     control_step = 0.04
     success_distance = 0.3
     settle = 0.5
-    servo_share = 0.2
+    servo_share = 0.12
     goal_body = "trunk"
 
     def build(self):
