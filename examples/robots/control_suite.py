@@ -8,7 +8,7 @@ kilolayer --import examples/robots/control_suite.py train suite_quadruped --run-
 import jax
 import jax.numpy as jnp
 
-from kilolayer.envs import EnvironmentSpec, RobotTask, installed_file, quaternions, register
+from kilolayer.envs import EnvironmentSpec, RobotTask, Start, installed_file, quaternions, register
 
 
 class SuiteFish(RobotTask):
@@ -26,9 +26,14 @@ class SuiteFish(RobotTask):
         spec.delete(spec.geom("target"))
         return spec
 
+    def draw_start(self, key):
+        """Draw a heading."""
+        turned = quaternions.about(jnp.array([0.0, 0.0, 1.0]), jax.random.uniform(key, maxval=2 * jnp.pi))
+        return Start(qpos=self.home.qpos.at[3:7].set(turned), qvel=self.home.qvel)
+
     def draw_goal(self, key):
         """Draw a point of the tank."""
-        return jax.random.uniform(key, (3,), minval=jnp.array([-0.3, -0.3, 0.05]), maxval=jnp.array([0.3, 0.3, 0.25]))
+        return jax.random.uniform(key, (3,), minval=jnp.array([-0.2, -0.2, 0.0]), maxval=jnp.array([0.2, 0.2, 0.2]))
 
 
 class SuiteQuadruped(RobotTask):

@@ -16,10 +16,10 @@ from kilolayer.envs import EnvironmentSpec, RobotTask, installed_file, register
 
 
 class ShadowHand(RobotTask):
-    """Move the fingertips to 5 points, to within 3 cm in all. The observation is the joints and their velocities."""
+    """Move the fingertips to 5 points, to within 5 cm in all. The observation is the joints and their velocities."""
 
     mjcf = installed_file("gymnasium_robotics", "envs/assets/hand/reach.xml")
-    engines, success_distance = ("mujoco",), 0.03
+    engines, success_distance = ("mujoco",), 0.05
     sites = tuple(f"robot0:S_{finger}tip" for finger in ("ff", "mf", "rf", "lf", "th"))
 
     @cached_property
