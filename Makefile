@@ -18,22 +18,26 @@ demo: $(INSTALLED)
 	fi
 	$(BIN)/kilolayer report $(DEMO)
 
+# Before every merge, at most 12 minutes on 2 cores: lint, types, and every test that is not slow.
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-# What a change breaks most often: lint, types, mathematics, registries, settings, files.
+# While writing, at most 3 minutes: lint, types, and tests of what a change breaks most often, few of which train.
+FAST := tests/test_architecture.py tests/objectives tests/data tests/runs tests/policies \
+	tests/nn/test_torso_registry.py tests/agents/test_agent_registry.py tests/agents/test_optimizers.py tests/cli/test_own_parts.py
 test-fast: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest tests/test_architecture.py tests/objectives tests/data tests/runs tests/policies \
-		tests/nn/test_torso_registry.py tests/agents/test_agent_registry.py tests/agents/test_optimizers.py tests/cli/test_own_parts.py
+	$(BIN)/pytest $(FAST)
 
+# Every night: the slow tests too, compiled as a user's programs are (tests/conftest.py), and more random inputs.
 test-all: test
-	$(BIN)/pytest -m slow
+	XLA_FLAGS=--xla_cpu_use_fusion_emitters=true $(BIN)/pytest -m slow --ignore=tests/fuzz
+	$(MAKE) fuzz CASES=50
 
 # Random inputs of every kind, CASES of each, from case FIRST on; a case that fails is found again by its number.
 CASES ?= 1000

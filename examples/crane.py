@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from kilolayer.envs import EnvironmentSpec, RobotTask, Start, register
-from kilolayer.runs import register_preset
+from kilolayer.runs import LAPTOP, register_preset
 
 
 class Crane(RobotTask):
@@ -35,16 +35,4 @@ class Crane(RobotTask):
 
 
 register(EnvironmentSpec("crane", "crane brings a swinging load to a point", task=Crane, episode_length=200))
-register_preset(
-    "crane",
-    {
-        "total_env_steps": 1_000_000,
-        "num_envs": 128,
-        "batch_size": 256,
-        "unroll_length": 50,
-        "gradient_steps_per_unroll": 64,
-        "replay_capacity": 2000,
-        "min_replay": 200,
-        "num_evals": 10,
-    },
-)
+register_preset("crane", LAPTOP)

@@ -1,6 +1,7 @@
 """Blocks of settings, built from plain data such as JSON."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -71,7 +72,7 @@ def validate(cls: type[Settings], values: Mapping[str, Any], prefix: str = "") -
             the name of the setting.
     """
     try:
-        built = pydantic.TypeAdapter(cls).validate_python(dict(values))
+        built = _reader(cls).validate_python(dict(values))  # type: ignore[arg-type]
     except pydantic.ValidationError as error:
         raise ConfigurationError(first_fault(error, prefix)) from None
     for name, value in values.items():
@@ -97,6 +98,12 @@ def first_fault(error: pydantic.ValidationError, prefix: str = "") -> str:
     if first["type"] == "unexpected_keyword_argument":
         return f"{prefix}{place} is unknown"
     return f"{prefix}{place}={_short(first['input'])}: {first['msg']}"
+
+
+@functools.lru_cache(maxsize=64)
+def _reader(cls: type[Settings]) -> "pydantic.TypeAdapter[Settings]":
+    """Return what reads a class, which takes far longer to make than to use."""
+    return pydantic.TypeAdapter(cls)
 
 
 def _short(value: Any) -> str:

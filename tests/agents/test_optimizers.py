@@ -39,7 +39,7 @@ KINDS = [
     pytest.param({"name": "adamw", "weight_decay": 0.1}, marks=pytest.mark.slow),
     {"name": "muon", "weight_decay": 0.1},
     pytest.param({"warmup_steps": 2}, marks=pytest.mark.slow),
-    {"schedule": "cosine", "decay_steps": 10, "warmup_steps": 2},
+    pytest.param({"schedule": "cosine", "decay_steps": 10, "warmup_steps": 2}, marks=pytest.mark.slow),
     {"max_gradient_norm": 0.01},
 ]
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from replay_model import RingModel, empty_like, encoded_trajectory
 
-from kilolayer.data import ReplayBuffer, insert
+from kilolayer.data import ReplayBuffer, end_episodes, insert
 
 NUM_ENVS = 3
 insert_jitted = eqx.filter_jit(insert)
@@ -140,3 +140,12 @@ def test_an_episode_continues_from_one_chunk_to_the_next() -> None:
         buffer = insert(buffer, encoded_trajectory(done[start : start + 4], start))
     ends = buffer.last_time[buffer.episode[:, 0], 0]
     np.testing.assert_array_equal(ends, jnp.array([5] * 6 + [7] * 2))
+
+
+def test_an_episode_that_was_interrupted_ends_with_its_last_step() -> None:
+    nothing_ends = np.zeros((3, NUM_ENVS), bool)
+    buffer = insert_jitted(empty_like(7, NUM_ENVS), encoded_trajectory(nothing_ends))
+    buffer = end_episodes(buffer, jnp.array([True, False, True]))
+    buffer = insert_jitted(buffer, encoded_trajectory(nothing_ends, 3))
+    ends = jnp.take_along_axis(buffer.last_time, buffer.episode, axis=0)[:6]
+    np.testing.assert_array_equal(ends, [[2, 5, 2]] * 3 + [[5, 5, 5]] * 3)

@@ -84,7 +84,7 @@ def test_a_name_cannot_be_taken_twice(name):
 def test_every_engine_has_a_summary_and_may_need_an_extra(name):
     entry = engine_spec(name)
     assert entry.summary
-    assert bool(entry.needs) == (name in ("mjx", "mjx-warp", "spring"))
+    assert bool(entry.needs) == (name in ("mjx", "mjx-warp", "spring", "gym_sync", "gym_async"))
 
 
 def test_an_engine_runs_what_another_one_runs(own_engine):

@@ -1,6 +1,7 @@
 """What holds for any input: success or one line, in time, nothing left behind, nothing outside touched, nothing run.
 
-`make fuzz` sets the number of cases of each generator with KILOLAYER_FUZZ_CASES; a case is found again by its number.
+KILOLAYER_FUZZ_CASES is the number of cases of each generator: more in `make test-all`, many in `make fuzz`. A case is
+found again by its number.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-CASES = int(os.environ.get("KILOLAYER_FUZZ_CASES", "50"))
+CASES = int(os.environ.get("KILOLAYER_FUZZ_CASES", "20"))
 FIRST = int(os.environ.get("KILOLAYER_FUZZ_FIRST", "0"))
 SECONDS = 15.0
 """Of the processor that a case may take: a machine that is busy with others makes no case slower."""

@@ -140,6 +140,7 @@ METHODS = [
     "success",
     "reward",
     "marker",
+    "ghost",
     "reset",
 ]
 ATTRIBUTES = ["control_step", "goal_body", "bodies", "success_distance", "engines", "mjcf", "variant"]

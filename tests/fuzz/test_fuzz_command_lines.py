@@ -58,6 +58,7 @@ def other_line(number, command: str) -> list[str]:
         "envs": ["show", "check", *ENVS, "--variant", "--json", "--num-envs", "--steps"],
         "study": [*STUDIES, "zzz", "--dry-run", "--size", "--seeds", "--set", "--dir", "--results"],
         "compare": ["run", "other", "--metrics", "--json", "--out"],
+        "new-task": ["maze.txt", "zzz.xml", "--name", "--output", "--servo-kp", "1e9", "-1", "new.py"],
         "bench": ["zzz", "--json", "--zzz"],
     }[command]
     line = [number.choice([number.choice(words), number.choice(HOSTILE)]) for _ in range(number.randint(0, 5))]

@@ -62,7 +62,7 @@ def test_every_agent_acts_to_the_same_bits_without_environments(tmp_path, cases)
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("policy") / "run"
-    kl.train(config=config_of("crl", collector_depth=8), run_dir=path, progress=False)
+    kl.train(config=config_of("crl", depth=8, collector_depth=4), run_dir=path, progress=False)
     return path
 
 
@@ -112,7 +112,7 @@ def test_the_contract_names_all_that_it_is_made_of(run):
     environment = contract.environment
     assert (environment.name, environment.maze, environment.engine) == ("point_u_maze", None, "point")
     assert (environment.episode_length, environment.control_step) == (20, pytest.approx(0.1))
-    assert (contract.agent.name, contract.torso.name, contract.depth, contract.width) == ("crl", "residual_mlp", 4, 16)
+    assert (contract.agent.name, contract.torso.name, contract.depth, contract.width) == ("crl", "residual_mlp", 8, 16)
     assert contract.versions["jax"] == jax.__version__
 
 

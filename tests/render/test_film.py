@@ -6,22 +6,25 @@ import subprocess
 import sys
 import types
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import jax
+import mujoco
 import numpy as np
 import pytest
 from PIL import Image
 from scenes import point_scene
 
 from kilolayer.envs import make
+from kilolayer.envs.drawing import drawable_of
 from kilolayer.errors import ConfigurationError
 from kilolayer.render import canvas
 from kilolayer.render.camera import default_mode, view
 from kilolayer.render.canvas import Canvas, RendererError, context_class
 from kilolayer.render.film import STILLS, Pace, film_length, write_film, write_still, write_strip
 from kilolayer.render.record import pose_at_start
-from kilolayer.render.scene import Motion, has_body, scene_model
+from kilolayer.render.scene import Motion, dress, scene_model
 from kilolayer.report import write
 from kilolayer.runs import RunDirectory
 
@@ -128,9 +131,8 @@ def test_a_camera_has_the_robot_and_its_surroundings_in_the_picture(name):
 
 
 def test_only_what_has_a_body_can_be_drawn():
-    assert not has_body(make("point_u_maze").task)
     with pytest.raises(ConfigurationError, match="no body to draw"):
-        scene_model(object())  # type: ignore[arg-type]
+        drawable_of(object(), object())
 
 
 def test_a_robot_is_dressed_but_moves_the_same():
@@ -139,6 +141,13 @@ def test_a_robot_is_dressed_but_moves_the_same():
     for name in ("nq", "nv", "nu", "nbody", "ngeom"):
         assert getattr(model, name) == getattr(task.model, name)
     np.testing.assert_array_equal(model.body_mass, task.model.body_mass)
+
+
+def test_there_is_a_sky_above_a_model_without_one():
+    """URDF asks the compiler to discard what is only seen."""
+    spec = mujoco.MjSpec.from_file(str(Path(__file__).parents[2] / "examples" / "two_links.urdf"))
+    dress(spec)
+    assert list(spec.compile().tex_type).count(mujoco.mjtTexture.mjTEXTURE_SKYBOX) == 1
 
 
 @pytest.mark.usefixtures("renderer")

@@ -45,7 +45,11 @@ def test_a_call_takes_what_was_compiled_for_its_shapes(compiled, bound):
 
 @pytest.mark.parametrize(
     ("mode", "overlap"),
-    [("threads", False), ("vmap", False), ("threads", True), pytest.param("vmap", True, marks=pytest.mark.slow)],
+    [
+        ("threads", False),
+        ("threads", True),
+        *(pytest.param("vmap", overlap, marks=pytest.mark.slow) for overlap in (False, True)),
+    ],
 )
 def test_training_and_evaluating_compile_nothing_after_that(compiled, mode, overlap):
     robot = {"env": "reacher", "engine": "mujoco", "overlap": True} if overlap else {}

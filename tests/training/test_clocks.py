@@ -17,7 +17,7 @@ def clocks_of(path) -> list[Clocks]:
 
 
 def train(path, **settings):
-    return kl.train(config=small_config(num_eval_envs=2, **settings), run_dir=path, progress=False)
+    return kl.train(config=small_config(**settings), run_dir=path, progress=False)
 
 
 def without_times(path) -> str:

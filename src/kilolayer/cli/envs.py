@@ -131,6 +131,9 @@ def _list(options: EnvsOptions) -> int:
     console.print(f"  [bold]{PAPER}[/]: every environment with a variant {PAPER}", highlight=False)
     console.print("\nA maze of your own: kilolayer train my_maze.txt  ('#' wall, 'R' start, 'G' goal, '.' free)")
     console.print(f"with another robot than a point: --robot {', '.join(registry.maze_robots()[1:])}", highlight=False)
+    console.print(
+        "An environment of Gymnasium or OGBench: kilolayer train gym:FetchReach-v4, ogbench:antmaze-medium-v0"
+    )
     console.print("A robot of your own: kilolayer --import my_robot.py train my_robot; check it first: envs check")
     return 0
 
@@ -218,7 +221,7 @@ def _show(options: ShowOptions) -> int:
         title = f"{part}: {'one of ' if part == 'action' and about['discrete_actions'] else ''}{about[f'{part}_size']}"
         console.print(f"\n[bold]{title}[/]", highlight=False)
         if entries is None:
-            console.print(f"The task does not name the entries; define `{part}_names`.", highlight=False)
+            console.print(f"The task does not name the entries (its `{part}_names`).", highlight=False)
             continue
         columns = ["name", *(column for column in ("unit", "joint", "body") if any(one[column] for one in entries))]
         table = Table("entry", *columns, box=None, header_style="dim")

@@ -21,13 +21,14 @@ COMMANDS = {
     "render": "write a film, stills and a 3-D page of a run's episodes",
     "export": "write a policy as a file that runs without the library: ONNX or StableHLO",
     "envs": "list the environments, or check one",
+    "new-task": "write a task file for a robot model of your own",
     "study": "run a study of the paper: table and figure",
     "compare": "compare runs: table and figure",
     "bench": "measure speed",
 }
 """Subcommands, each a module `kilolayer.cli.NAME` with a function `run(arguments) -> exit code`."""
 
-MODULES = {"eval": "evaluate"}
+MODULES = {"eval": "evaluate", "new-task": "new_task"}
 """Modules of subcommands that have another name."""
 
 COMPUTING = frozenset({"train", "distill", "prune", "eval", "report", "render", "export", "study", "bench"})

@@ -10,20 +10,23 @@ from pathlib import Path
 from typing import Annotated
 
 import jax
+import mujoco
 import tyro
 
 from kilolayer.cli.episodes import EpisodeOptions
 from kilolayer.cli.options import parse
 from kilolayer.envs import Environment
+from kilolayer.envs.gym import GymEnvironment
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.files import json_text
 from kilolayer.policies import Policy
 from kilolayer.progress import counted
-from kilolayer.render.camera import CameraMode
+from kilolayer.render.camera import check_camera
 from kilolayer.render.canvas import RendererError, context_class
 from kilolayer.render.film import STILLS, film_length, write_film, write_strip
-from kilolayer.render.record import record
-from kilolayer.render.scene import Scene
+from kilolayer.render.python_film import write_python_film
+from kilolayer.render.record import model_of, record
+from kilolayer.render.scene import GROUPS, Scene
 from kilolayer.render.side_by_side import (
     MOMENTS,
     Column,
@@ -55,8 +58,11 @@ class RenderOptions(EpisodeOptions):
 
     episodes: int = 4
     """Episodes, each with a start and goal of its own."""
-    camera: CameraMode | None = None
-    """Where it is seen from: follow goes along with the robot, top shows the whole maze; None takes what suits."""
+    camera: str | None = None
+    """Where it is seen from: follow goes along with the robot, top shows the whole maze, and the name of a camera of
+    the model looks through that one; None takes what suits."""
+    groups: str = ",".join(map(str, sorted(GROUPS)))
+    """Groups of geoms to draw, as 0-5 or 0,2,4. Models often keep what only collides in group 3."""
     size: str = "640x480"
     """Width and height of the film in pixels, both even."""
     speed: float = 1.0
@@ -72,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(RenderOptions, arguments, command="render")
     if not (math.isfinite(options.speed) and 0.05 <= options.speed <= 100.0):
         raise ConfigurationError(f"speed={options.speed} must be from 0.05 to 100")
-    size = _size(options.size)
+    size, _ = _size(options.size), _groups(options.groups)
     if options.video:
         _need_renderer()
     if options.side_by_side:
@@ -80,6 +86,9 @@ def run(arguments: Sequence[str]) -> int:
     if options.others:
         raise ConfigurationError(f"{options.others[0]}: several runs are rendered with --side-by-side, or one by one")
     policy, environment = options.load()
+    if isinstance(environment, GymEnvironment):
+        return _drawn_by_itself(options, policy, environment)
+    check_camera(model_of(environment), options.camera)
     scene = _recorded(options, policy, environment)
     paths = _write(scene, options, size)
     reached = sum(motion.time_at_goal > 0 for motion in scene.motions)
@@ -94,14 +103,49 @@ def run(arguments: Sequence[str]) -> int:
     for name, path in paths.items():
         print(f"  {name:5} {path}")
     if "page" in paths and (left_out := not_on_page(scene.model)):
-        print(f"the 3-D page does not draw {' and '.join(left_out)}; the film does", file=sys.stderr)
+        print(f"the 3-D page does not draw {', '.join(left_out)}; the film does", file=sys.stderr)
+    return 0
+
+
+def _drawn_by_itself(options: RenderOptions, policy: Policy, environment: GymEnvironment) -> int:
+    """Write a film of an environment in Python, from the pictures that it draws."""
+    if not options.video:
+        raise ConfigurationError(
+            f"--no-video leaves nothing of {environment.name}: it draws a film, and has no 3-D page"
+        )
+    if options.camera is not None:
+        raise ConfigurationError(
+            f"--camera {options.camera} has no effect: {environment.name} draws itself; leave it out"
+        )
+    film = options.run / "render" / "episodes.mp4"
+    total = options.episodes * (environment.episode_length + 1)
+    with _writing(film.parent), counted("drawing", total, shown=not options.quiet) as advance:
+        reached = write_python_film(
+            policy,
+            environment,
+            film,
+            num_episodes=options.episodes,
+            seed=options.seed,
+            mode=options.mode,
+            speed=options.speed,
+            advance=advance,
+        )
+    if options.json:
+        about = {"env": environment.name, "episodes": options.episodes, "env_steps": policy.env_steps}
+        print(json_text(about | {"reached": reached, "film": str(film)}))
+        return 0
+    print(
+        f"{environment.name}, checkpoint {policy.env_steps:,}, {options.mode}: "
+        f"{reached} of {options.episodes} episodes reach the goal"
+    )
+    print(f"  film  {film}")
     return 0
 
 
 def _recorded(options: RenderOptions, policy: Policy, environment: Environment) -> Scene:
     """Run the episodes of a run."""
     with counted("running", environment.episode_length, shown=not options.quiet) as advance:
-        return record(
+        scene = record(
             policy,
             environment,
             jax.random.key(options.seed),
@@ -109,6 +153,7 @@ def _recorded(options: RenderOptions, policy: Policy, environment: Environment) 
             mode=options.mode,
             advance=advance,
         )
+    return dataclasses.replace(scene, groups=_groups(options.groups))
 
 
 def _side_by_side(options: RenderOptions, size: tuple[int, int]) -> int:
@@ -120,7 +165,11 @@ def _side_by_side(options: RenderOptions, size: tuple[int, int]) -> int:
     runs = (options.run, *options.others)
     titles = _titles(runs)
     loaded = [dataclasses.replace(options, run=run, others=()).load() for run in runs]
+    for _, environment in loaded:
+        if isinstance(environment, GymEnvironment):
+            raise ConfigurationError(f"{environment.name} draws itself; such runs are rendered one by one")
     check_environments([(title, environment) for title, (_, environment) in zip(titles, loaded, strict=True)])
+    check_camera(model_of(loaded[0][1]), options.camera)
     columns = [Column(title, _recorded(options, *one)) for title, one in zip(titles, loaded, strict=True)]
     folder = options.run / "render"
     film, strip = folder / "side-by-side.mp4", folder / "side-by-side.png"
@@ -159,6 +208,19 @@ def _size(text: str) -> tuple[int, int]:
     if width % 2 or height % 2 or not all(SMALLEST <= edge <= LARGEST for edge in (width, height)):
         raise ConfigurationError(f"size={text} must have even numbers from {SMALLEST} to {LARGEST}")
     return width, height
+
+
+def _groups(text: str) -> frozenset[int]:
+    """Read groups of geoms, such as 0-5 or 0,2,4."""
+    last = mujoco.mjNGROUP - 1
+    found: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(rf"\s*([0-{last}])(?:-([0-{last}]))?\s*", part)
+        between = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+        if not between:
+            raise ConfigurationError(f"groups={text!r} must be groups of geoms from 0 to {last}, as 0-{last} or 0,2,4")
+        found.update(between)
+    return frozenset(found)
 
 
 def _need_renderer() -> None:

@@ -2,7 +2,7 @@
 
 from kilolayer.data.arrivals import ArrivalBuffer, Arrivals, Draw, prepare_arrivals, sample_arrivals
 from kilolayer.data.hindsight import Batch, sample_hindsight, sample_times, truncated_geometric
-from kilolayer.data.ring_buffer import ReplayBuffer, Trajectory, empty_buffer, insert
+from kilolayer.data.ring_buffer import ReplayBuffer, Trajectory, empty_buffer, end_episodes, insert
 from kilolayer.data.transitions import Transitions, sample_transitions
 from kilolayer.data.windows import ReplaySettings, draw_windows
 
@@ -17,6 +17,7 @@ __all__ = [
     "Transitions",
     "draw_windows",
     "empty_buffer",
+    "end_episodes",
     "insert",
     "prepare_arrivals",
     "sample_arrivals",

@@ -1,5 +1,7 @@
 """A ring buffer of trajectories, on the device, one ring for every environment."""
 
+import dataclasses
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -108,3 +110,8 @@ def insert(buffer: ReplayBuffer, trajectory: Trajectory) -> ReplayBuffer:
         open_episode=buffer.open_episode + ended[-1],
         num_steps=buffer.num_steps + length,
     )
+
+
+def end_episodes(buffer: ReplayBuffer, where: Bool[Array, " num_envs"]) -> ReplayBuffer:
+    """End the open episode of some environments after their last step, as if it had been truncated."""
+    return dataclasses.replace(buffer, open_episode=buffer.open_episode + where.astype(jnp.int32))

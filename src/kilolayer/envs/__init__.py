@@ -1,27 +1,31 @@
 """Environments: tasks, engines, and the vectorised environment that joins them."""
 
-from kilolayer.envs import catalog, control, quaternions, registry, remembering
+from kilolayer.envs import catalog, control, gym, quaternions, registry, remembering
+from kilolayer.envs.drawing import Drawable, DrawsGoals, Ghost
 from kilolayer.envs.engines import EngineSpec, register_engine
 from kilolayer.envs.environment import ActionChunk, Environment, EnvironmentState, StepResult
-from kilolayer.envs.interface import DrawableTask, Engine, MazeTask, Task
+from kilolayer.envs.interface import Engine, MazeTask, Task
 from kilolayer.envs.mazes.layouts import LAYOUTS
 from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.registry import EnvironmentSpec, Variant, make, names, register, register_maze_robot, spec
 from kilolayer.envs.robot_state import Command, Frames, Mocap, RobotState, Start
 from kilolayer.envs.robot_task import RobotTask
 from kilolayer.envs.robots.mjcf import installed_file
+from kilolayer.envs.robots.servos import add_servos
 
 __all__ = [
     "LAYOUTS",
     "ActionChunk",
     "Command",
-    "DrawableTask",
+    "Drawable",
+    "DrawsGoals",
     "Engine",
     "EngineSpec",
     "Environment",
     "EnvironmentSpec",
     "EnvironmentState",
     "Frames",
+    "Ghost",
     "Maze",
     "MazeTask",
     "Mocap",
@@ -31,8 +35,10 @@ __all__ = [
     "StepResult",
     "Task",
     "Variant",
+    "add_servos",
     "catalog",
     "control",
+    "gym",
     "installed_file",
     "make",
     "names",

@@ -63,6 +63,7 @@ class StepResult(eqx.Module):
 
     observation: Float[Array, "num_envs observation"]
     achieved_goal: Float[Array, "num_envs goal"]
+    desired_goal: Float[Array, "num_envs goal"]
     reward: Float[Array, " num_envs"]
     success: Bool[Array, " num_envs"]
     terminated: Bool[Array, " num_envs"]
@@ -151,6 +152,11 @@ class Environment:
     def runs_on_host(self) -> bool:
         """The engine runs on the host, called from the compiled program, and uses all CPU cores by itself."""
         return getattr(self.engine, "runs_on_host", False)
+
+    @property
+    def resumes_exactly(self) -> bool:
+        """The state holds everything; if not, a run that resumes begins new episodes."""
+        return getattr(self.engine, "resumes_exactly", True)
 
     @property
     def control_step(self) -> float | None:
@@ -285,6 +291,7 @@ class Environment:
         result = StepResult(
             observation=unless_diverged(observation, state.observation),
             achieved_goal=achieved_goal,
+            desired_goal=desired_goal,
             reward=jax.vmap(self.task.reward)(achieved_goal, desired_goal),
             success=jax.vmap(self.task.success)(achieved_goal, desired_goal) & ~diverged,
             terminated=terminated,
@@ -307,6 +314,11 @@ class Environment:
             _any(result.done), self._start_again, lambda state, done, key: state, next_state, result.done, fresh_key
         )
         return next_state, result
+
+    def release(self, state: EnvironmentState) -> None:
+        """Give back what the engine holds on the host for a state that is not stepped again."""
+        if hasattr(self.engine, "release"):
+            self.engine.release(state.physics)
 
     def _look(
         self, physics: Physics, memory: Any, action: Float[Array, "num_envs action"], key: PRNGKeyArray | None = None

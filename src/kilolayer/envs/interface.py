@@ -6,8 +6,6 @@ A task defines goals: its functions are pure and see one robot. An engine simula
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-import mujoco
-import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from kilolayer.envs.mazes.maze import Maze
@@ -119,21 +117,4 @@ class MazeTask(Task, Protocol):
 
     def observations_at(self, position: Float[Array, "2"]) -> Float[Array, "states observation"]:
         """Return observations of a few typical states at x, y; the value of a place is the mean of their values."""
-        ...
-
-
-@runtime_checkable
-class DrawableTask(Protocol):
-    """A task that films and 3-D pages can show."""
-
-    def scene(self) -> mujoco.MjSpec:
-        """Return the model to draw, as MuJoCo's editable specification."""
-        ...
-
-    def scene_qpos(self, physics: Physics) -> Float[Array, "*num_envs nq"]:
-        """Return the joint positions of that model in MuJoCo's order."""
-        ...
-
-    def marker(self, desired_goal: Float[np.ndarray, " goal"]) -> tuple[Float[np.ndarray, "3"], float]:
-        """Return position and radius, in metres, of the mark that shows a goal."""
         ...

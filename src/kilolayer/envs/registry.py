@@ -37,6 +37,8 @@ class EnvironmentSpec:
     """Engine of the published numbers; None if the task has no variant `paper`."""
     engine: Callable[[str, Task], Engine] = make_engine
     """Build the engine from the setting `engine` and the task."""
+    environment: Callable[..., Environment] = Environment
+    """Join name, task, engine and episode length; a class derived from `Environment` steps in a way of its own."""
 
     def make_task(self, variant: str = "default") -> Task:
         """Build the task.
@@ -231,7 +233,7 @@ def make(
     """
     entry = spec(resolve(name, robot))
     task = entry.make_task(variant)
-    return Environment(
+    return entry.environment(
         name=entry.name,
         task=task,
         engine=entry.engine(entry.engine_name(engine, variant), task),

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from kilolayer.envs import servos, starts
+from kilolayer.envs.drawing import Ghost, Mark
 from kilolayer.envs.methods import first_memory, in_full
 from kilolayer.envs.names import actuator_names, position_names, velocity_names, xyz
 from kilolayer.envs.quaternions import unit
@@ -320,14 +321,19 @@ class RobotTask(Tracking):
         """Return the joint positions of the drawn model."""
         return state.qpos
 
-    def marker(self, desired_goal: Float[np.ndarray, " goal"]) -> tuple[Float[np.ndarray, "3"], float]:
-        """Return position and radius, in metres, of the mark that shows a goal in pictures.
+    def marker(self, desired_goal: Float[np.ndarray, " goal"]) -> Mark | None:
+        """Return position and radius, in metres, of the mark that shows a goal in pictures; None for no mark.
 
         By default the first three entries of a goal are x, y, z; missing ones are 0.
         """
         position = np.zeros(3, np.float32)
         position[: min(3, len(desired_goal))] = desired_goal[:3]
         return position, self.success_distance or MARKER_RADIUS
+
+    def ghost(self, desired_goal: Float[np.ndarray, " goal"]) -> Ghost | None:
+        """Return the robot as the goal has it, which pictures draw see-through; by default None, for no ghost."""
+        del desired_goal
+        return None
 
 
 def check_variant(variant: str) -> None:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kilolayer.envs.drawing import Ghost, ghost_of, mark_of
 from kilolayer.envs.environment import Environment
 from kilolayer.envs.interface import Task
 from kilolayer.envs.methods import first_memory, in_full, strong
@@ -68,7 +69,10 @@ def check_methods(environment: Environment) -> None:
     """
     task, name = environment.task, type(environment.task).__name__
     if isinstance(task, RobotTask) and not task.action_size:
-        raise ConfigurationError(f"task {name}: the model has no actuators, so there is nothing to act with; add some")
+        raise ConfigurationError(
+            f"task {name}: the model has no actuators, so there is nothing to act with; "
+            "return add_servos(super().build(), kp=...) from its `build`, or give the MJCF an <actuator>"
+        )
     key = jax.eval_shape(lambda: jax.random.key(0))
     goal_size = _call(name, "achieved_goal", lambda: environment.goal_size)
     observation_size = _call(name, "observe", lambda: environment.observation_size)
@@ -122,8 +126,7 @@ def check_methods(environment: Environment) -> None:
     _array(name, "success", _shape(name, "success", task.success, goal, goal), (), bool)
     _array(name, "reward", _shape(name, "reward", task.reward, goal, goal), ())
     _array(name, "failed", told("failed", physics, memory), (), bool)
-    if hasattr(task, "marker"):
-        _check_marker(task, name, goal_size)
+    _check_drawn_goal(task, name, np.zeros(goal_size, np.float32))
 
 
 def _check_memory(task: Any, name: str, physics: Any, action: Any, key: Any) -> Any:
@@ -147,8 +150,14 @@ def _check_memory(task: Any, name: str, physics: Any, action: Any, key: Any) -> 
     return before
 
 
-def _check_marker(task: Any, name: str, goal_size: int) -> None:
-    found = _call(name, "marker", lambda: task.marker(np.zeros(goal_size, np.float32)))
+def _check_drawn_goal(task: Any, name: str, goal: np.ndarray) -> None:
+    """Check what pictures show of a goal: a mark or none, a ghost or none."""
+    ghost = _call(name, "ghost", lambda: ghost_of(task, goal))
+    if ghost is not None and not isinstance(ghost, Ghost):
+        raise ConfigurationError(f"task {name}: ghost returns {_described(ghost)}; it must return a Ghost or None")
+    found = _call(name, "marker", lambda: mark_of(task, goal))
+    if found is None:
+        return
     try:
         position, radius = found
         fits = np.shape(position) == (3,) and np.ndim(radius) == 0 and float(radius) > 0.0
@@ -156,7 +165,8 @@ def _check_marker(task: Any, name: str, goal_size: int) -> None:
         fits = False
     if not fits:
         raise ConfigurationError(
-            f"task {name}: marker returns {_described(found)}; it must return a position of shape (3,) and a radius"
+            f"task {name}: marker returns {_described(found)}; it must return a position of shape (3,) and a radius, "
+            "or None"
         )
 
 

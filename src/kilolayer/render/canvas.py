@@ -15,10 +15,17 @@ from jaxtyping import Float, UInt8
 
 from kilolayer.errors import RunError
 from kilolayer.render.camera import View
+from kilolayer.render.ghost import Placed, compose
 from kilolayer.render.scene import SUN, Scene
 
 WAITING_RGB, REACHED_RGB = (0.90, 0.62, 0.00), (0.00, 0.62, 0.45)
 """Colours of a goal before and after it is reached; they differ for colour-blind readers, too."""
+
+GROUPS_OF_OPTIONS = ("geomgroup", "sitegroup", "jointgroup", "tendongroup", "actuatorgroup", "flexgroup", "skingroup")
+"""What of a model MuJoCo's renderer can be told to leave out."""
+
+GHOST_ALPHA = 0.35
+"""Opacity of a ghost."""
 
 TRAIL_RGB = (0.00, 0.24, 0.40)
 TRAIL_PIECES = 300
@@ -106,9 +113,17 @@ class Canvas:
         self._context.make_current()
         self._renderer = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._renderer)
-        self._drawn = mujoco.MjvScene(model, maxgeom=model.ngeom + 1000)
+        self._drawn = mujoco.MjvScene(model, maxgeom=2 * model.ngeom + 1000)
         self._options = mujoco.MjvOption()
         self._options.sitegroup[:] = 0
+        self._options.geomgroup[:] = [group in scene.groups for group in range(mujoco.mjNGROUP)]
+        self._ghost_data = mujoco.MjData(model)
+        self._ghost_options = mujoco.MjvOption()
+        self._ghost_options.flags[:] = 0
+        self._ghost_options.flags[mujoco.mjtVisFlag.mjVIS_STATIC] = 1
+        for groups in GROUPS_OF_OPTIONS:
+            getattr(self._ghost_options, groups)[:] = 0
+        self._ghost_options.geomgroup[0] = 1
         self._camera = mujoco.MjvCamera()
 
     def draw(
@@ -119,6 +134,7 @@ class Canvas:
         *,
         goal: Float[np.ndarray, "3"] | None = None,
         radius: float = 0.0,
+        ghost: Placed | None = None,
         success: bool = False,
         trail: Float[np.ndarray, "points 3"] | None = None,
     ) -> UInt8[np.ndarray, "height width 3"]:
@@ -130,17 +146,23 @@ class Canvas:
             frame: index of the point in `view.lookat`.
             goal: position of the goal's mark, in metres; None for no mark.
             radius: radius of the mark, in metres.
-            success: draw the mark in the colour of a reached goal.
+            ghost: bodies as the goal has them, drawn see-through; None for none.
+            success: draw mark and ghost in the colour of a reached goal.
             trail: points of a line on the ground, in metres; None for no line.
 
         Returns:
             The pixels, red, green and blue from 0 to 255.
         """
         scene, camera, model = self._scene, self._camera, self._scene.model
-        camera.lookat[:] = view.lookat[frame]
-        camera.distance, camera.azimuth, camera.elevation = view.distance, view.azimuth, view.elevation
+        if view.name is None:
+            camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FREE.value, -1
+            camera.lookat[:] = view.lookat[frame]
+            camera.distance, camera.azimuth, camera.elevation = view.distance, view.azimuth, view.elevation
+        else:
+            camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED.value, model.camera(view.name).id
         model.stat.extent = view.distance  # clipping planes are multiples of the extent
-        model.vis.map.znear, model.vis.map.zfar = 0.05, 14.0
+        # A camera on a robot sees what is near it.
+        model.vis.map.znear, model.vis.map.zfar = 0.05 if view.name is None else 0.005, 14.0
         # Half the width of the shadow map. It extends far beyond the picture, because the ground looks speckled
         # near the edges of the map.
         self._renderer.shadowClip = 4.0 * view.distance
@@ -151,6 +173,8 @@ class Canvas:
         for light in self._drawn.lights[: self._drawn.nlight]:
             if light.castshadow:
                 light.pos[:] = view.lookat[frame] - 0.6 * view.distance * direction
+        if ghost is not None:
+            self._ghost(ghost, REACHED_RGB if success else WAITING_RGB)
         if goal is not None:
             self._mark(goal, radius, REACHED_RGB if success else WAITING_RGB)
         if trail is not None:
@@ -160,6 +184,26 @@ class Canvas:
         mujoco.mjr_render(self._rectangle, self._drawn, self._renderer)
         mujoco.mjr_readPixels(pixels, None, self._rectangle, self._renderer)
         return pixels[::-1]
+
+    def _ghost(self, ghost: Placed, rgb: tuple[float, float, float]) -> None:
+        """Add the visible geoms of some bodies, in poses of their own."""
+        model, data, before = self._scene.model, self._ghost_data, self._drawn.ngeom
+        shown = np.isin(model.geom_bodyid, ghost.bodies) & self._scene.visible
+        for body, position, quaternion in zip(ghost.bodies, ghost.position[0], ghost.quaternion[0], strict=True):
+            for geom in np.flatnonzero(shown & (model.geom_bodyid == body)):
+                at, turn = compose(position, quaternion, model.geom_pos[geom], model.geom_quat[geom])
+                data.geom_xpos[geom] = at
+                mujoco.mju_quat2Mat(data.geom_xmat[geom], turn)
+        groups = model.geom_group.copy()
+        model.geom_group[:] = np.where(shown, 0, 1)  # MuJoCo leaves geoms out by their group alone
+        mujoco.mjv_addGeoms(
+            model, data, self._ghost_options, mujoco.MjvPerturb(), mujoco.mjtCatBit.mjCAT_ALL.value, self._drawn
+        )
+        model.geom_group[:] = groups
+        for geom in self._drawn.geoms[before : self._drawn.ngeom]:
+            geom.rgba[:] = (*rgb, GHOST_ALPHA)
+            geom.matid, geom.emission = -1, 0.1
+            geom.category = mujoco.mjtCatBit.mjCAT_DECOR.value  # casts no shadow
 
     def _mark(self, goal: np.ndarray, radius: float, rgb: tuple[float, float, float]) -> None:
         """Add the mark of a goal: a disc with a vertical beam on the ground, or a ball with a core."""

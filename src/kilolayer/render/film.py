@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from kilolayer.render.camera import CameraMode, View, default_mode, view
+from kilolayer.render.camera import View, view
 from kilolayer.render.canvas import REACHED_RGB, WAITING_RGB, Canvas
 from kilolayer.render.scene import Motion, Scene
 
@@ -68,7 +68,7 @@ def write_film(
     path: Path,
     *,
     size: tuple[int, int] = (640, 480),
-    camera: CameraMode | None = None,
+    camera: str | None = None,
     speed: float = 1.0,
     advance: Callable[[int], None] = lambda frames: None,
 ) -> Path:
@@ -78,7 +78,7 @@ def write_film(
         scene: the scene.
         path: the file.
         size: width and height in pixels, both even.
-        camera: `follow` or `top`; None for the default of the scene.
+        camera: `follow`, `top` or a camera of the model; None for the default of the scene.
         speed: playback speed relative to real time.
         advance: called after every frame.
 
@@ -146,12 +146,12 @@ def film_frames(
     title: str,
     *,
     size: tuple[int, int],
-    camera: CameraMode | None,
+    camera: str | None,
     pace: Pace,
 ) -> Iterator[Image.Image]:
     """Draw one frame of an episode after another."""
     width, height = size
-    place = view(scene, motion, camera or default_mode(scene), aspect=width / height)
+    place = view(scene, motion, camera, aspect=width / height)
     last = len(motion.qpos) - 1
     for index in range(pace.count(len(motion.qpos))):
         frame, share = divmod(index * pace.stride, 1)
@@ -170,14 +170,14 @@ def film_frames(
 
 
 def write_strip(
-    scene: Scene, path: Path, *, camera: CameraMode | None = None, advance: Callable[[int], None] = lambda stills: None
+    scene: Scene, path: Path, *, camera: str | None = None, advance: Callable[[int], None] = lambda stills: None
 ) -> Path:
     """Write a PNG file with a row of stills for each episode.
 
     Args:
         scene: the scene.
         path: the file.
-        camera: `follow` or `top`; None for the default of the scene.
+        camera: `follow`, `top` or a camera of the model; None for the default of the scene.
         advance: called after every still.
 
     Returns:
@@ -192,7 +192,7 @@ def write_strip(
     pen = ImageDraw.Draw(sheet)
     with Canvas(scene, width, height) as canvas:
         for row, motion in enumerate(scene.motions):
-            place = view(scene, motion, camera or default_mode(scene), aspect=width / height)
+            place = view(scene, motion, camera, aspect=width / height)
             top = row * (height + head)
             title = f"{scene.name}, episode {row + 1}: {describe(scene, motion)}"
             pen.text((gap + 2, top + head / 2), title, fill=INK, font=font_of(16), anchor="lm")
@@ -230,7 +230,7 @@ def write_still(scene: Scene, path: Path, *, size: tuple[int, int] = (880, 495))
     width, height = size
     path.parent.mkdir(parents=True, exist_ok=True)
     with Canvas(scene, width, height) as canvas:
-        place = view(scene, motion, default_mode(scene), aspect=width / height)
+        place = view(scene, motion, None, aspect=width / height)
         Image.fromarray(_draw(canvas, motion, 0, motion.qpos[0], place)).save(path)
     return path
 
@@ -247,7 +247,9 @@ def describe(scene: Scene, motion: Motion) -> str:
 def _draw(canvas: Canvas, motion: Motion, frame: int, qpos: np.ndarray, shot: View) -> Pixels:
     success = bool(motion.success[frame])
     trail = None if shot.path is None else shot.path[: frame + 1]
-    return canvas.draw(qpos, shot, 0, goal=motion.goal[frame], radius=motion.radius, success=success, trail=trail)
+    goal = None if motion.goal is None else motion.goal[frame]
+    ghost = None if motion.ghost is None else motion.ghost.at(frame)
+    return canvas.draw(qpos, shot, 0, goal=goal, radius=motion.radius, ghost=ghost, success=success, trail=trail)
 
 
 def _write_over(picture: Image.Image, motion: Motion, frame: int, title: str, clock: str) -> None:

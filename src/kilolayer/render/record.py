@@ -6,14 +6,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from kilolayer.agents import ActionMode, Agent, AgentState
 from kilolayer.envs import Environment, EnvironmentState
+from kilolayer.envs.drawing import drawable_of, ghost_of, mark_of
 from kilolayer.errors import ConfigurationError, TrainingError
 from kilolayer.memory import return_unused_memory
 from kilolayer.policies import Policy
+from kilolayer.render.ghost import Placed, place_ghosts
 from kilolayer.render.scene import Motion, Scene, scene_model
 
 PROGRAMS = 4
@@ -50,14 +53,17 @@ def record(
         The recorded scene.
 
     Raises:
-        ConfigurationError: if the task has no model to draw, or its control step is unknown.
+        ConfigurationError: if neither the task nor its engine has a model to draw, the control step is unknown, or a
+            goal's ghost does not fit the model.
         TrainingError: if a pose is not finite.
     """
-    model = scene_model(environment.task)
+    model = model_of(environment)
     reset_key, act_key = jax.random.split(key)
     agent: Any = policy.agent
     begin, run = _programs(agent, environment, num_episodes, mode)
-    carry = (begin(reset_key), jnp.ones(num_episodes, bool))
+    state = begin(reset_key)
+    _ghost(environment, model, np.asarray(state.desired_goal[:1]), np.asarray(_qpos(environment, state)[0]))
+    carry = (state, jnp.ones(num_episodes, bool))
     chunks: list[Any] = []
     for step in range(0, environment.episode_length, CHUNK):
         keys = jax.random.split(jax.random.fold_in(act_key, step), CHUNK)
@@ -72,10 +78,19 @@ def record(
         length = int(alive[:, episode].sum())
         if not np.isfinite(qpos[:length, episode]).all():
             raise TrainingError(f"an episode in {environment.name} is not finite")
-        goal, radius = _marks(environment, desired_goal[:length, episode])
         time_at_goal = int((reached & alive)[:, episode].sum())
-        motions.append(Motion(qpos[:length, episode], goal, radius, success[:length, episode], time_at_goal))
-    return _scene(environment, model, motions)
+        poses, goals = qpos[:length, episode], desired_goal[:length, episode]
+        motions.append(motion_of(environment, model, poses, goals, success[:length, episode], time_at_goal))
+    return scene_of(environment, model, motions)
+
+
+def model_of(environment: Environment) -> mujoco.MjModel:
+    """Return the model that pictures of an environment show: that of its task, or else of its engine.
+
+    Raises:
+        ConfigurationError: if neither has one.
+    """
+    return scene_model(drawable_of(environment.task, environment.engine))
 
 
 def pose_at_start(environment: Environment, key: PRNGKeyArray) -> Scene:
@@ -86,12 +101,22 @@ def pose_at_start(environment: Environment, key: PRNGKeyArray) -> Scene:
         key: source of start and goal.
     """
     state = jax.jit(lambda key: environment.reset(key, 1))(key)
-    goal, radius = _marks(environment, np.asarray(state.desired_goal))
-    motion = Motion(np.asarray(_qpos(environment, state)), goal, radius, np.zeros(1, bool), 0)
-    return _scene(environment, scene_model(environment.task), [motion])
+    model, qpos = model_of(environment), np.asarray(_qpos(environment, state))
+    motion = motion_of(environment, model, qpos, np.asarray(state.desired_goal), np.zeros(1, bool), 0)
+    return scene_of(environment, model, [motion])
 
 
-def _scene(environment: Environment, model: Any, motions: list[Motion]) -> Scene:
+def scene_of(environment: Environment, model: mujoco.MjModel, motions: list[Motion]) -> Scene:
+    """Return a scene of motions that have been recorded.
+
+    Args:
+        environment: that they were recorded in.
+        model: of the pictures, as `model_of` returns it.
+        motions: of its robot.
+
+    Raises:
+        ConfigurationError: if the control step is unknown.
+    """
     step = environment.control_step
     if step is None:
         raise ConfigurationError(
@@ -136,12 +161,49 @@ def _step(
 
 def _qpos(environment: Environment, state: EnvironmentState) -> jax.Array:
     """Return the joint positions of the scene's model."""
-    task: Any = environment.task
-    return task.scene_qpos(state.physics)
+    return drawable_of(environment.task, environment.engine).scene_qpos(state.physics)
 
 
-def _marks(environment: Environment, desired_goal: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the position of the goal's mark in each frame, and the radius of the mark."""
-    task: Any = environment.task
-    marks = [task.marker(goal) for goal in desired_goal]
-    return np.array([position for position, _ in marks], np.float64), float(marks[0][1])
+def motion_of(
+    environment: Environment,
+    model: mujoco.MjModel,
+    qpos: np.ndarray,
+    desired_goal: np.ndarray,
+    success: np.ndarray,
+    time_at_goal: int,
+) -> Motion:
+    """Return an episode with what shows its goal.
+
+    Args:
+        environment: the environment.
+        model: the model that is drawn.
+        qpos: its joint positions in each frame.
+        desired_goal: the goal in each frame.
+        success: whether it is reached in each frame.
+        time_at_goal: steps in which it is.
+
+    Raises:
+        ConfigurationError: if what shows the goal does not fit the model, or comes and goes.
+    """
+    still = bool((desired_goal == desired_goal[0]).all())
+    marks = [mark_of(environment.task, goal) for goal in (desired_goal[:1] if still else desired_goal)]
+    seen = [mark for mark in marks if mark is not None]
+    if 0 < len(seen) < len(marks):
+        raise ConfigurationError(f"marker of task {type(environment.task).__name__} gives a mark in some steps only")
+    goal = np.array([position for position, _ in seen], np.float64)
+    return Motion(
+        qpos=qpos,
+        goal=np.broadcast_to(goal, (len(qpos), 3)) if seen else None,
+        radius=float(seen[0][1]) if seen else 0.0,
+        success=success,
+        time_at_goal=time_at_goal,
+        ghost=_ghost(environment, model, desired_goal[:1] if still else desired_goal, qpos[0]),
+    )
+
+
+def _ghost(environment: Environment, model: mujoco.MjModel, goals: np.ndarray, start: np.ndarray) -> Placed | None:
+    """Return the robot as goals have it, if the task shows that."""
+    ghosts = [ghost for goal in goals if (ghost := ghost_of(environment.task, goal)) is not None]
+    if 0 < len(ghosts) < len(goals):
+        raise ConfigurationError(f"ghost of task {type(environment.task).__name__} gives a ghost in some steps only")
+    return place_ghosts(model, ghosts, start) if ghosts else None

@@ -7,15 +7,17 @@ import mujoco
 import numpy as np
 from jaxtyping import Bool, Float
 
-from kilolayer.envs.interface import DrawableTask, Task
+from kilolayer.envs.drawing import Drawable
 from kilolayer.envs.mazes.maze import Maze
-from kilolayer.envs.robot_task import RobotTask
-from kilolayer.errors import ConfigurationError
+from kilolayer.render.ghost import Placed
 
 FLOOR_RGB = ((0.84, 0.86, 0.88), (0.77, 0.80, 0.83))
 SKY_RGB = ((0.97, 0.98, 0.99), (0.80, 0.86, 0.92))
 SUN = (-0.30, 0.22, -1.0)
 """Direction of the light."""
+
+GROUPS = frozenset({0, 1, 2})
+"""Groups of geoms that are drawn unless others are asked for, as in MuJoCo's viewer: the rest are for collisions."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,14 +26,16 @@ class Motion:
 
     qpos: Float[np.ndarray, "frames nq"]
     """Joint positions in MuJoCo's order."""
-    goal: Float[np.ndarray, "frames 3"]
-    """Position of the goal's mark, in metres."""
+    goal: Float[np.ndarray, "frames 3"] | None
+    """Position of the goal's mark, in metres; None for no mark."""
     radius: float
     """Radius of the mark, in metres."""
     success: Bool[np.ndarray, " frames"]
     """Whether the goal is reached in each frame."""
     time_at_goal: int
     """Number of steps of the episode in which the goal is reached."""
+    ghost: Placed | None = None
+    """The robot as the goal has it, if the task shows that."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,6 +52,8 @@ class Scene:
     """The goal is a position on the ground; otherwise a point in space."""
     maze: Maze | None
     """The maze, if the task has one."""
+    groups: frozenset[int] = GROUPS
+    """Groups of geoms that are drawn."""
 
     @cached_property
     def data(self) -> mujoco.MjData:
@@ -98,6 +104,11 @@ class Scene:
         return self.flat_goal or bool(first >= 0 and self.model.jnt_type[first] == mujoco.mjtJoint.mjJNT_FREE)
 
     @property
+    def visible(self) -> Bool[np.ndarray, " ngeom"]:
+        """Whether each geom is drawn."""
+        return np.isin(self.model.geom_group, list(self.groups))
+
+    @property
     def has_obstacles(self) -> bool:
         """Whether there are boxes fixed to the ground."""
         fixed = self.model.body_weldid[self.model.geom_bodyid] == 0
@@ -143,23 +154,9 @@ class Scene:
         return pose
 
 
-def has_body(task: Task) -> bool:
-    """Return whether a task has a robot model of its own."""
-    return isinstance(task, RobotTask)
-
-
-def scene_model(task: Task) -> mujoco.MjModel:
-    """Return the model to draw for a task, with uniform floor, sky and light.
-
-    Raises:
-        ConfigurationError: if the task has no model to draw (`DrawableTask`).
-    """
-    if not isinstance(task, DrawableTask):
-        raise ConfigurationError(
-            f"task {type(task).__name__} has no body to draw; derive it from RobotTask, or define `scene`, "
-            "`scene_qpos` and `marker`"
-        )
-    spec = task.scene()
+def scene_model(drawable: Drawable) -> mujoco.MjModel:
+    """Return the model to draw for a task or an engine, with uniform floor, sky and light."""
+    spec = drawable.scene()
     dress(spec)
     return spec.compile()
 
@@ -170,6 +167,7 @@ def dress(spec: mujoco.MjSpec) -> None:
     Args:
         spec: the model, edited in place.
     """
+    spec.compiler.discardvisual = False  # as URDF sets it; it would also discard the sky
     for texture in list(spec.textures):
         if texture.type == mujoco.mjtTexture.mjTEXTURE_SKYBOX:
             spec.delete(texture)

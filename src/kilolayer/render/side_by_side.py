@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from kilolayer.envs import Environment
 from kilolayer.errors import ConfigurationError
-from kilolayer.render.camera import CameraMode, default_mode, view
+from kilolayer.render.camera import view
 from kilolayer.render.canvas import Canvas
 from kilolayer.render.film import (
     INK,
@@ -26,7 +26,8 @@ from kilolayer.render.film import (
     film_frames,
     font_of,
 )
-from kilolayer.render.scene import Scene, scene_model
+from kilolayer.render.record import model_of
+from kilolayer.render.scene import Motion, Scene
 
 MOMENTS = 4
 """Stills of an episode, one below the other."""
@@ -61,7 +62,7 @@ WORLD: dict[str, Callable[[Environment], object]] = {
     "the goal": lambda environment: environment.goal_size,
     "the length of an episode": lambda environment: environment.episode_length,
     "the control step": lambda environment: environment.control_step,
-    "the robot or its surroundings": lambda environment: _bytes(scene_model(environment.task)),
+    "the robot or its surroundings": lambda environment: _bytes(model_of(environment)),
 }
 """What has to be the same in an environment of the same name, for two runs to be seen in the same episodes."""
 
@@ -101,8 +102,20 @@ def check_columns(columns: Sequence[Column]) -> None:
         if not alike or scene.control_step != first.control_step or len(scene.motions) != len(first.motions):
             raise ConfigurationError(f"{title} shows {scene.name}, not the same episodes of {first.name}")
         for number, (own, others) in enumerate(zip(scene.motions, first.motions, strict=True), start=1):
-            if not (np.allclose(own.qpos[0], others.qpos[0], atol=NEAR) and np.allclose(own.goal[0], others.goal[0])):
+            if not (np.allclose(own.qpos[0], others.qpos[0], atol=NEAR) and _same_goal(own, others)):
                 raise ConfigurationError(f"{title} has another start or goal in episode {number}; record with one key")
+
+
+def _same_goal(one: Motion, other: Motion) -> bool:
+    """Return whether two episodes have the same goal, as far as pictures show it."""
+    shown = [
+        [each.goal, *((each.ghost.position, each.ghost.quaternion) if each.ghost else (None, None))]
+        for each in (one, other)
+    ]
+    return all(
+        (a is None) == (b is None) and (a is None or b is None or np.allclose(a[0], b[0]))
+        for a, b in zip(*shown, strict=True)
+    )
 
 
 def film_length_of(columns: Sequence[Column], speed: float) -> int:
@@ -116,7 +129,7 @@ def write_film_of(
     path: Path,
     *,
     size: tuple[int, int] = (640, 480),
-    camera: CameraMode | None = None,
+    camera: str | None = None,
     speed: float = 1.0,
     advance: Callable[[int], None] = lambda frames: None,
 ) -> Path:
@@ -126,7 +139,7 @@ def write_film_of(
         columns: the runs, from the left to the right.
         path: the file.
         size: width and height of a column in pixels, both even.
-        camera: `follow` or `top`; None for the default of the scene.
+        camera: `follow`, `top` or a camera of the model; None for the default of the scene.
         speed: playback speed relative to real time.
         advance: called after every frame.
 
@@ -165,7 +178,7 @@ def write_strip_of(
     columns: Sequence[Column],
     path: Path,
     *,
-    camera: CameraMode | None = None,
+    camera: str | None = None,
     advance: Callable[[int], None] = lambda stills: None,
 ) -> Path:
     """Write a PNG file: for each episode, moments from above to below and a column for each run.
@@ -175,7 +188,7 @@ def write_strip_of(
     Args:
         columns: the runs, from the left to the right.
         path: the file.
-        camera: `follow` or `top`; None for the default of the scene.
+        camera: `follow`, `top` or a camera of the model; None for the default of the scene.
         advance: called after every still.
 
     Returns:
@@ -197,7 +210,7 @@ def write_strip_of(
                 motion, left = scene.motions[number], GAP + place * (width + GAP)
                 _write(pen, (left + 2, top + HEAD / 2), f"{number + 1}: {title}", size=16)
                 _write(pen, (left + 2, top + 1.4 * HEAD), describe(scene, motion), size=12)
-                camera_at = view(scene, motion, camera or default_mode(scene), aspect=width / height)
+                camera_at = view(scene, motion, camera, aspect=width / height)
                 for row, moment in enumerate(np.linspace(0, longest - 1, MOMENTS).round().astype(int)):
                     frame = min(int(moment), len(motion.qpos) - 1)
                     still = draw_still(canvas, scene, motion, camera_at, frame)

@@ -8,12 +8,12 @@ from pathlib import Path
 import jax
 
 from kilolayer.envs import Environment, MazeTask
+from kilolayer.envs.drawing import has_body
 from kilolayer.errors import RunError
 from kilolayer.policies import Policy
 from kilolayer.render.canvas import RendererError
 from kilolayer.render.film import write_still
 from kilolayer.render.record import pose_at_start
-from kilolayer.render.scene import has_body
 from kilolayer.report import page
 from kilolayer.report.diagnostics import draw_diagnostics
 from kilolayer.report.learning import draw_curve, draw_learning
@@ -109,7 +109,7 @@ def _diagnostics(directory: RunDirectory) -> list[str]:
 
 def _body(directory: RunDirectory, environment: Environment) -> list[str]:
     """Show a robot at a start, with its goal. A disc has no body to show."""
-    if not has_body(environment.task):
+    if not has_body(environment.task, environment.engine):
         return []
     title = "The task"
     try:

@@ -5,6 +5,8 @@ from kilolayer.runs.clock import Clocks, Count
 from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.defaults import default_config
 from kilolayer.runs.presets import (
+    GPU,
+    LAPTOP,
     NamedPreset,
     named_preset,
     named_presets,
@@ -18,6 +20,8 @@ from kilolayer.runs.run_directory import RunDirectory, read_config
 from kilolayer.runs.seed_group import SeedGroup, parse_seeds
 
 __all__ = [
+    "GPU",
+    "LAPTOP",
     "Checkpoints",
     "Clocks",
     "Count",

@@ -26,7 +26,8 @@ class TrainConfig:
     """Settings of a training run. Defaults are those of the paper; `default_config` returns those of an environment."""
 
     env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")] = ""
-    """Environment to train in; `kilolayer envs` lists them. In the config.json of a run, also a maze as text."""
+    """Environment to train in; `kilolayer envs` lists them. gym:ID is one of Gymnasium, ogbench:ID of OGBench. In the
+    config.json of a run, also a maze as text."""
     eval_env: str | None = None
     """Environment to evaluate in. None: the one registered for env (mazes are evaluated on far goals)."""
     engine: EngineOption = "auto"

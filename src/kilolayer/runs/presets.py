@@ -1,6 +1,6 @@
 """Training presets: settings that differ from the paper's for an environment, or for a family of environments.
 
-    register_preset("crane", {"total_env_steps": 1_000_000, "num_envs": 128, "crl": {"loss": "infonce_symmetric"}})
+    register_preset("crane", {**LAPTOP, "crl": {"loss": "infonce_symmetric"}})
 
 `default_config` starts from the preset of its environment. An environment without one is trained with the paper's
 settings. A preset with a name is taken when it is asked for:
@@ -136,18 +136,25 @@ def named_preset(name: str, env: str) -> NamedPreset:
     return found[name]
 
 
-# Sized for two CPU cores.
+LAPTOP: Mapping[str, Any] = MappingProxyType(
+    {
+        "total_env_steps": 1_000_000,
+        "num_envs": 128,
+        "batch_size": 256,
+        "unroll_length": 50,
+        "gradient_steps_per_unroll": 64,
+        "replay_capacity": 2000,
+        "min_replay": 200,
+        "num_evals": 10,
+    }
+)
+"""Settings to start from for a task of your own on two CPU cores: what `reacher` and `arm_reach` are trained with."""
 
-_SMALL: Mapping[str, Any] = {
-    "num_envs": 128,
-    "batch_size": 256,
-    "unroll_length": 50,
-    "gradient_steps_per_unroll": 64,
-    "replay_capacity": 2000,
-    "min_replay": 200,
-}
+GPU: Mapping[str, Any] = MappingProxyType({"total_env_steps": 10_000_000, "num_evals": 20})
+"""Settings to start from on a GPU: the paper's sizes with a tenth of its env steps, as studies of the size gpu take."""
+
 _POINT_MAZE: Mapping[str, Any] = {
-    **_SMALL,
+    **LAPTOP,
     "total_env_steps": 1_600_000,
     "width": 128,
     "num_evals": 16,
@@ -158,8 +165,20 @@ register_preset("point_maze", _POINT_MAZE)
 register_preset("point_maze_discrete", {**_POINT_MAZE, "agent": "crl_discrete"})
 
 for _env in ("arm_reach", "reacher"):
-    register_preset(_env, {**_SMALL, "total_env_steps": 1_000_000, "num_evals": 10})
+    register_preset(_env, LAPTOP)
     register_preset(_env, {"episode_length": 1000}, variant="paper")
+
+register_preset(
+    "gymnasium",
+    {
+        **LAPTOP,
+        "num_envs": 16,
+        "replay_capacity": 10_000,
+        "min_replay": 100,
+        "total_env_steps": 200_000,
+        "num_eval_envs": 20,
+    },
+)
 
 # Runs that were measured: `results/` has their curves.
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray
 
 from kilolayer.agents import Agent, AgentState
 from kilolayer.data import Trajectory
@@ -32,10 +32,10 @@ class Collector(Protocol):
     """Where the data of a run come from. A collector is a set of pure functions over explicit state.
 
     `init` and `collect` are traced and compiled, and mapped over seeds with `jax.vmap`. An environment that runs on the
-    host, in Python, fits behind them in one of two ways: `collect` calls it through `jax.experimental.io_callback`, as
-    the MuJoCo engine does; or a population runs `collect` outside the compiled program and compiles only the agent's
-    `collect` and the insertion into the buffer. In both cases `runs_on_host` is True, and its state must be arrays, so
-    that a checkpoint can hold it.
+    host is called back from them: MuJoCo's engine as a pure function of its state, environments in Python by
+    `jax.experimental.io_callback`. In both cases `runs_on_host` is True. The state is arrays, so that a checkpoint can
+    hold it; where that is not all that collecting depends on, `resumes_exactly` is False, and a run that resumes takes
+    the state that `begin_again` returns.
     """
 
     @property
@@ -68,8 +68,22 @@ class Collector(Protocol):
         """Whether `collect` uses the cores of the host: several seeds then collect one after another."""
         ...
 
+    @property
+    def resumes_exactly(self) -> bool:
+        """Whether collecting goes on from a saved state as if it had not stopped."""
+        ...
+
     def init(self, key: PRNGKeyArray) -> CollectorState:
         """Return the state before the first round."""
+        ...
+
+    def begin_again(self, state: CollectorState, key: PRNGKeyArray) -> tuple[CollectorState, Bool[Array, " num_envs"]]:
+        """Return a new state in place of a saved one, and which environments were in the middle of an episode.
+
+        Args:
+            state: as it was saved.
+            key: randomness.
+        """
         ...
 
     def collect(self, agent_state: AgentState, state: CollectorState, key: PRNGKeyArray) -> Collected:
@@ -124,9 +138,20 @@ class EnvironmentCollector:
         """Whether the engine of the environment runs on the host."""
         return self.environment.runs_on_host
 
+    @property
+    def resumes_exactly(self) -> bool:
+        """Whether the state of the environment is all that there is."""
+        return self.environment.resumes_exactly
+
     def init(self, key: PRNGKeyArray) -> EnvironmentState:
         """Reset all environments."""
         return self.environment.reset(key, self.num_envs, action_chunk=self.agent.executed_actions)
+
+    def begin_again(
+        self, state: EnvironmentState, key: PRNGKeyArray
+    ) -> tuple[EnvironmentState, Bool[Array, " num_envs"]]:
+        """Reset all environments; see `Collector.begin_again`."""
+        return self.init(key), state.episode_step > 0
 
     def collect(self, agent_state: AgentState, state: EnvironmentState, key: PRNGKeyArray) -> Collected:
         """Take `unroll_length` steps in every environment; see `Collector.collect`."""
@@ -188,8 +213,17 @@ class NoCollector:
         """Return False."""
         return False
 
+    @property
+    def resumes_exactly(self) -> bool:
+        """Return True: nothing is collected."""
+        return True
+
     def init(self, key: PRNGKeyArray) -> None:
         """Return no state."""
+
+    def begin_again(self, state: None, key: PRNGKeyArray) -> tuple[None, Bool[Array, " num_envs"]]:
+        """Return no state, and that no episode was interrupted."""
+        return None, jnp.zeros(self.num_envs, bool)
 
     def collect(self, agent_state: AgentState, state: None, key: PRNGKeyArray) -> Collected:
         """Raise: there is nothing to collect.

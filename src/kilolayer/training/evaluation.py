@@ -145,9 +145,10 @@ def _run(
         return (state, alive & ~result.done, diverged | (alive & result.diverged)), record
 
     everywhere = jnp.ones(num_episodes, bool)
-    (_, _, diverged), (achieved_goal, success, reward, alive, finite, steps) = jax.lax.scan(
+    (last, _, diverged), (achieved_goal, success, reward, alive, finite, steps) = jax.lax.scan(
         step, (start, everywhere, ~everywhere), jax.random.split(act_key, environment.episode_length)
     )
+    environment.release(last)
     return Episodes(
         desired_goal=start.desired_goal,
         achieved_goal=jnp.concatenate([start.achieved_goal[None], achieved_goal]),

@@ -19,7 +19,7 @@ from kilolayer.runs.run_directory import RunDirectory
 from kilolayer.runs.sinks import DiagnosticsFile, FileSink, Row, Sink, TensorBoardSink, WandbSink
 from kilolayer.training.policies import load_teacher, taught
 from kilolayer.training.setup import Setup
-from kilolayer.training.step import TrainState, init_states, state_shape
+from kilolayer.training.step import TrainState, begin_again, init_states, state_shape
 
 
 class SeedRun:
@@ -143,6 +143,8 @@ def first_states(
         states, teacher = init_states(setup, [run.seed for run in runs], data), load_teacher(runs[0].config)
         return [dataclasses.replace(one, agent=taught(runs[0].config, setup, one.agent, teacher)) for one in states]
     states = [run.restore(setup, step) for run in runs]
+    if not setup.collector.resumes_exactly:
+        states = [begin_again(setup, state, run.seed) for state, run in zip(states, runs, strict=True)]
     if data is not None and not all(_same(state.buffer, data) for state in states):
         raise ConfigurationError(f"data are not those that checkpoint {step} learned from; leave data out")
     return states

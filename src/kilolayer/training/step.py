@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from kilolayer.agents import AgentState, grow_agent
-from kilolayer.data import ReplayBuffer, draw_windows, empty_buffer, insert
+from kilolayer.data import ReplayBuffer, draw_windows, empty_buffer, end_episodes, insert
 from kilolayer.runs.clock import Clocks
 from kilolayer.training.collector import Collected, CollectorState
 from kilolayer.training.faults import CollectFaults, LearnFaults, first_false
@@ -103,6 +103,19 @@ def _init_state(setup: Setup, seed: PRNGKeyArray) -> TrainState:
         collected_steps=jnp.zeros((), jnp.int32),
         diverged=jnp.zeros((), jnp.int32),
     )
+
+
+def begin_again(setup: Setup, state: TrainState, seed: int) -> TrainState:
+    """Return a saved state whose environments begin new episodes, because theirs could not be saved.
+
+    Args:
+        setup: the parts of the run.
+        state: as it was saved.
+        seed: of the run. The new episodes depend on it and on the clocks only.
+    """
+    key = stream(jax.random.key(seed), "begin again", state.clocks.step)
+    collector, interrupted = jax.jit(setup.collector.begin_again)(state.collector, key)
+    return dataclasses.replace(state, collector=collector, buffer=end_episodes(state.buffer, interrupted))
 
 
 def collect_step(setup: Setup, state: TrainState) -> tuple[TrainState, CollectFaults]:

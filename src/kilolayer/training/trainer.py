@@ -32,6 +32,11 @@ from kilolayer.training.step import TrainState, grow_state
 LEAST_EPISODES = 100
 """Fewer episodes than these count as so many, when a share of them is held against `max_diverged`."""
 
+CANNOT_BE_SAVED = (
+    "cannot be saved in the middle of an episode: resumed, the run begins new episodes, and has all else as it was"
+)
+"""What an environment in Python does not promise, after its name."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainResult:
@@ -118,6 +123,8 @@ class Trainer:
             for run in self.runs:
                 if run.set_aside is not None:
                     display.note(f"what the run had after {self.clocks} is in {run.set_aside}")
+            if not self.setup.collector.resumes_exactly:
+                display.note(f"{self.setup.environment.name} {CANNOT_BE_SAVED}")
             began = saved = time.monotonic()
             start = self.clocks
             if self.rounds < self.timetable.rounds:

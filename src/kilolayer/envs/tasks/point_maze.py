@@ -60,6 +60,8 @@ class PointMaze:
     action_size = 2
 
     engines = ("point",)
+    has_body = False
+    """The disc stands for a place: a report shows the maze in its stead."""
 
     observation_names = (*xyz("disc", axes="xy"), *xyz("disc velocity", "m/s", axes="xy"))
     goal_names = xyz("disc", axes="xy")

@@ -7,7 +7,10 @@
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
-  for (const episode of scene.episodes) episode.poses = new Int16Array(bytes(episode.poses));
+  for (const episode of scene.episodes) {
+    episode.poses = new Int16Array(bytes(episode.poses));
+    episode.tendons = new Int16Array(bytes(episode.tendons));
+  }
   for (const mesh of scene.meshes) {
     mesh.vertices = new Float32Array(bytes(mesh.vertices));
     mesh.faces = new Uint32Array(bytes(mesh.faces));
@@ -82,21 +85,56 @@
     }
   }
 
-  const bodies = Array.from({ length: scene.bodies }, () => new THREE.Group());
-  if (bodies.length) world.add(...bodies);
-  for (const geom of scene.geoms) {
-    const [red, green, blue, alpha] = geom.rgba;
-    const material = new THREE.MeshStandardMaterial({
+  function paint([red, green, blue, alpha]) {
+    return new THREE.MeshStandardMaterial({
       color: new THREE.Color().setRGB(red, green, blue, THREE.SRGBColorSpace),
       roughness: 0.65, transparent: alpha < 1, opacity: alpha,
     });
+  }
+
+  function place(geom, material, parents) {
     const mesh = new THREE.Mesh(shape(geom), material);
     mesh.position.set(...geom.position);
     const [w, x, y, z] = geom.quaternion;
     mesh.quaternion.set(x, y, z, w);
-    mesh.castShadow = alpha === 1;
+    (geom.body < 0 ? world : parents[geom.body]).add(mesh);
+    return mesh;
+  }
+
+  const bodies = Array.from({ length: scene.bodies }, () => new THREE.Group());
+  if (bodies.length) world.add(...bodies);
+  for (const geom of scene.geoms) {
+    const mesh = place(geom, paint(geom.rgba), bodies);
+    mesh.castShadow = geom.rgba[3] === 1;
     mesh.receiveShadow = true;
-    (geom.body < 0 ? world : bodies[geom.body]).add(mesh);
+  }
+  const sites = scene.sites.map((site) => place(site, paint(site.rgba), bodies));
+
+  // Tendons: each straight piece is a thin cylinder from one end to the other.
+  const rod = new THREE.CylinderGeometry(1, 1, 1, 12), upright = new THREE.Vector3(0, 1, 0);
+  const pieces = scene.tendons.map(({ rgba }) => new THREE.Mesh(rod, paint(rgba)));
+  if (pieces.length) world.add(...pieces);
+
+  function readPoint(episode, frame, end, point) {
+    const at = 3 * (2 * frame * pieces.length + end), p = episode.tendons;
+    point.set(...[0, 1, 2].map((axis) => scene.origin[axis] + scene.scale * p[at + axis]));
+  }
+
+  function layTendons(episode, time) {
+    const frame = Math.min(Math.floor(time), episode.frames - 1), next = Math.min(frame + 1, episode.frames - 1);
+    const ends = [new THREE.Vector3(), new THREE.Vector3()];
+    pieces.forEach((piece, number) => {
+      ends.forEach((end, which) => {
+        readPoint(episode, frame, 2 * number + which, end);
+        readPoint(episode, next, 2 * number + which, second);
+        end.lerp(second, time - frame);
+      });
+      const length = ends[0].distanceTo(ends[1]), width = scene.tendons[number].width;
+      piece.visible = length > 1e-6;
+      piece.position.copy(ends[0]).lerp(ends[1], 0.5);
+      piece.scale.set(width, Math.max(length, 1e-6), width);
+      piece.quaternion.setFromUnitVectors(upright, ends[1].sub(ends[0]).normalize());
+    });
   }
 
   const tiles = document.createElement("canvas");
@@ -134,6 +172,28 @@
     goalMaterials[0].opacity = 0.35;
   }
   world.add(goal);
+
+  // The ghost: the robot as the goal has it.
+  const ghostMaterial = new THREE.MeshBasicMaterial({ transparent: true, opacity: 0.35, depthWrite: false });
+  goalMaterials.push(ghostMaterial);
+  const ghosts = [];
+  for (const geom of scene.ghost) {
+    ghosts[geom.body] ??= new THREE.Group();
+    place(geom, ghostMaterial, ghosts);
+  }
+  ghosts.forEach((ghost) => world.add(ghost));
+
+  function placeGhost(episode, frame) {
+    const poses = episode.ghost[Math.min(frame, episode.ghost.length - 1)] ?? [];
+    ghosts.forEach((ghost, number) => {
+      const pose = poses[number];
+      ghost.visible = Boolean(pose);
+      if (!pose) return;
+      const [x, y, z, w, i, j, k] = pose;
+      ghost.position.set(x, y, z);
+      ghost.quaternion.set(i, j, k, w).normalize();
+    });
+  }
 
   // The trail: where the robot's base has been, as a ribbon just above the ground.
   const longest = Math.max(...scene.episodes.map((episode) => episode.frames));
@@ -322,7 +382,11 @@
     bodies.forEach((body, index) => pose(episode, time, index, body.position, body.quaternion));
     const frame = Math.floor(time);
     const reached = episode.success[frame] === "1";
-    goal.position.set(...episode.goals[Math.min(frame, episode.goals.length - 1)]);
+    goal.visible = episode.goals.length > 0;
+    if (goal.visible) goal.position.set(...episode.goals[Math.min(frame, episode.goals.length - 1)]);
+    placeGhost(episode, frame);
+    layTendons(episode, time);
+    for (const site of sites) site.visible = element("sites").checked;
     for (const material of goalMaterials) material.color = colour(reached ? "--reached" : "--waiting");
     trail.visible = element("trail").checked && scene.robot_moves;
     trailGeometry.setDrawRange(0, 6 * frame);
@@ -364,8 +428,9 @@
   if (!scene.robot_moves) { // there is nobody to follow
     for (const id of ["follow", "trail"]) element(id).parentElement.style.display = "none";
   }
+  if (!sites.length) element("sites").parentElement.style.display = "none";
   element("home").addEventListener("click", homeView);
-  for (const id of ["follow", "trail"]) element(id).addEventListener("change", () => { changed = true; });
+  for (const id of ["follow", "trail", "sites"]) element(id).addEventListener("change", () => { changed = true; });
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
     const step = event.shiftKey ? Math.round(1 / scene.step) : 1;

@@ -1,6 +1,6 @@
 """Interactive 3-D pages: one HTML file with geometry and poses as JSON, the drawing code and its library."""
 
-import base64
+import dataclasses
 import html
 import json
 import math
@@ -12,9 +12,10 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from kilolayer.render.camera import CameraMode, default_mode, view
+from kilolayer.render.camera import FOLLOW, View, cameras_of, default_mode, view
 from kilolayer.render.film import describe
 from kilolayer.render.scene import Motion, Scene
+from kilolayer.render.viewer.shapes import Shapes, rounded, tendon_pieces, text
 
 FPS = 30.0
 """Maximum poses per second in a page; the browser interpolates between them."""
@@ -23,31 +24,20 @@ POSE_BYTES = 4_500_000
 STEPS = 32767
 """Positions and quaternions are rounded to 16-bit numbers from -STEPS to STEPS."""
 
-SHAPES = {
-    mujoco.mjtGeom.mjGEOM_SPHERE: "sphere",
-    mujoco.mjtGeom.mjGEOM_CAPSULE: "capsule",
-    mujoco.mjtGeom.mjGEOM_ELLIPSOID: "ellipsoid",
-    mujoco.mjtGeom.mjGEOM_CYLINDER: "cylinder",
-    mujoco.mjtGeom.mjGEOM_BOX: "box",
-    mujoco.mjtGeom.mjGEOM_MESH: "mesh",
-}
-HIDDEN_GROUPS = 3
-"""Geoms of this group and above are not drawn, as in MuJoCo's viewer: they are for collisions."""
 
-
-def write_page(scene: Scene, path: Path, *, camera: CameraMode | None = None) -> Path:
+def write_page(scene: Scene, path: Path, *, camera: str | None = None) -> Path:
     """Write an interactive page. The file appears when it is complete.
 
     Args:
         scene: the scene.
         path: the file.
-        camera: first camera, `follow` or `top`; None for the default of the scene.
+        camera: first camera: `follow`, `top` or a camera of the model where that begins; None for the scene's default.
 
     Returns:
         The path.
     """
     # "<" starts a tag even inside a script, so escape it.
-    data = json.dumps(_data(scene, camera or default_mode(scene)), separators=(",", ":")).replace("<", "\\u003c")
+    data = json.dumps(_data(scene, camera), separators=(",", ":")).replace("<", "\\u003c")
     parts = {
         "style": _file("style.css"),
         "title": html.escape(scene.name),
@@ -65,81 +55,98 @@ def _file(name: str) -> str:
     return resources.files("kilolayer.render.viewer").joinpath(name).read_text(encoding="utf-8")
 
 
-def _data(scene: Scene, camera: CameraMode) -> dict[str, Any]:
-    model = scene.model
+def _data(scene: Scene, camera: str | None) -> dict[str, Any]:
+    model, mode = scene.model, camera or default_mode(scene)
     poses = [np.concatenate(scene.body_poses(motion.qpos), axis=-1) for motion in scene.motions]
     moving = np.flatnonzero(model.body_weldid != 0)
     stride = _stride(scene, len(moving))
     kept = [each[::stride][:, moving] for each in poses]
-    places = np.concatenate([each[..., :3].reshape(-1, 3) for each in kept])
-    low, high = places.min(axis=0), places.max(axis=0)
-    origin, scale = 0.5 * (low + high), max(float((high - low).max()) / 2, 1e-6) / STEPS
-    world = scene.body_poses(scene.motions[0].qpos[:1])
+    tendons, pieces = tendon_pieces(scene, [motion.qpos[::stride] for motion in scene.motions])
+    places = np.concatenate([each[..., :3].reshape(-1, 3) for each in (*kept, *pieces)])
+    low, high = (places.min(axis=0), places.max(axis=0)) if len(places) else (np.zeros(3), np.zeros(3))
+    grid = Grid(0.5 * (low + high), max(float((high - low).max()) / 2, 1e-6) / STEPS)
     index = {int(body): number for number, body in enumerate(moving)}
-    geoms, meshes, floor = _geoms(scene, index, world)
+    shapes = Shapes(scene, index)
+    ghost = sorted({int(body) for motion in scene.motions if motion.ghost for body in motion.ghost.bodies})
     cameras = [view(scene, motion, camera, aspect=4 / 3) for motion in scene.motions]
-    span = max(float(np.ptp(places[:, :2], axis=0).max()), cameras[0].distance)
+    span = max(float((high - low)[:2].max()), cameras[0].distance)
     floor_size = 40.0 * span
     tile = 10.0 ** math.floor(math.log10(scene.robot_radius)) * 2.0
+    follow = mode == FOLLOW and mode not in cameras_of(model) and scene.robot_moves
     return {
         "name": scene.name,
         "step": scene.control_step * stride,
         "bodies": len(moving),
         "root": index.get(scene.root, 0),
-        "origin": _rounded(origin),
-        "scale": scale,
-        "fovy": float(model.vis.global_.fovy),
+        "origin": rounded(grid.origin),
+        "scale": grid.scale,
+        "fovy": cameras[0].fovy or float(model.vis.global_.fovy),
         "robot_radius": scene.robot_radius,
         "middle": scene.middle,
         "robot_moves": scene.robot_moves,
         "far": span,
         "flat_goal": scene.flat_goal,
-        "goal_radius": scene.motions[0].radius,
+        "goal_radius": max(motion.radius for motion in scene.motions),
         "floor": {
-            "position": [*_rounded(origin[:2]), floor],
+            "position": [*rounded(grid.origin[:2]), shapes.floor],
             "size": tile * round(floor_size / tile / 2) * 2,
             "tile": tile,
         },
-        "geoms": geoms,
-        "meshes": meshes,
+        "geoms": shapes.geoms,
+        "sites": shapes.sites,
+        "ghost": shapes.of_bodies(ghost),
+        "tendons": [
+            {"width": float(model.tendon_width[tendon]), "rgba": rounded(model.tendon_rgba[tendon], 3)}
+            for tendon in tendons
+        ],
+        "meshes": shapes.meshes,
         "episodes": [
-            _episode(scene, motion, each, origin, scale, stride, shot, follow=camera == "follow" and scene.robot_moves)
-            for motion, each, shot in zip(scene.motions, kept, cameras, strict=True)
+            _episode(scene, motion, grid.poses(bodies), stride, shot, follow=follow)
+            | {"tendons": grid.points(lines), "ghost": _ghost(motion, ghost, stride)}
+            for motion, bodies, lines, shot in zip(scene.motions, kept, pieces, cameras, strict=True)
         ],
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Poses and points as whole numbers."""
+
+    origin: np.ndarray
+    """Its middle, in metres."""
+    scale: float
+    """Metres of a step."""
+
+    def poses(self, poses: np.ndarray) -> str:
+        """Return positions and quaternions as text."""
+        steps = np.concatenate([(poses[..., :3] - self.origin) / self.scale, poses[..., 3:] * STEPS], axis=-1)
+        return text(np.clip(np.rint(steps), -STEPS, STEPS).astype("<i2"))
+
+    def points(self, points: np.ndarray) -> str:
+        """Return positions as text."""
+        return text(np.clip(np.rint((points - self.origin) / self.scale), -STEPS, STEPS).astype("<i2"))
 
 
 def _stride(scene: Scene, bodies: int) -> int:
     """Return the stride of the recorded frames that are kept."""
     stride = max(1, round(1 / (FPS * scene.control_step)))
-    numbers = 7 * bodies * sum(len(motion.qpos) for motion in scene.motions)
+    numbers = (7 * bodies + 6 * scene.model.nwrap) * sum(len(motion.qpos) for motion in scene.motions)
     return max(stride, math.ceil(numbers * 2 * 4 / 3 / POSE_BYTES))
 
 
-def _episode(
-    scene: Scene,
-    motion: Motion,
-    poses: np.ndarray,
-    origin: np.ndarray,
-    scale: float,
-    stride: int,
-    shot: Any,
-    *,
-    follow: bool,
-) -> dict[str, Any]:
-    steps = np.concatenate([(poses[..., :3] - origin) / scale, poses[..., 3:] * STEPS], axis=-1)
-    goals = motion.goal[::stride]
-    still = bool((goals == goals[0]).all())
+def _episode(scene: Scene, motion: Motion, poses: str, stride: int, shot: View, *, follow: bool) -> dict[str, Any]:
+    goals = np.zeros((0, 3)) if motion.goal is None else motion.goal[::stride]
+    still = bool((goals == goals[:1]).all())
     # A kept frame counts as success if any frame that it replaces does.
     groups = [motion.success[at : at + stride].any() for at in range(0, len(motion.success), stride)]
     return {
-        "frames": len(poses),
-        "poses": _text(np.clip(np.rint(steps), -STEPS, STEPS).astype("<i2")),
-        "goals": [_rounded(goal) for goal in (goals[:1] if still else goals)],
+        "frames": len(groups),
+        "poses": poses,
+        "goals": [rounded(goal) for goal in (goals[:1] if still else goals)],
         "success": "".join("01"[int(each)] for each in groups),
         "outcome": describe(scene, motion),
         "camera": {
-            "lookat": _rounded(shot.lookat[0]),
+            "lookat": rounded(shot.lookat[0]),
             "distance": shot.distance,
             "azimuth": math.radians(shot.azimuth),
             "elevation": math.radians(shot.elevation),
@@ -148,74 +155,16 @@ def _episode(
     }
 
 
-def _geoms(
-    scene: Scene, index: dict[int, int], world: tuple[np.ndarray, np.ndarray]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], float]:
-    """Return all visible geoms in the frames of their bodies, their meshes, and the height of the floor."""
-    model = scene.model
-    geoms: list[dict[str, Any]] = []
-    meshes: list[dict[str, Any]] = []
-    mesh_numbers: dict[int, int] = {}
-    floor = 0.0
-    for geom in range(model.ngeom):
-        kind, body = mujoco.mjtGeom(model.geom_type[geom]), int(model.geom_bodyid[geom])
-        position, quaternion = model.geom_pos[geom], model.geom_quat[geom]
-        if body not in index:  # it never moves: use its pose in the world
-            position, quaternion = _compose(world[0][0, body], world[1][0, body], position, quaternion)
-        if kind == mujoco.mjtGeom.mjGEOM_PLANE:
-            floor = float(position[2])
-        rgba = _rgba(model, geom)
-        if kind not in SHAPES or rgba[3] == 0 or model.geom_group[geom] >= HIDDEN_GROUPS:
-            continue
-        entry: dict[str, Any] = {
-            "body": index.get(body, -1),
-            "type": SHAPES[kind],
-            "size": _rounded(model.geom_size[geom]),
-            "position": _rounded(position),
-            "quaternion": _rounded(quaternion, 6),
-            "rgba": _rounded(rgba, 3),
-        }
-        if kind == mujoco.mjtGeom.mjGEOM_MESH:
-            mesh = int(model.geom_dataid[geom])
-            if mesh not in mesh_numbers:
-                mesh_numbers[mesh] = len(meshes)
-                meshes.append(_mesh(model, mesh))
-            entry["mesh"] = mesh_numbers[mesh]
-        geoms.append(entry)
-    return geoms, meshes, floor
+def _ghost(motion: Motion, bodies: list[int], stride: int) -> list[list[list[float] | None]]:
+    """Return the pose of each of some bodies in each kept frame, or in one if they stay; None where it has none."""
+    ghost = motion.ghost
+    if ghost is None:
+        return []
+    poses = np.concatenate([ghost.position, ghost.quaternion], axis=-1)[::stride]
+    column = {int(body): number for number, body in enumerate(ghost.bodies)}
+    return [[rounded(frame[column[body]]) if body in column else None for body in bodies] for frame in poses]
 
 
 def not_on_page(model: mujoco.MjModel) -> list[str]:
     """Return what a model has that the 3-D page does not draw; films and stills do."""
-    return [name for name, count in (("tendons", model.ntendon), ("flex bodies", model.nflex)) if count]
-
-
-def _mesh(model: mujoco.MjModel, mesh: int) -> dict[str, str]:
-    vertex, face = model.mesh_vertadr[mesh], model.mesh_faceadr[mesh]
-    vertices = model.mesh_vert[vertex : vertex + model.mesh_vertnum[mesh]]
-    faces = model.mesh_face[face : face + model.mesh_facenum[mesh]]
-    return {"vertices": _text(vertices.astype("<f4")), "faces": _text(faces.astype("<u4"))}
-
-
-def _rgba(model: mujoco.MjModel, geom: int) -> np.ndarray:
-    """Return the colour of a geom, or that of its material if it has the default colour."""
-    material, own = int(model.geom_matid[geom]), model.geom_rgba[geom]
-    return model.mat_rgba[material] if material >= 0 and np.allclose(own, (0.5, 0.5, 0.5, 1.0)) else own
-
-
-def _compose(
-    position: np.ndarray, quaternion: np.ndarray, local_position: np.ndarray, local_quaternion: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return a pose in a body's frame as a pose in the world."""
-    at, turn = np.zeros(3), np.zeros(4)
-    mujoco.mju_rotVecQuat(at, local_position, quaternion)
-    mujoco.mju_mulQuat(turn, quaternion, local_quaternion)
-    return position + at, turn
-
-
-def _rounded(numbers: np.ndarray, digits: int = 5) -> list[float]:
-    return [round(float(number), digits) for number in numbers]
-
-
-def _text(array: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+    return [name for name, count in (("skins", model.nskin), ("flex bodies", model.nflex)) if count]
