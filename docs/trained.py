@@ -19,6 +19,7 @@ TRAINED: Sequence[tuple[str, str, dict[str, Any]]] = (
     ("a chain of six links, CRL", "depth_chain_6", {}),
     ("`arm_reach`, CRL", "depth_arm_reach", {}),
     ("`examples/crane.py`, CRL", "crane", {}),
+    ("`gym:FetchReach-v4`, CRL", "gym_fetch_reach", {}),
     ("`arm_push_easy`, on MuJoCo, CRL; stopped", "arm_push_easy_h200", {}),
     ("`arm_push_easy`, on MuJoCo, CRL; not finished", "arm_push_easy", {}),
 )

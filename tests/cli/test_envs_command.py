@@ -59,7 +59,7 @@ def test_a_task_without_names_says_how_to_give_them(capsys):
     register(EnvironmentSpec("unnamed", "no names", task=Unnamed))
     try:
         assert main(["envs", "show", "unnamed"]) == 0
-        assert "define `observation_names`" in capsys.readouterr().out
+        assert "its `observation_names`" in capsys.readouterr().out
         assert shown(capsys, "unnamed")["observation"] is None
     finally:
         registry.unregister("unnamed")
