@@ -14,7 +14,18 @@ import pytest
 from kilolayer.envs import RobotTask, Start
 from kilolayer.envs.engines.mjx import MjxEngine
 from kilolayer.envs.engines.mujoco import MujocoEngine
-from kilolayer.envs.tasks import Ant, ArmPush, ArmReach, HalfCheetah, Humanoid, Pusher, Reacher
+from kilolayer.envs.tasks import (
+    Ant,
+    ArmPush,
+    ArmReach,
+    Fish,
+    HalfCheetah,
+    Hopper,
+    Humanoid,
+    Pusher,
+    QuadrupedGo,
+    Reacher,
+)
 
 STEPS = 20
 """Control steps."""
@@ -89,6 +100,9 @@ FREE = {
     "half_cheetah": Free(HalfCheetah, 1e-4, 1e-3, height=1),
     "ant": Free(Ant, 2e-4, 2e-3, height=2),
     "humanoid": Free(Humanoid, 1e-4, 1e-3, height=2),
+    "hopper": Free(Hopper, 1e-4, 1e-3, height=1),
+    "fish": Free(Fish, 1e-4, 1e-3),
+    "quadruped": Free(QuadrupedGo, 1e-4, 1e-3, height=2),
 }
 
 

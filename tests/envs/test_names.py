@@ -44,8 +44,9 @@ MODEL = """
 """.replace("<geom size", '<site name="wind"/><geom size', 1)
 
 CASES = [(name, variant) for name in names() for variant in ("default", "paper")[: 2 if spec(name).paper_engine else 1]]
-MANY = [case for case in CASES if "_maze" in case[0] and "_u_maze" not in case[0]]
-"""Of each robot, mazes differ in their walls alone."""
+ALIKE = ("ant_random_start", "walker2d", "quadruped_stand_up", "six_axis_push")
+MANY = [case for case in CASES if ("_maze" in case[0] and "_u_maze" not in case[0]) or case[0] in ALIKE]
+"""Of each robot, mazes differ in their walls alone, and others are built like others."""
 
 
 @pytest.mark.parametrize(

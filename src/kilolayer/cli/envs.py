@@ -130,6 +130,7 @@ def _list(options: EnvsOptions) -> int:
         console.print(f"  [bold]{preset}[/]: {having}", highlight=False)
     console.print(f"  [bold]{PAPER}[/]: every environment with a variant {PAPER}", highlight=False)
     console.print("\nA maze of your own: kilolayer train my_maze.txt  ('#' wall, 'R' start, 'G' goal, '.' free)")
+    console.print(f"with another robot than a point: --robot {', '.join(registry.maze_robots()[1:])}", highlight=False)
     console.print(
         "An environment of Gymnasium or OGBench: kilolayer train gym:FetchReach-v4, ogbench:antmaze-medium-v0"
     )

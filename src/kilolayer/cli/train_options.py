@@ -37,6 +37,9 @@ class TrainOptions:
     preset: str | None = None
     """Start from settings with a name, such as paper; `kilolayer envs show ENV` lists those of an
     environment, with what they reach. Flags beside it change single ones."""
+    robot: str | None = None
+    """With a maze file as ENV: the robot in the maze, such as ant; without, a point, or the robot that the file's first
+    line names (robot: ant)."""
     seeds: str | None = None
     """Train these seeds side by side, such as 0..7 or 0,3,5: runs RUN_DIR/seed-0 and so on, each as any other."""
     seeds_mode: SeedsModeChoice = "auto"
@@ -108,6 +111,8 @@ def _check_exclusive(given: Mapping[str, str]) -> None:
         raise ConfigurationError("--resume takes ENV, --config, --seeds and --run-dir from the run; leave them out")
     if "preset" in given and ("config" in given or "resume" in given):
         raise ConfigurationError("--preset is for a new run in ENV; leave out --config and --resume, or the preset")
+    if "robot" in given and "env" not in given:
+        raise ConfigurationError("--robot is for a new run in a maze file: kilolayer train my_maze.txt --robot ant")
     if "config" in given and "env" in given:
         raise ConfigurationError("--config holds the env already; leave ENV out")
 
@@ -135,7 +140,7 @@ def _base(given: Mapping[str, str], *, wants_help: bool) -> TrainConfig:
     if base and choices.get("variant", base.get("variant", TrainConfig.variant)) != base.get("variant"):
         for name in ("engine", "fixed_goals", "replay"):
             base.pop(name, None)  # they are those of another variant
-    named = {"preset": given["preset"]} if "preset" in given else {}
+    named = {name: given[name] for name in ("preset", "robot") if name in given}
     return default_config(env, **(base | choices | named))
 
 

@@ -7,9 +7,10 @@ from kilolayer.envs.environment import ActionChunk, Environment, EnvironmentStat
 from kilolayer.envs.interface import Engine, MazeTask, Task
 from kilolayer.envs.mazes.layouts import LAYOUTS
 from kilolayer.envs.mazes.maze import Maze
-from kilolayer.envs.registry import EnvironmentSpec, Variant, make, names, register, spec
+from kilolayer.envs.registry import EnvironmentSpec, Variant, make, names, register, register_maze_robot, spec
 from kilolayer.envs.robot_state import Command, Frames, Mocap, RobotState, Start
 from kilolayer.envs.robot_task import RobotTask
+from kilolayer.envs.robots.mjcf import installed_file
 from kilolayer.envs.robots.servos import add_servos
 
 __all__ = [
@@ -39,12 +40,14 @@ __all__ = [
     "control",
     "goals",
     "gym",
+    "installed_file",
     "make",
     "names",
     "quaternions",
     "randomizing",
     "register",
     "register_engine",
+    "register_maze_robot",
     "registry",
     "remembering",
     "spec",

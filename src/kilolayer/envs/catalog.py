@@ -8,28 +8,42 @@ from typing import Any
 
 from kilolayer.envs.mazes.layouts import EVAL_LAYOUTS, LAYOUTS
 from kilolayer.envs.mazes.maze import Maze
-from kilolayer.envs.registry import EnvironmentSpec, register, register_family, spec
+from kilolayer.envs.registry import EnvironmentSpec, register, register_family, register_maze_robot, spec
 from kilolayer.envs.tasks import (
     Ant,
     AntBall,
+    AntBallMaze,
     AntCorridor,
     AntMaze,
     AntPush,
+    AntRandomStart,
     ArmBinpick,
     ArmGrasp,
     ArmPush,
     ArmReach,
     DiscretePointMaze,
+    Fish,
     HalfCheetah,
+    Hopper,
     Humanoid,
     PointCorridor,
     PointMaze,
     Pusher,
+    PusherReacher,
+    QuadrupedGo,
+    QuadrupedStandUp,
     Reacher,
+    SixAxisPick,
+    SixAxisPush,
+    SixAxisReach,
+    Swimmer,
+    Walker2d,
 )
 
 POINT_MAZE_EPISODE, ARM_EPISODE = 200, 100
 """Control steps in an episode."""
+RUN_EPISODE = 400
+"""Control steps in an episode of robots that run, swim or walk to a point a few metres away: 20 s."""
 
 CORRIDORS = ("u", "u2", "u3", "u4", "u5", "u6", "u7")
 """Layouts that are a single corridor without branches."""
@@ -39,7 +53,7 @@ HUMANOID_CELL = 2.0
 """Edge of a maze cell, in metres."""
 
 
-def _register(name: str, summary: str, task: Any, paper_engine: str, **others: Any) -> None:
+def _register(name: str, summary: str, task: Any, paper_engine: str | None = None, **others: Any) -> None:
     register(EnvironmentSpec(name, summary, task, paper_engine=paper_engine, **others))
 
 
@@ -69,10 +83,8 @@ def _discrete(point_maze: EnvironmentSpec, layout: str) -> EnvironmentSpec:
     )
 
 
-def _own_point_maze(name: str) -> EnvironmentSpec | None:
-    if "\n" not in name:
-        return None
-    return _point_maze("point_maze", name, f"point in a maze of {len(name.strip().splitlines())} lines", None)
+def _own_summary(robot: str, text: str) -> str:
+    return f"{robot} in a maze of {len(text.strip().splitlines())} lines"
 
 
 def _maze_name(robot: str, layout: str) -> str:
@@ -95,7 +107,7 @@ def _far_goals(robot: str, layout: str) -> str | None:
     return _maze_name(robot, far) if far in LAYOUTS | EVAL_LAYOUTS else None
 
 
-register_family(_own_point_maze)
+register_maze_robot("point", lambda text: _point_maze("point_maze", text, _own_summary("point", text), None))
 _POINT_MAZES = {
     text: _point_maze(_maze_name("point", layout), text, _maze_summary("point", layout), _far_goals("point", layout))
     for layout, text in LAYOUTS.items()
@@ -158,7 +170,32 @@ for _layout, _text in (LAYOUTS | {name: text for name, text in EVAL_LAYOUTS.item
         "spring",
         eval_env=_far_goals("ant", _layout),
     )
+register_maze_robot(
+    "ant",
+    lambda text: EnvironmentSpec(
+        name="ant_maze",
+        summary=_own_summary("ant", text),
+        task=functools.partial(AntMaze, Maze(text, cell_size=ANT_CELL)),
+        paper_engine="spring",
+    ),
+)
+_register("ant_random_start", "ant from any point of a disc to another", AntRandomStart)
 _register("ant_ball", "ant pushes a ball to a point", AntBall, "spring")
+for _layout in ("u", "u_eval", "big", "big_eval"):
+    _register(
+        _maze_name("ant_ball", _layout),
+        _maze_summary("ant with a ball", _layout),
+        functools.partial(AntBallMaze, Maze(LAYOUTS[_layout], cell_size=ANT_CELL)),
+        eval_env=_far_goals("ant_ball", _layout),
+    )
+register_maze_robot(
+    "ant_ball",
+    lambda text: EnvironmentSpec(
+        name="ant_ball_maze",
+        summary=_own_summary("ant with a ball", text),
+        task=functools.partial(AntBallMaze, Maze(text, cell_size=ANT_CELL)),
+    ),
+)
 _register("ant_push", "ant moves a block out of its way", AntPush, "mjx")
 
 
@@ -193,6 +230,16 @@ for _layout in ("u", "u_eval", "big", "big_eval", "big_eval_10", "hardest"):
         eval_env=_far_goals("humanoid", _layout),
     )
 
+register_maze_robot(
+    "humanoid",
+    lambda text: EnvironmentSpec(
+        name="humanoid_maze",
+        summary=_own_summary("humanoid", text),
+        task=functools.partial(Humanoid, Maze(text, cell_size=HUMANOID_CELL)),
+        paper_engine="spring",
+    ),
+)
+
 # Arms
 
 _register("arm_reach", "arm moves its wrist to a point", ArmReach, "mjx", episode_length=ARM_EPISODE)
@@ -211,10 +258,20 @@ for _level in ("easy", "hard"):
         "mjx",
     )
 _register("arm_grasp", "arm takes a cube between its fingers", ArmGrasp, "mjx")
+_register("six_axis_reach", "arm moves its tip by steps of its joints", SixAxisReach, episode_length=ARM_EPISODE)
+for _name, _verb, _task in (("push", "pushes a cube", SixAxisPush), ("pick", "picks up a cube", SixAxisPick)):
+    _register(f"six_axis_{_name}", f"arm {_verb} by steps of its tip", _task, episode_length=ARM_EPISODE)
 
 # Others
 
 _register("reacher", "two links reach a point in the plane", Reacher, "spring", episode_length=ARM_EPISODE)
 for _level in ("easy", "hard"):
     _register(f"pusher_{_level}", "arm pushes a puck to a point", functools.partial(Pusher, _level), "spring")
+_register("pusher_reacher", "arm of the pusher reaches a point", PusherReacher, episode_length=ARM_EPISODE)
 _register("half_cheetah", "cheetah runs to a line", HalfCheetah, "mjx")
+_register("hopper", "one leg hops to a line", Hopper, episode_length=RUN_EPISODE)
+_register("walker2d", "two legs walk to a line", Walker2d, episode_length=RUN_EPISODE)
+_register("swimmer", "snake swims to a point of a plane", Swimmer, episode_length=RUN_EPISODE)
+_register("fish", "fish swims to a point in space", Fish, episode_length=RUN_EPISODE)
+_register("quadruped_go", "dog walks to a point", QuadrupedGo, episode_length=RUN_EPISODE)
+_register("quadruped_stand_up", "dog stands up from where it fell", QuadrupedStandUp, episode_length=RUN_EPISODE)

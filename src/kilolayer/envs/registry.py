@@ -10,6 +10,7 @@ from kilolayer.envs.engines.registry import AUTO
 from kilolayer.envs.environment import Environment
 from kilolayer.envs.interface import Engine, Task
 from kilolayer.envs.mazes.maze import Maze
+from kilolayer.envs.mazes.robot_line import split_robot, with_robot
 from kilolayer.envs.robot_task import Variant as Variant
 from kilolayer.envs.robot_task import check_variant
 from kilolayer.envs.task_check import check_attributes
@@ -72,6 +73,9 @@ class EnvironmentSpec:
         return choose_engine(self.make_task(variant), self.name, num_envs=num_envs, build=self.engine).engine
 
 
+MazeRobot = Callable[[str], EnvironmentSpec]
+"""Function from a maze, as text, to the entry of an environment with a robot in it."""
+
 Family = Callable[[str], EnvironmentSpec | None]
 """Function from a name to the entry of a generated environment, or None if the name has another form."""
 
@@ -80,6 +84,10 @@ LISTING = "`kilolayer envs` lists them"
 
 _REGISTRY: dict[str, EnvironmentSpec] = {}
 _FAMILIES: list[Family] = []
+_MAZE_ROBOTS: dict[str, MazeRobot] = {}
+
+MAZE_ROBOT = "point"
+"""The robot of mazes that name none."""
 
 
 def register(spec: EnvironmentSpec) -> None:
@@ -107,6 +115,26 @@ def register_family(family: Family) -> None:
     _FAMILIES.append(family)
 
 
+def register_maze_robot(robot: str, build: MazeRobot) -> None:
+    """Add a robot that mazes given as text can have, such as `ant`.
+
+    Args:
+        robot: its name: letters, digits and underscores.
+        build: returns the environment for a maze as text.
+
+    Raises:
+        ConfigurationError: if the name is taken; a cell of a notebook may register its own again.
+    """
+    if not is_rerun("maze robot", robot) and robot in _MAZE_ROBOTS:
+        raise ConfigurationError(f"a maze robot named {robot!r} is already registered")
+    _MAZE_ROBOTS[robot] = build
+
+
+def maze_robots() -> list[str]:
+    """Return the names of the robots that mazes given as text can have."""
+    return list(_MAZE_ROBOTS)
+
+
 def names() -> list[str]:
     """Return the names of all registered environments."""
     return list(_REGISTRY)
@@ -116,30 +144,64 @@ def spec(name: str) -> EnvironmentSpec:
     """Return the entry of an environment.
 
     Args:
-        name: a registered name, a generated name, or a maze as text (several lines), which gives a point maze.
+        name: a registered name, a generated name, or a maze as text (several lines). A first line such as `robot: ant`
+            names its robot; without one it is a point maze.
 
     Raises:
-        ConfigurationError: if the name is unknown; the message lists similar names.
+        ConfigurationError: if the name or the robot is unknown; the message lists similar names.
     """
     if name in _REGISTRY:
         return _REGISTRY[name]
+    if "\n" in name:
+        robot, maze = split_robot(name)
+        return _maze_robot(robot or MAZE_ROBOT)(maze)
     for family in _FAMILIES:
         if (found := family(name)) is not None:
             return found
     raise UnknownNameError(f"env {name!r} is unknown; {nearest_names(name, _REGISTRY, listing=LISTING)}")
 
 
-def resolve(name: str) -> str:
+def _maze_robot(robot: str) -> MazeRobot:
+    if robot not in _MAZE_ROBOTS:
+        nearest = nearest_names(robot, _MAZE_ROBOTS, listing=f"there are {', '.join(_MAZE_ROBOTS)}")
+        raise ConfigurationError(f"robot={robot!r} of a maze is unknown; {nearest}")
+    return _MAZE_ROBOTS[robot]
+
+
+def resolve(name: str, robot: str | None = None) -> str:
     """Return the text of the maze if `name` is the path of a maze file (`*.txt`), and `name` itself otherwise.
 
+    Args:
+        name: of an environment, a maze file, or a maze as text.
+        robot: of the maze; None for the one that its first line names.
+
     Raises:
-        ConfigurationError: if the file cannot be read or does not contain a valid maze.
+        ConfigurationError: if the file cannot be read or does not contain a valid maze, or there is no such robot, or
+            one is given for an environment that is no maze as text.
     """
-    if not name.endswith(".txt") or "\n" in name:
-        return name
+    text = _read_maze(name) if is_maze_file(name) else name
+    if robot is None:
+        return text
+    if "\n" not in text:
+        raise ConfigurationError(
+            f"robot={robot!r} is for a maze file, such as my_maze.txt; env {name!r} has a robot already"
+        )
+    _maze_robot(robot)
+    return with_robot(text, robot)
+
+
+def is_maze_file(name: str) -> bool:
+    """Return whether a name of an environment is the path of a maze file."""
+    return name.endswith(".txt") and "\n" not in name
+
+
+def _read_maze(name: str) -> str:
     try:
         text = Path(name).read_text(encoding="utf-8")
-        Maze(text)
+        robot, maze = split_robot(text)
+        Maze(maze)
+        if robot is not None:
+            _maze_robot(robot)
     except ConfigurationError as error:
         raise ConfigurationError(f"{name}: {error}") from error
     except (OSError, ValueError) as error:  # no text in UTF-8, or a name that no file can have
@@ -148,7 +210,12 @@ def resolve(name: str) -> str:
 
 
 def make(
-    name: str, *, episode_length: int | None = None, engine: str = "auto", variant: str = "default"
+    name: str,
+    *,
+    episode_length: int | None = None,
+    engine: str = "auto",
+    variant: str = "default",
+    robot: str | None = None,
 ) -> Environment:
     """Build an environment.
 
@@ -158,12 +225,13 @@ def make(
         engine: a registered engine; `auto` selects the one that suits the machine, or the paper's for the variant
             `paper`.
         variant: `default`, or `paper` for everything that the published numbers depend on.
+        robot: for a maze file or a maze as text: the robot in it; None for the one that its first line names.
 
     Raises:
         ConfigurationError: if the name or the maze is invalid, the episode length is below 1, or the environment does
             not have the engine or variant.
     """
-    entry = spec(resolve(name))
+    entry = spec(resolve(name, robot))
     task = entry.make_task(variant)
     return entry.environment(
         name=entry.name,

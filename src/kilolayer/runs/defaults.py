@@ -20,14 +20,16 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
 
     Args:
         env: a registered name, the path of a maze file (`*.txt`), or a maze as text.
-        settings: fields of `TrainConfig`, and `preset`, the name of one of `named_presets`. The blocks `architecture`,
-            `optimizer` and that of the agent, under the agent's name, are dictionaries of the fields to change, or
-            whole objects.
+        settings: fields of `TrainConfig`; `preset`, the name of one of `named_presets`; and `robot`, which a maze file
+            has in place of the one that it names. The blocks `architecture`, `optimizer` and that of the agent, under
+            the agent's name, are dictionaries of the fields to change, or whole objects.
 
     Raises:
         ConfigurationError: for an unknown environment or setting, or a value that is not valid.
     """
-    env = registry.resolve(text_setting({"env": env}, "env", ""))
+    robot = text_setting(settings, "robot", "") or None
+    settings.pop("robot", None)
+    env = registry.resolve(text_setting({"env": env}, "env", ""), robot)
     spec = registry.spec(env)
     named = settings.pop("preset", None)
     asked = {} if named is None else named_preset(text_setting({"preset": named}, "preset", ""), env).settings
@@ -46,7 +48,8 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     if isinstance(merged.get("grow"), str) and "depth" not in settings:
         merged["depth"] = GrowthSchedule.parse(merged["grow"]).final_depth
     eval_env = text_setting(merged, "eval_env", "")
-    merged["eval_env"] = registry.resolve(eval_env) if eval_env else spec.eval_env or env
+    of_maze = robot if registry.is_maze_file(eval_env) else None
+    merged["eval_env"] = registry.resolve(eval_env, of_maze) if eval_env else spec.eval_env or env
     engine = text_setting(merged, "engine", TrainConfig.engine)
     config = with_engine(TrainConfig.from_dict(merged | {"engine": engine}))
     merged["engine"] = config.engine

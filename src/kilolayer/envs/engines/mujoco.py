@@ -6,6 +6,7 @@ continues bit for bit.
 """
 
 import dataclasses
+import math
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -170,8 +171,8 @@ class MujocoEngine:
     # Functions on the host. If there are several leading axes (`vmap` over whole environments), they are merged.
 
     def _step(self, fields: Any, bits: Any, told: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        bits = np.asarray(bits)
-        folded = np.asarray(told["ctrl"]).reshape(-1, self.model.nu)
+        bits, control = np.asarray(bits), np.asarray(told["ctrl"])
+        folded = control.reshape(math.prod(control.shape[:-1]), self.model.nu)  # nu may be 0
         with self._lock:
             batch = self._load(bits, fields)
             for name, part in told.items():

@@ -12,11 +12,15 @@ from kilolayer.envs.mazes.corridor import Corridor
 from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.mazes.walls import add_walls
 from kilolayer.envs.names import xyz
-from kilolayer.envs.quaternions import about
+from kilolayer.envs.quaternions import about, multiply, unit
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start, check_variant
 from kilolayer.envs.robots.ant import FLOOR, LEGS, OBSTACLE, stop_at_obstacles
 from kilolayer.envs.robots.mjcf import model_file
+from kilolayer.envs.tasks.places import direction, disc
 from kilolayer.errors import ConfigurationError
+
+WAYS = np.arange(8, dtype=np.float32) * np.float32(np.pi / 4)
+"""Directions in which ants walk in `observations_at`: angles from the x axis, in radians."""
 
 
 class Ant(RobotTask):
@@ -116,6 +120,32 @@ class Ant(RobotTask):
         return np.array([*desired_goal, self.success_distance], np.float32), self.success_distance
 
 
+class AntRandomStart(Ant):
+    """Walk from any point of a disc to any other.
+
+    Observation, action and termination are those of `Ant`. Start and goal are drawn uniformly from the disc of radius
+    10 m around the origin, and the ant faces any way. So an agent finds goals near and far, and starts everywhere. The
+    noise on the start is half that of `Ant`, with which some ants begin in the floor, and are thrown up.
+    """
+
+    start_noise = 0.05
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def draw_start(self, key: PRNGKeyArray) -> Start:
+        """Draw a place, a heading, and noise."""
+        noise_key, place_key, turn_key = jax.random.split(key, 3)
+        start = super().draw_start(noise_key)
+        heading = about(jnp.array([0.0, 0.0, 1.0]), jax.random.uniform(turn_key, maxval=2 * jnp.pi))
+        turned = multiply(heading, unit(start.qpos[3:7]))
+        return Start(qpos=start.qpos.at[:2].set(disc(place_key, self.goal_radius)).at[3:7].set(turned), qvel=start.qvel)
+
+    def draw_goal(self, key: PRNGKeyArray) -> Float[Array, "2"]:
+        """Draw a point of the disc."""
+        return disc(key, self.goal_radius)
+
+
 class AntMaze(Ant):
     """Walk through a maze to the centre of a goal cell.
 
@@ -189,13 +219,19 @@ class AntMaze(Ant):
         Args:
             position: x and y in metres.
         """
-        angles = jnp.arange(8) * (jnp.pi / 4)
+        return jnp.concatenate(self.walking(position), axis=-1)
+
+    def walking(self, position: Float[Array, "*#ways 2"]) -> tuple[Float[Array, "8 nq"], Float[Array, "8 nv"]]:
+        """Return joint positions and velocities at a position, upright and walking in each of eight directions.
+
+        Args:
+            position: x and y in metres, the same for all directions or one for each.
+        """
         home = jnp.broadcast_to(self.home.qpos, (8, self.home.qpos.size))
-        quaternions = about(jnp.array([0.0, 0.0, 1.0]), angles)
-        velocities = self.cruising_speed * jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+        quaternions = about(jnp.array([0.0, 0.0, 1.0]), jnp.asarray(WAYS))
+        velocities = self.cruising_speed * direction(jnp.asarray(WAYS))
         qpos = home.at[:, :2].set(position).at[:, 3:7].set(quaternions)
-        qvel = jnp.zeros((8, self.home.qvel.size)).at[:, :2].set(velocities)
-        return jnp.concatenate([qpos, qvel], axis=-1)
+        return qpos, jnp.zeros((8, self.home.qvel.size)).at[:, :2].set(velocities)
 
 
 class AntCorridor(AntMaze):

@@ -1,17 +1,21 @@
-"""The ant with an object: push a ball to a point, or push a block aside."""
+"""The ant with an object: push a ball to a point or through a maze, or push a block aside."""
 
+from functools import cached_property
 from typing import Final
 
 import jax
 import jax.numpy as jnp
 import mujoco
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from kilolayer.envs.mazes.maze import Maze
 from kilolayer.envs.mazes.walls import RGBA as WALL_RGBA
 from kilolayer.envs.names import position_names, velocity_names, xyz
 from kilolayer.envs.robot_task import RobotState, Start
 from kilolayer.envs.robots.ant import FLOOR, LEGS, OBSTACLE, add_slides, stop_at_obstacles
-from kilolayer.envs.tasks.ant import Ant
+from kilolayer.envs.tasks.ant import WAYS, Ant, AntMaze
+from kilolayer.envs.tasks.places import direction
 
 ANT_QPOS: Final = 15
 """Number of joint positions of the ant; those of the object follow."""
@@ -139,6 +143,83 @@ class AntBall(_AntWithObject):
         distance = jnp.linalg.norm(offset)
         direction = jnp.where(distance > 1e-3, offset / jnp.maximum(distance, 1e-3), goal / self.goal_radius)
         return ant + direction * jnp.maximum(distance, self.ant_reach + self.ball_radius)
+
+
+class AntBallMaze(AntBall, AntMaze):
+    """Push a ball through a maze to the centre of a goal cell.
+
+    Observation, action and termination are those of `AntBall`; the goal is x, y of the ball. The ant begins in a start
+    cell, as in `AntMaze`, and the ball beside it, 2 m away towards one of the free cells next to it. Start, side and
+    goal are drawn uniformly. Walls stop the ball, too. The noise on the start is half that of `Ant`, with which some
+    ants begin in the floor, and are thrown up.
+
+    Args:
+        maze: walls, start cells and goal cells.
+
+    Raises:
+        ConfigurationError: as `AntMaze`.
+    """
+
+    clearance = AntBall.ball_radius
+    start_noise = 0.05
+    ball_distance = 2.0
+    """From the ant to the ball at the start, in metres."""
+    ball_noise = 0.2
+    """Half the range of the noise on x and y of the ball at the start, in metres."""
+
+    def __init__(self, maze: Maze) -> None:
+        super().__init__(maze)
+
+    @cached_property
+    def sides(self) -> tuple[Float[np.ndarray, "pairs 2"], Float[np.ndarray, "pairs 2"]]:
+        """Centres of start cells, and directions from them to free cells next to them, which cover all such pairs."""
+        walls = self.maze.walls
+        steps = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])
+        pairs = [(cell, step) for cell in self.maze.start_cells for step in steps if not walls[tuple(cell + step)]]
+        cells, directions = (np.array(each) for each in zip(*pairs, strict=True))
+        return self.maze.centres(cells), directions.astype(np.float32)
+
+    def build(self) -> mujoco.MjSpec:
+        """Return the model: ant and ball between the walls."""
+        spec = super().build()
+        spec.geom("ball").conaffinity = OBSTACLE
+        low, high = (-self.maze.cell_size, self.maze.cell_size * max(self.maze.walls.shape))
+        for axis in "xy":
+            spec.joint(f"ball_{axis}").range = [low, high]
+        centres, directions = self.sides
+        home = spec.key("home")
+        home.qpos = [*list(home.qpos)[:ANT_QPOS], *(centres[0] + self.ball_distance * directions[0])]
+        return spec
+
+    def reset(self, key: PRNGKeyArray) -> tuple[Start, Float[Array, "2"]]:
+        """Draw a start of the ant, a side of it for the ball, and a goal."""
+        start_key, side_key, ball_key, goal_key = jax.random.split(key, 4)
+        centres, directions = (jnp.asarray(each) for each in self.sides)
+        side = jax.random.randint(side_key, (), 0, len(centres))
+        noise = jax.random.uniform(ball_key, (2,), minval=-self.ball_noise, maxval=self.ball_noise)
+        start = Ant.draw_start(self, start_key)
+        ball = centres[side] + self.ball_distance * directions[side] + noise
+        qpos = start.qpos.at[:2].add(centres[side] - self.home.qpos[:2]).at[ANT_QPOS:].set(ball)
+        return Start(qpos=qpos, qvel=start.qvel.at[ANT_QVEL:].set(0.0)), AntMaze.draw_goal(self, goal_key)
+
+    def draw_start(self, key: PRNGKeyArray) -> Start:
+        """Draw a start without its goal."""
+        return self.reset(key)[0]
+
+    def draw_goal(self, key: PRNGKeyArray) -> Float[Array, "2"]:
+        """Draw the centre of a goal cell."""
+        return AntMaze.draw_goal(self, key)
+
+    def observations_at(self, position: Float[Array, "2"]) -> Float[Array, "8 31"]:
+        """Return the observations with the ball at a position, and the ant behind it, walking in eight directions.
+
+        Args:
+            position: x and y of the ball, in metres.
+        """
+        behind = position - (self.ant_reach + self.ball_radius) * direction(jnp.asarray(WAYS))
+        qpos, qvel = self.walking(behind)
+        ball = jnp.broadcast_to(position, (len(WAYS), 2))
+        return jnp.concatenate([qpos[:, :ANT_QPOS], qvel[:, :ANT_QVEL], ball], axis=-1)
 
 
 class AntPush(_AntWithObject):

@@ -140,8 +140,7 @@ class Pusher(RobotTask):
         if self.paper:
             # The reference code reads the centre of mass of this link, which is the origin of its frame.
             return state.position[self.body("r_wrist_flex_link")]
-        roll = self.body("r_wrist_roll_link")
-        return state.position[roll] + rotate(state.quaternion[roll], jnp.asarray(FORK))
+        return fork_of(state, self.body("r_wrist_roll_link"))
 
     def _goal(self, place: Float[Array, "2"]) -> Float[Array, "3"]:
         return jnp.append(ORIGIN + place, GOAL_BODY_HEIGHT if self.paper else OBJECT_HEIGHT)
@@ -169,3 +168,66 @@ class Pusher(RobotTask):
         drawn = jax.random.uniform(key, (2,), minval=OBJECT_LOW, maxval=OBJECT_HIGH)
         distance = jnp.linalg.norm(drawn - place)
         return jnp.where(distance < self.separation, drawn * self.separation / jnp.maximum(distance, 1e-6), drawn)
+
+
+class PusherReacher(RobotTask):
+    """Move the fork of the pusher's arm to within 5 cm of a point of the air.
+
+    The observation (17) is the arm's 7 joint angles (radians), x, y, z of the fork (metres), and the 7 joint velocities
+    (radians per second). The goal is x, y, z of the fork, drawn from a box in front of the arm. The action (7) is the
+    torque of each joint, as a fraction of the maximum, 2 N m. An episode begins with the arm straight along +x and
+    almost at rest. There is no object, and no gravity. Episodes end only by truncation. 5 steps of 0.01 s.
+    """
+
+    mjcf = model_file("pusher")
+    control_step = 0.05
+    bodies = ("r_wrist_roll_link",)
+    success_distance = 0.05
+    engines = ("mujoco", "mjx")
+
+    goal_low = (0.3, -0.8, -0.25)
+    """Least x, y, z of goals, in metres."""
+    goal_high = (0.7, -0.1, 0.1)
+    """Greatest x, y, z of goals, in metres."""
+    start_speed = 0.005
+    """Half the range of each joint velocity at the start, in radians per second."""
+
+    def build(self) -> mujoco.MjSpec:
+        """Return the model: arm and table."""
+        spec = super().build()
+        spec.delete(spec.body("object"))
+        return spec
+
+    def draw_start(self, key: PRNGKeyArray) -> Start:
+        """Draw joint velocities."""
+        velocity = jax.random.uniform(key, (7,), minval=-self.start_speed, maxval=self.start_speed)
+        return Start(qpos=jnp.zeros(7), qvel=velocity)
+
+    def draw_goal(self, key: PRNGKeyArray) -> Float[Array, "3"]:
+        """Draw a point of the box."""
+        return jax.random.uniform(key, (3,), minval=jnp.array(self.goal_low), maxval=jnp.array(self.goal_high))
+
+    @property
+    def observation_names(self) -> tuple[str, ...] | None:
+        """Name and unit of each entry of an observation."""
+        return (*position_names(self.model), *xyz("fork"), *velocity_names(self.model))
+
+    goal_names = xyz("fork")
+
+    def observe(self, state: RobotState) -> Float[Array, "17"]:
+        """Return joint angles, fork, and joint velocities."""
+        return jnp.concatenate([state.qpos, self.achieved_goal(state), state.qvel])
+
+    def achieved_goal(self, state: RobotState) -> Float[Array, "3"]:
+        """Return x, y, z of the middle between the tips of the fork, in metres."""
+        return fork_of(state, self.body("r_wrist_roll_link"))
+
+
+def fork_of(state: RobotState, link: int) -> Float[Array, "3"]:
+    """Return the middle between the tips of the fork, in metres.
+
+    Args:
+        state: of the robot.
+        link: index of the last link among the tracked bodies.
+    """
+    return state.position[link] + rotate(state.quaternion[link], jnp.asarray(FORK))
