@@ -20,6 +20,7 @@ TRAINED: Sequence[tuple[str, str, dict[str, Any]]] = (
     ("`arm_reach`, CRL", "depth_arm_reach", {}),
     ("`examples/crane.py`, CRL", "crane", {}),
     ("`gym:FetchReach-v4`, CRL", "gym_fetch_reach", {}),
+    ("`gym:PointMaze_UMaze-v3`, CRL", "gym_point_maze", {}),
     ("`arm_push_easy`, on MuJoCo, CRL; stopped", "arm_push_easy_h200", {}),
     ("`arm_push_easy`, on MuJoCo, CRL; not finished", "arm_push_easy", {}),
 )
