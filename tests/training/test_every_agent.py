@@ -133,7 +133,7 @@ def test_invalid_settings_are_refused_in_one_line(env, settings, message):
 def test_a_task_that_never_says_success_is_refused_by_agents_that_need_it(agent, monkeypatch):
     config = default_config("reacher", agent=agent)
     monkeypatch.setattr("kilolayer.envs.tasks.Reacher.success_distance", None)
-    with pytest.raises(ConfigurationError, match=f"agent='{agent}' is rewarded.* set its success_distance"):
+    with pytest.raises(ConfigurationError, match=f"agent='{agent}' is rewarded.* set its goal or success_distance"):
         Setup.build(config)
     assert Setup.build(default_config("reacher")).environment.has_success is False
 

@@ -96,11 +96,11 @@ def test_collecting_begins_before_learning_is_done(run, setup):
 def test_an_error_of_the_engine_is_one_line(tmp_path, monkeypatch):
     load, calls = MujocoEngine._load, []
 
-    def fail(self, bits):
+    def fail(self, bits, fields):
         calls.append(bits)
         if len(calls) > FIRST_CALLS:
             raise RuntimeError("the arm fell off")
-        return load(self, bits)
+        return load(self, bits, fields)
 
     monkeypatch.setattr(MujocoEngine, "_load", fail)
     with pytest.raises(
