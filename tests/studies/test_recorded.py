@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,12 @@ def written(tmp_path_factory):
     for path in (base / "runs").rglob("metrics.jsonl"):
         path.unlink()
     return base / "results", rows
+
+
+@pytest.mark.parametrize("directory", RECORDED, ids=lambda path: path.name)
+def test_the_command_of_committed_results_names_no_place_of_the_machine_that_made_them(directory):
+    command = json.loads((directory / "study.json").read_text()).get("command") or ""
+    assert not [word for word in shlex.split(command) if Path(word.rpartition("=")[2]).is_absolute()]
 
 
 def files(directory):

@@ -89,7 +89,7 @@ def _duration(config: TrainConfig, setup: Setup) -> dict[str, Any]:
     clocks = [config.timetable.clocks(rounds) for rounds in range(config.timetable.rounds + 1)]
     seconds = 0.0
     for depth, rounds in itertools.groupby(itertools.pairwise(clocks), lambda pair: config.depth_at(pair[0])):
-        (first, *_, last) = itertools.chain.from_iterable(rounds)
+        first, *_, last = itertools.chain.from_iterable(rounds)
         per_env_step, per_gradient_step = _speeds(config, setup if depth == setup.depth else setup.at(first))
         seconds += (last.env_steps - first.env_steps) * per_env_step
         seconds += (last.gradient_steps - first.gradient_steps) * per_gradient_step

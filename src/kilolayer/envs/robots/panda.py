@@ -1,6 +1,5 @@
 """Scenes of the Panda arm: the robot's model, and edits that add cubes, bins and marks on the table."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -142,25 +141,6 @@ def add_bin(spec: mujoco.MjSpec, name: str, centre: tuple[float, float], half_wi
         )
         for other in ("cube", "hand", "left_finger", "right_finger"):
             spec.add_pair(geomname1=other, geomname2=wall)
-
-
-def add_zone(spec: mujoco.MjSpec, centre: tuple[float, float], half_width: float, rgba: Sequence[float]) -> None:
-    """Colour a square of the table. It does not collide.
-
-    Args:
-        spec: the scene, edited in place.
-        centre: x and y, in metres.
-        half_width: half the edge, in metres.
-        rgba: the colour.
-    """
-    spec.worldbody.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        pos=[*centre, 0.0008],
-        size=[half_width, half_width, 0.0007],
-        group=2,
-        mass=0.0,
-        rgba=rgba,
-    )
 
 
 def add_home(spec: mujoco.MjSpec, variant: str, *, cube: tuple[float, float] | None = None) -> None:

@@ -51,25 +51,6 @@ def add_cube(spec: mujoco.MjSpec) -> None:
         spec.add_pair(geomname1="cube", geomname2=other)
 
 
-def add_square(spec: mujoco.MjSpec, centre: tuple[float, float], half_width: float, rgba: Sequence[float]) -> None:
-    """Colour a square of the table.
-
-    Args:
-        spec: the model, edited in place.
-        centre: x and y, in metres.
-        half_width: half its edge, in metres.
-        rgba: the colour.
-    """
-    spec.worldbody.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        pos=[*centre, 0.0008],
-        size=[half_width, half_width, 0.0007],
-        group=2,
-        mass=0.0,
-        rgba=rgba,
-    )
-
-
 def add_home(spec: mujoco.MjSpec, joints: Sequence[float], fingers: float, *, cube: Sequence[float] = ()) -> None:
     """Add the keyframe `home`, in which servos hold the arm.
 

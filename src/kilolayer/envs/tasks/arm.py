@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from kilolayer.envs.names import xyz
 from kilolayer.envs.robot_task import RobotState, RobotTask, check_variant
 from kilolayer.envs.robots import panda
+from kilolayer.envs.robots.table import add_zone
 
 STEERED = (0, 1, 3, 5)
 """Joints, counted from 0, whose targets are the entries of an action, in this order."""
@@ -138,7 +139,7 @@ class ArmReach(ArmTask):
     def build(self) -> mujoco.MjSpec:
         """Return the model: the arm without fingers, and a mark on the table below the goals."""
         spec = panda.panda(self.variant, gripper=False)
-        panda.add_zone(spec, self.goal_centre[:2], self.goal_noise, panda.GOAL_ZONE_RGBA)
+        add_zone(spec, self.goal_centre[:2], self.goal_noise, panda.GOAL_ZONE_RGBA)
         panda.add_home(spec, self.variant)
         return spec
 

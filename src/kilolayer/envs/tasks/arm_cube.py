@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from kilolayer.envs.names import xyz
 from kilolayer.envs.robot_task import RobotState, Start
 from kilolayer.envs.robots import panda
+from kilolayer.envs.robots.table import add_zone
 from kilolayer.envs.tasks.arm import ANGLE_NAMES, END_EFFECTOR_NAMES, ArmTask, uniform
 from kilolayer.errors import ConfigurationError
 
@@ -107,8 +108,8 @@ class ArmPush(MoveCubeTask):
     def build(self) -> mujoco.MjSpec:
         """Return the model: arm and cube, with the two squares marked."""
         spec = panda.panda(self.variant, cube=True)
-        panda.add_zone(spec, self.cube_centre, self.cube_noise, panda.START_ZONE_RGBA)
-        panda.add_zone(spec, self.goal_centre, self.goal_noise, panda.GOAL_ZONE_RGBA)
+        add_zone(spec, self.cube_centre, self.cube_noise, panda.START_ZONE_RGBA)
+        add_zone(spec, self.goal_centre, self.goal_noise, panda.GOAL_ZONE_RGBA)
         panda.add_home(spec, self.variant, cube=self.cube_centre)
         return spec
 
@@ -191,7 +192,7 @@ class ArmGrasp(CubeTask):
         spec = panda.panda(self.variant, cube=True)
         panda.add_fingertips(spec, self.variant)
         if self.cube_noise > 0.0:
-            panda.add_zone(spec, self.cube_centre, self.cube_noise, panda.START_ZONE_RGBA)
+            add_zone(spec, self.cube_centre, self.cube_noise, panda.START_ZONE_RGBA)
         panda.add_home(spec, self.variant, cube=self.cube_centre)
         return spec
 

@@ -10,6 +10,7 @@ from kilolayer.envs.names import position_names, velocity_names, xyz
 from kilolayer.envs.robot_task import RobotState, RobotTask, Start
 from kilolayer.envs.robots import six_axis
 from kilolayer.envs.robots.mjcf import model_file
+from kilolayer.envs.robots.table import add_zone
 from kilolayer.envs.tasks.places import ring, square
 
 JOINTS = 6
@@ -108,7 +109,7 @@ class SixAxisCube(HeldEndEffector, RobotTask):
         """Return the model: arm and cube, with the square of goals marked."""
         spec = super().build()
         six_axis.add_cube(spec)
-        six_axis.add_square(spec, self.middle, self.goal_width, GOAL_RGBA)
+        add_zone(spec, self.middle, self.goal_width, GOAL_RGBA)
         joints = six_axis.pointing_down(self.middle[0], self.tip_height)
         six_axis.add_home(spec, joints, self.fingers, cube=(*self.middle, six_axis.CUBE_HALF_EDGE))
         return spec

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kilolayer.runs import GPU
 from kilolayer.studies.core.study import Case, Scope, Size
 
 TIME_AT_GOAL, SUCCESS_ANY = "eval/time_at_goal", "eval/success_any"
@@ -18,7 +19,7 @@ TASKS: Mapping[Size, tuple[str, ...]] = {
 
 SETTINGS: Mapping[Size, Mapping[str, Any]] = {
     "cpu": {"total_env_steps": 800_000, "width": 64, "num_evals": 10},
-    "gpu": {"total_env_steps": 10_000_000, "num_evals": 20},
+    "gpu": GPU,
     "paper": {"variant": "paper"},
 }
 
