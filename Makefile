@@ -18,14 +18,14 @@ demo: $(INSTALLED)
 	fi
 	$(BIN)/kilolayer report $(DEMO)
 
-# Before every merge, at most 12 minutes on 2 cores: lint, types, and every test that is not slow.
+# Before every merge (15 minutes on 2 cores): lint, types, and every test that is not slow.
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-# While writing, at most 3 minutes: lint, types, and tests of what a change breaks most often, few of which train.
+# While writing: lint, types, and tests of what a change breaks most often, few of which train.
 FAST := tests/test_architecture.py tests/objectives tests/data tests/runs tests/policies \
 	tests/nn/test_torso_registry.py tests/agents/test_agent_registry.py tests/agents/test_optimizers.py tests/cli/test_own_parts.py
 test-fast: $(INSTALLED)
