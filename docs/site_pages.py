@@ -14,7 +14,7 @@ from docutils import nodes
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 
-OUTSIDE = {"overview": "README.md", "changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md"}
+OUTSIDE = {"changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md"}
 """Pages that are a file at the top of the repository."""
 
 COMMENT = re.compile(r"(?m)^<!--(?:(?!-->).)*-->\n|<!--(?:(?!-->).)*-->", re.DOTALL)

@@ -56,6 +56,7 @@ MEASURED = [
     "docs/performance.md",
     "docs/start/first_run.md",
     "docs/start/paper_task.md",
+    "docs/trained.md",
     "docs/your_robot.md",
     "docs/studies/README.md",
     *STUDY_PAGES,
