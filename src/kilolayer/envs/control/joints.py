@@ -47,8 +47,11 @@ class JointDeltas(ServoSteps):
 class JointRelative(JointDeltas):
     """An action moves the target of each position servo by up to `joint_step` from where its joint is.
 
-    An action of 0 tells servos to stay where they are, so that a weight makes them sink; `JointDeltas` holds it.
+    An action of 0 tells servos to stay where they are, so that a weight makes them sink; `JointDeltas` holds it. The
+    last targets do not matter, and are not observed.
     """
+
+    observe_ahead = False
 
     def _from(self, state: RobotState) -> Float[Array, " servos"]:
         return servos.holding(self.model, self.steered_servos, state.qpos)
