@@ -32,7 +32,7 @@ class UR5eReach(control.HeldEndEffector, RobotTask):
 
 
 class UR5eCube(UR5eReach):
-    """Move a cube to a point of the floor. The observation is qpos, qvel, targets ahead, and the place between the fingers."""
+    """Move a cube to a point of the floor. The observation ends with the place between the fingers."""
 
     end_effector, goal_body, servo_share = "gripper/pinch", "cube", None
 
