@@ -12,7 +12,7 @@ import jax
 from kilolayer.envs import EnvironmentSpec, RobotTask, register
 from kilolayer.envs.control import JointDeltas
 from kilolayer.envs.goals import PositionGoal
-from kilolayer.runs import LAPTOP, register_preset
+from kilolayer.runs import HIGH_UTD, register_preset
 
 
 class ServoArm(JointDeltas, RobotTask):
@@ -31,4 +31,4 @@ class ServoArm(JointDeltas, RobotTask):
 
 
 register(EnvironmentSpec("servo_arm", "arm of servos brings its tip to a point", task=ServoArm, episode_length=100))
-register_preset("servo_arm", {**LAPTOP, "total_env_steps": 600_000, "num_evals": 6})
+register_preset("servo_arm", HIGH_UTD)

@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 
 from kilolayer.envs import EnvironmentSpec, RobotTask, installed_file, register
-from kilolayer.runs import LAPTOP, register_preset
+from kilolayer.runs import HIGH_UTD, register_preset
 
 
 class ShadowHand(RobotTask):
@@ -44,4 +44,4 @@ class ShadowHand(RobotTask):
 
 
 register(EnvironmentSpec("shadow_hand", "Shadow hand moves its fingertips", ShadowHand, episode_length=50))
-register_preset("shadow_hand", LAPTOP)
+register_preset("shadow_hand", HIGH_UTD)

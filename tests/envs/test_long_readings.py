@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
+import pytest
 from servo_arm import ServoArm, batch
 
-from kilolayer.envs import registry
-from kilolayer.envs.control import JointDeltas
+from kilolayer.envs import Environment, registry
+from kilolayer.envs.control import JointDeltas, JointRelative
 from kilolayer.envs.engines.mujoco import MujocoEngine
 from kilolayer.training.export import write_robot
 
@@ -48,16 +49,41 @@ def roll(task, start, control):
     return [np.asarray(each) for each in run(batch(start))]
 
 
-def test_the_example_of_a_control_loop_measures_what_the_library_observes(tmp_path):
+class ReachingArm(JointDeltas, ServoArm):
+    """An arm that is moved by steps of its targets; its tip is a site."""
+
+    success_distance, joint_step, lead = 0.05, 0.1, 0.3
+
+    def build(self):
+        spec = super().build()
+        spec.delete(spec.sensor("touch"))
+        spec.delete(spec.body("ball"))  # whose quaternion the example does not measure
+        for key in list(spec.keys):
+            spec.delete(key)
+        return spec
+
+
+class RelativeArm(JointRelative, ReachingArm):
+    """The same, by steps from where the joints are."""
+
+
+@pytest.mark.parametrize("kind", ["reacher", ReachingArm, RelativeArm])
+def test_the_example_of_a_control_loop_measures_what_the_library_observes(kind, tmp_path):
     spec = importlib.util.spec_from_file_location("control_loop", EXAMPLE)
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    environment = registry.make("reacher")
+    if isinstance(kind, str):
+        environment = registry.make(kind)
+        control = lambda action, state: environment.task.control(action)  # noqa: E731
+    else:
+        task = kind()
+        environment = Environment("arm", task, MujocoEngine(task), episode_length=100)
+        control = task.control
     task = environment.task
-    start = task.draw_start(jax.random.key(1))
-    observed, achieved, actions, _ = roll(task, start, lambda action, state: task.control(action))
+    start = task.completed(task.draw_start(jax.random.key(1)))
+    observed, achieved, actions, _ = roll(task, start, control)
     robot = example.Robot(tmp_path, {"robot": write_robot(environment, tmp_path, episodes=1)})
-    robot.place(np.asarray(start.qpos), np.asarray(start.qvel))
+    robot.place(*(None if part is None else np.asarray(part) for part in (start.qpos, start.qvel, start.control)))
     observation, goal = {"names": task.observation_names}, {"names": task.goal_names}
     for step in range(STEPS):
         robot.act(actions[step])
