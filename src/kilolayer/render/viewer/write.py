@@ -65,19 +65,20 @@ def script_json(data: Any) -> str:
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def scene_data(scene: Scene, camera: str | None = None) -> dict[str, Any]:
+def scene_data(scene: Scene, camera: str | None = None, *, live: bool = False) -> dict[str, Any]:
     """Return everything that `world.js` and `player.js` draw of a scene, as plain data.
 
     Args:
         scene: the scene.
         camera: see `write_page`.
+        live: poses that are not recorded follow.
     """
     model, mode = scene.model, camera or default_mode(scene)
     poses = [np.concatenate(scene.body_poses(motion.qpos), axis=-1) for motion in scene.motions]
-    moving = np.flatnonzero(model.body_weldid != 0)
+    moving = scene.moving
     stride = _stride(scene, len(moving))
     kept = [each[::stride][:, moving] for each in poses]
-    tendons, pieces = tendon_pieces(scene, [motion.qpos[::stride] for motion in scene.motions])
+    tendons, pieces = tendon_pieces(scene, [motion.qpos[::stride] for motion in scene.motions], spare=live)
     places = np.concatenate([each[..., :3].reshape(-1, 3) for each in (*kept, *pieces)])
     low, high = (places.min(axis=0), places.max(axis=0)) if len(places) else (np.zeros(3), np.zeros(3))
     grid = Grid(0.5 * (low + high), max(float((high - low).max()) / 2, 1e-6) / STEPS)
