@@ -173,7 +173,7 @@ def _page(options: PlayOptions, policy: Policy | None, environment: Environment)
         seed=options.seed,
         floor=None if policy is None else value_floor(policy, environment),
     )
-    with session, PlayServer(session, host=options.host, port=options.port) as server:
+    with PlayServer(session, host=options.host, port=options.port) as server, session:
         if not is_loopback(options.host):
             complain(
                 f"kilolayer: warning: host {options.host}: whoever can reach this machine and knows the address below "

@@ -61,13 +61,13 @@ class Goals:
         if not isinstance(self._task, MazeTask):
             return goal
         maze = self._task.maze
-        low, high = (np.asarray(end, goal.dtype) * maze.cell_size for end in (maze.free_cells.min(0), maze.free_cells.max(0)))
+        low, high = (
+            np.asarray(end, goal.dtype) * maze.cell_size for end in (maze.free_cells.min(0), maze.free_cells.max(0))
+        )
         half = 0.5 * maze.cell_size
         return np.concatenate([np.clip(goal[:2], low - half, high + half), goal[2:]]).astype(goal.dtype)
 
-    def moved(
-        self, goal: Float[np.ndarray, " goal"], place: Float[np.ndarray, "3"]
-    ) -> Float[np.ndarray, " goal"]:
+    def moved(self, goal: Float[np.ndarray, " goal"], place: Float[np.ndarray, "3"]) -> Float[np.ndarray, " goal"]:
         """Return a goal whose mark is at a place, as far as its entries can move it there.
 
         Args:

@@ -118,7 +118,7 @@
     write("step-number", `${step} / ${about.episode_length}`);
     write("distance", distanceText());
     write("time-at-goal", `${frame.time_at_goal} step${frame.time_at_goal === 1 ? "" : "s"}`);
-    write("episodes", frame.ended && about.has_success ? `${frame.ended}, ${frame.reached} reached` : String(frame.ended));
+    write("episodes", about.has_success ? `${frame.reached} of ${frame.ended}` : String(frame.ended));
     write("measured", paused ? "paused" : `${frame.measured.toFixed(2)}×`);
     write("status", about.has_success ? (success ? "at the goal" : "on its way") : `episode ${episode}`);
     element("status").classList.toggle("reached", success);
@@ -168,7 +168,10 @@
     for (const site of world.sites) site.visible = element("sites").checked;
     world.showTrail(element("trail").checked && scene.robot_moves ? points.length : 0);
     world.draw(element("follow").checked ? followed(seconds) : null);
-    document.body.dataset.drawn = String(Number(document.body.dataset.drawn ?? 0) + 1);
+    const at = frame.mark === null ? null : world.seenAt(world.goal.position);
+    Object.assign(document.body.dataset, {
+      drawn: Number(document.body.dataset.drawn ?? 0) + 1, goalAt: at === null ? "" : `${Math.round(at.x)} ${Math.round(at.y)}`,
+    });
   }
 
   function tick(now) {
@@ -368,6 +371,7 @@
     if (!there) element(id).parentElement.hidden = true;
   }
   document.querySelector(".success").hidden = !about.has_success;
+  if (about.has_success) element("episodes-name").textContent = "Reached";
 
   addEventListener("keydown", (event) => {
     const place = event.target.tagName, typing = ["SELECT", "INPUT", "SUMMARY"].includes(place);

@@ -14,6 +14,7 @@ import socket
 import socketserver
 import sys
 import threading
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
@@ -42,6 +43,9 @@ SECONDS = 30.0
 
 HEARTBEAT = 1.0
 """Seconds after which a stream without frames says that it is still there."""
+
+FAREWELL = 2.0 * HEARTBEAT
+"""Seconds that streams have to end."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -88,12 +92,15 @@ class PlayServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Answer no more, and free the port."""
+        """Answer no more, free the port, and tell the pages that look on."""
         self._server.ends.set()
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
+        end = time.monotonic() + FAREWELL
+        for _ in range(MOST_STREAMS):  # pages that look on are told
+            self._server.streams.acquire(timeout=max(end - time.monotonic(), 0.0))
 
     def __enter__(self) -> "PlayServer":
         """Start."""
