@@ -1,4 +1,4 @@
-"""The live page: only its own address may look on and act, what is malformed is refused, and a browser drives a robot."""
+"""The live page: only its own address may look on and act, what is malformed is refused, a browser drives a robot."""
 
 import http.client
 import json

@@ -13,6 +13,7 @@ from kilolayer.cli.episodes import EpisodeOptions
 from kilolayer.cli.options import parse
 from kilolayer.cli.output import complain
 from kilolayer.envs import Environment, make, registry
+from kilolayer.envs.gym import GymEnvironment
 from kilolayer.envs.registry import Variant
 from kilolayer.errors import ConfigurationError
 from kilolayer.files import json_text
@@ -164,6 +165,11 @@ def _who(played: Played, policy: Policy | None) -> str:
 
 
 def _page(options: PlayOptions, policy: Policy | None, environment: Environment) -> int:
+    if isinstance(environment, GymEnvironment):
+        raise ConfigurationError(
+            f"{environment.name} draws itself, and has no 3-D page; take --headless EPISODES, or `kilolayer render` "
+            "for a film of a run in it"
+        )
     session = Session(
         environment,
         policy,

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 from jaxtyping import Float
@@ -61,7 +62,7 @@ class ValueMaps:
         assert isinstance(task, MazeTask)
         self._policy, self._task, self._per_cell = policy, task, per_cell
         self._points = free_points(task.maze, task.clearance, per_cell=per_cell)
-        self._observations = jax.vmap(task.observations_at)(self._points.astype(np.float32))
+        self._observations = jax.vmap(task.observations_at)(jnp.asarray(self._points, jnp.float32))
         self._of_cells = np.mean([self._values(centre) for centre in task.maze.centres(task.maze.free_cells)], axis=0)
 
     def of(self, goal: Float[np.ndarray, "2"]) -> ValueMap:

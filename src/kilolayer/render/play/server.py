@@ -186,7 +186,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = SECONDS
-    server: _Server  # type: ignore[assignment]
+    server: _Server
     _has_read = False
     kinds: ClassVar[dict[str, str]] = {
         "html": "text/html; charset=utf-8",
@@ -194,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
         "js": "text/javascript; charset=utf-8",
     }
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         """Answer with a file of the page, the stream of frames, or the numbers of the floor."""
         path = self._path()
         if path is None:
@@ -213,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(HTTPStatus.NOT_FOUND, b"there is no such page\n")
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         """Take controls."""
         self._has_read = False
         path = self._path()
@@ -300,7 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def _refuse(self, status: HTTPStatus, line: str) -> None:
-        """Answer with a line and hang up; what is still to be read of the body goes first, or the line would get lost."""
+        """Answer with a line and hang up. The rest of the body is read first, or the line would get lost."""
         length = self.headers.get("Content-Length", "")
         if not self._has_read and _is_length(length):
             self._read(min(int(length[:12]), LONGEST_REST))
