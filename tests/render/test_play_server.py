@@ -251,6 +251,7 @@ def test_in_a_browser_the_goal_is_dragged_and_the_robot_follows(server, chromium
     goal = [float(number) for number in chromium.evaluate("document.body.dataset.goal").split()]
     assert abs(goal[0] - 1.5) < 0.5  # along the row
     assert 1.5 < goal[1] < 4.3
+    chromium.wait("document.getElementById('keep-goal').checked")  # it outlives the episode
     chromium.evaluate("document.getElementById('view').focus()")
     chromium.press("ArrowRight")
     chromium.wait(f"Number(document.body.dataset.goal.split(' ')[1]) > {goal[1]} + 0.1")

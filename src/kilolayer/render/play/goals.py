@@ -38,8 +38,9 @@ class Goals:
         self._key, self._calls = jax.random.key(seed), 0
         self._draw = jax.jit(lambda key, call: environment.draw(jax.random.fold_in(key, call), DRAWN)[1])
         self._waiting: list[np.ndarray] = []
-        first = self._more()
-        low, high = first.min(axis=0), first.max(axis=0)
+        self.sample = self._more()
+        """Goals as the task draws them."""
+        low, high = self.sample.min(axis=0), self.sample.max(axis=0)
         size = high - low
         spread = 0.25 * np.where(size > 1e-6, size, size.max() if size.max() > 1e-6 else 4.0)
         self.low, self.high = low - spread, high + spread

@@ -179,7 +179,7 @@
     requestAnimationFrame(tick);
   }
 
-  // ---- The goal -------------------------------------------------------------------------------------------------------
+  // ---- The goal: what a person sets outlives the episode ---------------------------------------------------------------
   const [movesX, movesY, movesZ] = about.mark_axes;
   const movable = movesX || movesY || movesZ;
 
@@ -210,7 +210,7 @@
   function put(place) {
     dragged = place;
     world.changed = true;
-    send({ place }).then(() => { if (!holding) dragged = null; });
+    send({ place, keep_goal: true }).then(() => { if (!holding) dragged = null; });
   }
 
   let holding = false;
@@ -261,7 +261,7 @@
         const value = input.value === "" ? NaN : Number(input.value);
         if (frame === null || !Number.isFinite(value)) return;
         (input === slider ? box : slider).value = input === slider ? value.toFixed(3) : value;
-        send({ goal: frame.goal.map((old, other) => (other === number ? value : old)) });
+        send({ goal: frame.goal.map((old, other) => (other === number ? value : old)), keep_goal: true });
       });
     }
     entry.append(label, slider, box);
@@ -370,6 +370,7 @@
   for (const [id, there] of [["follow", scene.robot_moves], ["trail", scene.robot_moves], ["sites", world.sites.length], ["floor", about.floor]]) {
     if (!there) element(id).parentElement.hidden = true;
   }
+  element("drag-hint").hidden = !movable;
   document.querySelector(".success").hidden = !about.has_success;
   if (about.has_success) element("episodes-name").textContent = "Reached";
 

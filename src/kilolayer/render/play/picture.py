@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from kilolayer.envs import Environment
 from kilolayer.errors import TrainingError
@@ -16,12 +17,13 @@ from kilolayer.render.viewer.write import scene_data
 class Picture:
     """Turns what is seen of a robot into numbers for the page's bodies, goal, ghost and tendons."""
 
-    def __init__(self, environment: Environment, first: Seen):
+    def __init__(self, environment: Environment, first: Seen, goals: Float[np.ndarray, "goals goal"]):
         """Prepare the scene.
 
         Args:
             environment: whose robot it is.
             first: what is seen at the start of an episode.
+            goals: that it may have later, which the first view shows as well.
 
         Raises:
             ConfigurationError: if neither the task nor its engine has a model to draw, or the control step is unknown.
@@ -30,7 +32,9 @@ class Picture:
         self._marks: tuple[bytes, int] | None = None
         self._marked: Motion
         self._start: np.ndarray
-        motion = self._motion(first, 0)
+        desired = np.concatenate([np.asarray(first.desired_goal)[None], goals])
+        qpos = np.tile(first.qpos, (len(desired), 1))
+        motion = motion_of(environment, self._model, qpos, desired, np.zeros(len(desired), bool), 0)
         self._scene = scene_of(environment, self._model, [motion])
         self.data: dict[str, Any] = scene_data(self._scene, live=True)
         """The scene, as the page's scripts take it."""

@@ -25,6 +25,9 @@ from kilolayer.render.play.robot import Robot, distance_text
 MOST_FRAMES = 60.0
 """Frames of a second, at most; between them, a fast robot takes several steps."""
 
+IN_VIEW = 24
+"""Goals that the first view shows."""
+
 Floor = Callable[[Float[np.ndarray, " goal"]], Float[np.ndarray, "rows columns"]]
 """Returns a number for every pixel of a maze's floor, for a desired goal; NaN for none."""
 
@@ -96,8 +99,8 @@ class Session:
         self._actions: Actions = check_actions(actions, policy)
         self._controls = Controls(environment.goal_size, actions_of(policy))
         self._robot = Robot(environment, policy, seed=seed, mode=mode)
-        self._picture = Picture(environment, self._robot.seen)
         self._goals = Goals(environment, seed)
+        self._picture = Picture(environment, self._robot.seen, self._goals.sample[:IN_VIEW])
         assert environment.control_step is not None, "the picture has refused it"
         self._pace = Pace(environment.control_step, float(speed))
         self._counts = Counts()
