@@ -164,7 +164,7 @@
     });
     world.placeGoal(dragged ?? frame.mark);
     world.placeGhost(frame.ghost);
-    world.paintGoal(frame.success);
+    world.paintGoal(frame.success ? "--reached" : element("floor").checked ? "--on-map" : "--waiting");
     for (const site of world.sites) site.visible = element("sites").checked;
     world.showTrail(element("trail").checked && scene.robot_moves ? points.length : 0);
     world.draw(element("follow").checked ? followed(seconds) : null);

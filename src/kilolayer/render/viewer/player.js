@@ -110,7 +110,7 @@
       point.lerp(second, time - frame);
     });
     for (const site of world.sites) site.visible = element("sites").checked;
-    world.paintGoal(reached);
+    world.paintGoal(reached ? "--reached" : "--waiting");
     world.showTrail(element("trail").checked && scene.robot_moves ? frame + 1 : 0);
     element("status").textContent = reached ? "at the goal" : "on its way";
     element("status").classList.toggle("reached", reached);

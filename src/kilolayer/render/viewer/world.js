@@ -164,8 +164,9 @@ function openWorld(scene, canvas, longest) {
     if (position !== null) goal.position.set(...position);
   }
 
-  function paintGoal(reached) {
-    for (const material of goalMaterials) material.color = themeColour(reached ? "--reached" : "--waiting");
+  /** Paints mark and ghost in a colour of the style sheet. */
+  function paintGoal(name) {
+    for (const material of goalMaterials) material.color = themeColour(name);
   }
 
   // The trail: where the robot's base has been, as a ribbon just above the ground.
