@@ -84,6 +84,7 @@ def run(arguments: Sequence[str]) -> int:
     check_seed(options.seed)
     if options.headless is not None:
         check_count("headless", options.headless)
+        _without_a_page(options)
     elif options.json:
         raise ConfigurationError("--json has no effect on a page; add --headless EPISODES")
     policy, environment = _load(options)
@@ -131,6 +132,16 @@ def _only_for(options: PlayOptions, what: str, *fields: str) -> None:
             raise ConfigurationError(
                 f"--{field} {getattr(options, field)} is for {what}, and {options.target} is none; leave it out"
             )
+
+
+def _without_a_page(options: PlayOptions) -> None:
+    """Refuse options that change nothing without a page."""
+    for field in dataclasses.fields(options):
+        given = getattr(options, field.name)
+        if field.name in ("speed", "host", "port") and given != field.default:
+            raise ConfigurationError(f"--{field.name} {given} is for the page, which --headless leaves out")
+    if options.mode is not None and options.actions not in (None, "policy"):
+        raise ConfigurationError(f"--mode {options.mode} is for --actions policy; leave it out")
 
 
 def _headless(options: PlayOptions, policy: Policy | None, environment: Environment, episodes: int) -> int:

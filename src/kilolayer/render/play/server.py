@@ -261,6 +261,9 @@ class _Handler(BaseHTTPRequestHandler):
         ):
             self._refuse(HTTPStatus.FORBIDDEN, "this is not the address that was printed")
             return None
+        if self.server.ends.is_set():  # a connection that a browser kept open
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "the server has ended")
+            return None
         return path.partition("?")[0]
 
     def _stream(self) -> None:
