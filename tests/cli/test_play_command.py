@@ -58,7 +58,10 @@ def test_a_robot_before_training_and_its_policy_in_numbers(capsys, run):
         (["point_u_maze", "--headless", "0"], "headless=0 must be at least 1"),
         (["point_u_maze", "--json"], "add --headless"),
         (["point_u_maze", "--headless", "2", "--speed", "2"], "--speed 2.0 is for the page"),
-        (["RUN", "--headless", "2", "--actions", "zero", "--mode", "best_of"], "--mode best_of is for --actions policy"),
+        (
+            ["RUN", "--headless", "2", "--actions", "zero", "--mode", "best_of"],
+            "--mode best_of is for --actions policy",
+        ),
         (["point_u_maze", "--speed", "3"], "speed=3.0 must be one of"),
         (["runs/frist"], "runs/frist is not a run directory"),
         (["point_u_mase"], "did you mean point_u_maze"),

@@ -12,8 +12,9 @@ from goal_seeker import seeker
 
 from kilolayer.envs import make
 from kilolayer.errors import ConfigurationError
-from kilolayer.render.play import PlayServer, Session, is_loopback
-from kilolayer.render.play.server import LONGEST_BODY, own_host
+from kilolayer.render.play import PlayServer, Session, check_address, is_loopback
+from kilolayer.render.play.address import own_host
+from kilolayer.render.play.server import LONGEST_BODY
 
 TOKEN = "token"
 SECONDS = 60.0
@@ -203,6 +204,9 @@ def test_addresses_that_cannot_be_taken_are_one_line(server):
     ):
         with pytest.raises(ConfigurationError, match=words):
             PlayServer(server.session, **given)
+        with pytest.raises(ConfigurationError, match=words):
+            check_address(given.get("host", "127.0.0.1"), given["port"])
+    check_address("127.0.0.1", 0)
 
 
 def test_names_that_are_this_machine_s_own():

@@ -25,6 +25,7 @@ from kilolayer.render.play import (
     Played,
     PlayServer,
     Session,
+    check_address,
     is_loopback,
     play_headless,
 )
@@ -87,6 +88,8 @@ def run(arguments: Sequence[str]) -> int:
         _without_a_page(options)
     elif options.json:
         raise ConfigurationError("--json has no effect on a page; add --headless EPISODES")
+    else:
+        check_address(options.host, options.port)
     policy, environment = _load(options)
     if options.headless is not None:
         return _headless(options, policy, environment, options.headless)

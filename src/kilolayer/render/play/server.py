@@ -4,13 +4,10 @@ Whoever knows the token of the address may look and act. Pages of other sites do
 name that they let point to this machine (DNS rebinding) is refused by its `Host`.
 """
 
-import contextlib
 import hmac
-import ipaddress
 import json
 import logging
 import secrets
-import socket
 import socketserver
 import sys
 import threading
@@ -21,11 +18,11 @@ from typing import Any, ClassVar
 
 from kilolayer.errors import ConfigurationError, KilolayerError
 from kilolayer.files import json_text
+from kilolayer.render.play.address import LOOPBACK, bracketed, explained, family_of, own_host
 from kilolayer.render.play.controls import parse
 from kilolayer.render.play.page import floor_json, page_files
 from kilolayer.render.play.session import Session
 
-LOOPBACK = "127.0.0.1"
 PORT = 8421
 """Port of the address unless another is asked for; 0 takes any free one."""
 
@@ -74,10 +71,8 @@ class PlayServer:
             ConfigurationError: if the port is taken, or there is no such host.
         """
         self._token = secrets.token_urlsafe(24) if token is None else token
-        try:
+        with explained(host, port):
             self._server = _Server(session, host, port, self._token)
-        except (OSError, OverflowError) as error:
-            raise ConfigurationError(_why_not(host, port, error)) from None
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True, name="kilolayer play server")
         self.host, self.port = host, int(self._server.server_address[1])
 
@@ -85,7 +80,7 @@ class PlayServer:
     def address(self) -> str:
         """The address of the page, token included."""
         shown = LOOPBACK if self.host in ("", "0.0.0.0") else "::1" if self.host == "::" else self.host
-        return f"http://{_bracketed(shown)}:{self.port}/{self._token}/"
+        return f"http://{bracketed(shown)}:{self.port}/{self._token}/"
 
     def start(self) -> None:
         """Answer requests in threads of their own."""
@@ -112,59 +107,11 @@ class PlayServer:
         self.close()
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether nobody but this machine can reach an address."""
-    if host == "localhost":
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
-
-
-def own_host(given: str, host: str, port: int) -> bool:
-    """Return whether the `Host` of a request is this server's own.
-
-    Args:
-        given: the header.
-        host: that the server listens on.
-        port: likewise.
-    """
-    name, colon, number = given.rpartition(":")
-    if not colon or number != str(port):
-        return False
-    name = name.removeprefix("[").removesuffix("]").lower()
-    if name == host.lower() or (name == "localhost" and is_loopback(host)):
-        return True
-    if host not in ("", "0.0.0.0", "::"):
-        return False
-    if name in ("localhost", socket.gethostname().lower()):
-        return True
-    with contextlib.suppress(ValueError):  # of all interfaces: an address, which no other site can have as its name
-        ipaddress.ip_address(name)
-        return True
-    return False
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _why_not(host: str, port: int, error: Exception) -> str:
-    if isinstance(error, OverflowError):
-        return f"port={port} must be from 0 to 65535"
-    if isinstance(error, socket.gaierror):
-        return f"host={host!r} is no address of this machine; take {LOOPBACK}"
-    reason = getattr(error, "strerror", None) or error
-    return f"port={port} of {host} cannot be taken ({reason}); choose another one, or 0 for any that is free"
-
-
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, session: Session, host: str, port: int, token: str):
-        if not 0 <= port <= 65535:
-            raise OverflowError
-        self.address_family = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0][0]
+        self.address_family = family_of(host, port)
         self.session, self.host, self.token = session, host, token
         self.files = page_files(session.about())
         self.streams = threading.BoundedSemaphore(MOST_STREAMS)
