@@ -21,8 +21,8 @@ ENV = "point_u_maze"
 DIRECTORY = Path("runs") / "demo"
 """Default directory of the run with seed 0; others have their seed behind it."""
 
-PICTURE = "success.png"
-"""Success by env steps, in the figures of a report."""
+PICTURE = "overview.png"
+"""Curve, paths and map beside each other, in the figures of a report."""
 
 
 @dataclasses.dataclass(frozen=True)

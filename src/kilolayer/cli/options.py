@@ -27,7 +27,7 @@ def parse(cls: type[Options], arguments: Sequence[str], *, command: str, default
 
     Raises:
         ConfigurationError: in one line, where the parser would draw a box.
-        SystemExit: after printing help.
+        HelpShown: after printing help.
     """
     for argument in arguments:
         if "\0" in argument:
@@ -36,7 +36,7 @@ def parse(cls: type[Options], arguments: Sequence[str], *, command: str, default
     if wants_help(arguments):
         known = parser_of(cls, command=command, default=given)
         print(help_text(command, known, getattr(cls, "FIRST", ()), everything=HELP_ALL in arguments))
-        raise SystemExit(0)
+        raise HelpShown(known)
     arguments = in_full(arguments, command=command)
     complaint = io.StringIO()
     try:
@@ -49,6 +49,14 @@ def parse(cls: type[Options], arguments: Sequence[str], *, command: str, default
         lists = [flag for action in known._actions if ",..." in str(action.metavar) for flag in action.option_strings]
         message = list_with_spaces(arguments, lists) or _one_line(complaint.getvalue())
         raise ConfigurationError(f"{message} (see kilolayer {command} --help)") from None
+
+
+class HelpShown(SystemExit):
+    """Help was printed; nothing is to run."""
+
+    def __init__(self, parser: Any):
+        super().__init__(0)
+        self.parser = parser
 
 
 def wants_help(arguments: Sequence[str]) -> bool:

@@ -1,13 +1,12 @@
 """The parsers of all commands, as argparse knows them: for the reference and for shell completion."""
 
+import contextlib
 import importlib
+import io
 from typing import Any
-from unittest import mock
 
-import tyro
-
-from kilolayer.cli import options
-from kilolayer.cli.commands import BELOW, COMMANDS, module_of
+from kilolayer.cli.commands import BELOW, COMMANDS, HELP_FLAGS, module_of
+from kilolayer.cli.options import HelpShown
 
 ITSELF_TOO = ("envs",)
 """Commands that do something also without one of those below them."""
@@ -33,16 +32,10 @@ def parser(*words: str) -> Any:
         LookupError: if nothing is parsed.
     """
 
-    class Found(Exception):  # noqa: N818
-        pass
-
-    def keep(cls: type, *, prog: str, default: Any, args: Any) -> None:
-        raise Found(options.parser_of(cls, command=prog.removeprefix("kilolayer "), default=default))
-
     command, *rest = words
     try:
-        with mock.patch.object(tyro, "cli", keep):
-            importlib.import_module(module_of(command)).run(rest)
-    except Found as found:
-        return found.args[0]
+        with contextlib.redirect_stdout(io.StringIO()):
+            importlib.import_module(module_of(command)).run([*rest, HELP_FLAGS[0]])
+    except HelpShown as shown:
+        return shown.parser
     raise LookupError(f"kilolayer {' '.join(words)} parses nothing")

@@ -137,7 +137,8 @@ def _base(given: Mapping[str, str], *, help_alone: bool) -> TrainConfig:
     elif "env" in given:
         base, env = {}, given["env"]
     elif help_alone:
-        return TrainConfig(**_choices(given))
+        torso = torso_spec(given.get("torso", TrainConfig.torso))
+        return TrainConfig(**_choices(given), architecture=torso.settings())
     else:
         raise ConfigurationError("ENV is missing: kilolayer train ENV; `kilolayer envs` lists the environments")
     choices = _choices(given)
