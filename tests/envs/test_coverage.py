@@ -65,7 +65,7 @@ def test_what_is_recorded_names_forms_that_exist():
 
 def test_the_command_measures_every_variant(tmp_path, capsys):
     path = tmp_path / "table.csv"
-    command = ["envs", "explore", "point_u_maze", "--num-envs=4", f"--output={path}"]
+    command = ["envs", "explore", "point_u_maze", "--episodes=4", f"--output={path}"]
     assert main(command) == 0
     assert capsys.readouterr().out.startswith("point_u_maze, default, point: the achieved goal gets ")
     header, row = path.read_text().splitlines()
