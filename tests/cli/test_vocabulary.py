@@ -27,7 +27,7 @@ def parsers():
 @pytest.fixture(scope="module")
 def words():
     """The vocabulary of the reference: what each shared word is, by flag or positional argument."""
-    rows = re.findall(r"^\| `(--[a-z-]+|[A-Z]+)`[^|]*\| ([^|]+) \|", PAGE.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `(--[a-z-]+|[A-Z]+)[^`|]*`[^|]*\| ([^|]+) \|", PAGE.read_text(), re.MULTILINE)
     return {name: what.strip().rstrip(".").replace("`", "") for name, what in rows}
 
 
