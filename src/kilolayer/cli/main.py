@@ -12,6 +12,7 @@ from kilolayer.cli.user_code import FLAG, import_user_code
 from kilolayer.device_errors import device_error
 from kilolayer.errors import KilolayerError, UnknownNameError, nearest_names, short_line
 from kilolayer.user_code import imported
+from kilolayer.version import __version__
 
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code after Ctrl-C."""
@@ -64,7 +65,7 @@ def _run(arguments: Sequence[str]) -> int:
         print(_usage())
         return 0
     if arguments[0] == "--version":
-        print(_version())
+        print(__version__)
         return 0
     command, *rest = import_user_code(arguments)
     if command == HELP and rest and rest[0] != HELP:
@@ -100,15 +101,9 @@ def _was_interrupted(error: BaseException) -> bool:
     return False
 
 
-def _version() -> str:
-    from kilolayer import __version__
-
-    return __version__
-
-
 def _usage() -> str:
     commands = "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
-    return USAGE.format(commands=commands, version=_version())
+    return USAGE.format(commands=commands, version=__version__)
 
 
 if __name__ == "__main__":
