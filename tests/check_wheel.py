@@ -1,6 +1,6 @@
 """Install a wheel in a clean environment and use it as a stranger would.
 
-`python tests/check_wheel.py dist constraints.txt`: nothing of the repository is in reach: neither its folder nor its environment.
+`python tests/check_wheel.py dist constraints.txt`. Nothing of the repository is in reach.
 """
 
 import os
