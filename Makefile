@@ -31,7 +31,7 @@ test-fast: $(INSTALLED)
 
 # Every night: the slow tests too, compiled as a user's programs are (tests/conftest.py), and more random inputs.
 test-all: test
-	XLA_FLAGS=--xla_cpu_use_fusion_emitters=true $(BIN)/pytest -m slow --ignore=tests/fuzz
+	KILOLAYER_TESTS_COMPILE=fully $(BIN)/pytest -m slow --ignore=tests/fuzz
 	$(MAKE) fuzz CASES=50
 
 # Random inputs of every kind, CASES of each, from case FIRST on; a case that fails is found again by its number.
@@ -62,18 +62,15 @@ docs: $(INSTALLED)
 wheel: $(INSTALLED)
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
-	$(PYTHON) tests/check_wheel.py dist $(CONSTRAINTS)
+	$(PYTHON) tests/check_wheel.py dist constraints.txt
 
-# One file of versions for Python 3.11, and one for later ones, which take a newer JAX.
-CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("constraints.txt" if sys.version_info < (3, 12) else "constraints-py312.txt")')
-
-$(RUNS): pyproject.toml $(CONSTRAINTS)
+$(RUNS): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	@touch $@
 
 $(INSTALLED): $(RUNS)
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev,docs]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	@touch $@
 
 clean:
