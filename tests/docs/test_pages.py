@@ -41,7 +41,8 @@ def command_lines() -> dict[str, Path]:
         for body in blocks(page, "sh", "bash"):
             for line in body.replace("\\\n", " ").splitlines():
                 if line.startswith("kilolayer "):
-                    found.setdefault(shlex.join(shlex.split(line, comments=True)), page)
+                    words = shlex.split(line.partition(" > ")[0], comments=True)
+                    found.setdefault(shlex.join(words), page)
     return found
 
 
