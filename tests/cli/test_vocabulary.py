@@ -151,6 +151,8 @@ def test_help_command_is_command_help(capsys):
         assert main([*words, "--help"]) == 0
         assert capsys.readouterr().out == shown
         assert shown.startswith(f"usage: kilolayer {words[0]}")
+    assert main(["help"]) == main(["help", "help"]) == main(["help", "--help"]) == 0
+    capsys.readouterr()
     assert main(["help"]) == 0
     shown = capsys.readouterr().out
     assert main(["--help"]) == 0

@@ -79,7 +79,7 @@ def test_the_command_measures_every_variant(tmp_path, capsys):
 def test_a_command_without_a_task_is_one_line(capsys):
     assert main(["envs", "explore"]) == 2
     assert capsys.readouterr().err == (
-        "kilolayer: error: TASK is missing: kilolayer envs explore TASK...; `kilolayer envs` lists them\n"
+        "kilolayer: error: ENV is missing: kilolayer envs explore ENV...; `kilolayer envs` lists them\n"
     )
 
 

@@ -61,14 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    if not arguments or arguments[0] in HELP_FLAGS or {HELP, *HELP_FLAGS}.issuperset(arguments):
-        print(_usage())
+    command, *rest = import_user_code(arguments) if arguments else [HELP]
+    if command in HELP_FLAGS or {command, *rest} <= {HELP, *HELP_FLAGS}:
+        print(USAGE.format(commands=_listed(), version=__version__))
         return 0
-    if arguments[0] == "--version":
+    if command == "--version":
         print(__version__)
         return 0
-    command, *rest = import_user_code(arguments)
-    if command == HELP and rest and rest[0] != HELP:
+    if command == HELP:
         command, *rest = [*rest, HELP_FLAGS[0]]
     if command not in COMMANDS:
         raise KilolayerError(f"command {command!r} is unknown; {nearest_names(command, COMMANDS)}")
@@ -101,9 +101,8 @@ def _was_interrupted(error: BaseException) -> bool:
     return False
 
 
-def _usage() -> str:
-    commands = "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
-    return USAGE.format(commands=commands, version=__version__)
+def _listed() -> str:
+    return "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
 
 
 if __name__ == "__main__":
