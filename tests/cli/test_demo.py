@@ -1,5 +1,7 @@
 """`kilolayer demo`: trains, writes the report, and resumes what was interrupted."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from kilolayer.cli import demo
@@ -34,6 +36,12 @@ def test_it_trains_and_says_where_the_picture_is(short, capsys, monkeypatch):
     ]
     assert ["resume" in given for given in began] == [True, False, False]
     assert began[1]["config"].seed == 3
+
+
+def test_an_interrupted_demo_says_how_it_is_resumed(short, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "train", lambda **given: SimpleNamespace(stopped_by=2, clocks="8 env steps"))
+    assert main(["demo", "--seed", "5"]) == 130
+    assert capsys.readouterr().out == "stopped and saved at 8 env steps; resume with: kilolayer demo --seed 5\n"
 
 
 def test_a_run_of_another_seed_is_not_resumed(short, capsys):

@@ -7,7 +7,6 @@ from typing import Any
 
 from kilolayer.cli.options import parse
 from kilolayer.cli.output import command
-from kilolayer.cli.train_results import print_outcome
 from kilolayer.errors import ConfigurationError
 from kilolayer.kernel_choices import own_kernel_choices
 from kilolayer.report import write_report
@@ -50,7 +49,8 @@ def run(arguments: Sequence[str]) -> int:
     own_kernel_choices()
     result = train(**begun, progress=not options.quiet)
     if result.stopped_by is not None:
-        return print_outcome([result], several=False, as_json=False)
+        print(f"stopped and saved at {result.clocks}; resume with: {command('demo', *arguments)}")
+        return 128 + result.stopped_by
     metrics = result.metrics
     report = write_report(directory)
     print(

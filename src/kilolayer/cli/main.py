@@ -71,7 +71,7 @@ def _run(arguments: Sequence[str]) -> int:
     if command == HELP:
         command, *rest = [*rest, HELP_FLAGS[0]]
     if command not in COMMANDS:
-        raise KilolayerError(f"command {command!r} is unknown; {nearest_names(command, COMMANDS)}")
+        raise KilolayerError(f"command {command!r} is unknown; {nearest_names(command, [*COMMANDS, HELP])}")
     if command in COMPUTING:
         import_whole("kilolayer.process_setup").set_up_process()
     return import_whole(module_of(command)).run(rest)
