@@ -31,4 +31,4 @@ class ServoArm(JointDeltas, RobotTask):
 
 
 register(EnvironmentSpec("servo_arm", "arm of servos brings its tip to a point", task=ServoArm, episode_length=100))
-register_preset("servo_arm", HIGH_UTD)
+register_preset("servo_arm", {**HIGH_UTD, "total_env_steps": 400_000})

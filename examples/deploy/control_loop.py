@@ -85,7 +85,7 @@ class Robot:
         self.model = load(path)
         self.data = mujoco.MjData(self.model)
         self.steps = about["physics_steps"]
-        self.rule = about["joint_steps"]
+        self.rule = about.get("joint_steps")  # exports of older versions have none
         ends = about["control"] or self.rule
         if ends is None:
             raise SystemExit("the task maps actions to controls in its own way; write that here")
