@@ -62,7 +62,8 @@ def use(wheel: Path, constraints: Path, place: Path) -> None:
     work = place / "work"
     work.mkdir()
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "KILOLAYER", "JAX"))}
-    clean["KILOLAYER_CACHE_DIR"] = "off"
+    # Programs this small take far longer to compile than to run.
+    clean |= {"KILOLAYER_CACHE_DIR": str(place / "cache"), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     for words in COMMANDS:
         subprocess.run(
             [python.with_name("kilolayer"), *words], check=True, cwd=work, env=clean, stdout=subprocess.DEVNULL
