@@ -28,6 +28,8 @@ def directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "maze.txt").write_text("#####\n#R.G#\n#####\n")
     monkeypatch.setenv("COLUMNS", "100")
+    for what in ("_page", "_headless"):
+        monkeypatch.setattr(f"kilolayer.cli.play.{what}", lambda *given: 0)
     monkeypatch.setattr("kilolayer.cli.train.plan", lambda *given, timed, **named: plan(*given, **named))
     return tmp_path
 
@@ -54,6 +56,20 @@ def other_line(number, command: str) -> list[str]:
         "prune": ["run", "--keep", "--fine-tune", "--checkpoint", "--order", "--states", "--results", "--json"],
         "report": ["run", "--checkpoint"],
         "render": ["run", "--episodes", "--resolution", "--speed", "--camera", "--checkpoint", "--json"],
+        "play": [
+            "run",
+            *ENVS,
+            "--headless",
+            "2",
+            "--actions",
+            "zero",
+            "--mode",
+            "--speed",
+            "8",
+            "--port",
+            "--host",
+            "--json",
+        ],
         "export": ["run", ".", "--format", "jax", "--output", "--checkpoint", "--int8", "--episodes", "--json"],
         "envs": ["show", "check", *ENVS, "--variant", "--json", "--num-envs", "--steps"],
         "study": [*STUDIES, "zzz", "--dry-run", "--size", "--seeds", "--set", "--run-dir", "--results"],

@@ -7,6 +7,7 @@ COMMANDS = {
     "eval": "evaluate a run",
     "prune": "leave out blocks of an actor: table and figure, or a smaller run",
     "report": "write report.html and pictures of a run",
+    "play": "look at a robot live, before or after training",
     "render": "write a film, stills and a 3-D page of a run's episodes",
     "export": "write a policy as a file that runs without the library: ONNX or StableHLO",
     "envs": "list the environments, or check one",
@@ -24,7 +25,9 @@ HELP = "help"
 MODULES = {"eval": "evaluate", "new-task": "new_task"}
 """Modules of subcommands that have another name."""
 
-COMPUTING = frozenset({"demo", "train", "distill", "prune", "eval", "report", "render", "export", "study", "bench"})
+COMPUTING = frozenset(
+    {"demo", "train", "distill", "prune", "eval", "report", "play", "render", "export", "study", "bench"}
+)
 """Subcommands that compile programs, which are kept on disk for the next process."""
 
 BELOW = {

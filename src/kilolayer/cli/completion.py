@@ -84,7 +84,7 @@ def _completed(command: str, parsers: Sequence[Any]) -> Completed:
     return Completed(flags, tuple(words))
 
 
-POSITIONAL = {"ENV": names, "NAME": lambda: tuple(STUDIES)}
+POSITIONAL = {"ENV": names, "ENV|RUN": names, "NAME": lambda: tuple(STUDIES)}
 """By what stands in the usage: the words that can be given. Others are files and directories."""
 
 NAMED = {

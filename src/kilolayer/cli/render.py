@@ -78,7 +78,7 @@ class RenderOptions(EpisodeOptions):
     resolution: str = "640x480"
     """Width and height of the film in pixels, both even."""
     speed: float = 1.0
-    """How many times as fast as it happened the film plays."""
+    """Times as fast as it happens that the film plays."""
     video: bool = True
     """Draw film and stills; --no-video writes the page alone, which needs no renderer on this machine."""
     quiet: bool = False
