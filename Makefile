@@ -1,22 +1,17 @@
 # `make demo` trains an agent and shows what it learnt; `make test` runs lint, types and tests.
-# Both set up .venv first if it is not there.
+# Both set up .venv first if it is not there, the first with what running needs, the second with what testing needs.
 
 PYTHON ?= python3
 SEED ?= 0
-DEMO ?= runs/demo$(if $(filter-out 0,$(SEED)),-seed$(SEED))
 
 BIN := .venv/bin
+RUNS := .venv/.runs
 INSTALLED := .venv/.installed
 
-.PHONY: demo docs test test-fast test-all fuzz soak bench clean
+.PHONY: demo docs wheel test test-fast test-all fuzz soak bench clean
 
-demo: $(INSTALLED)
-	@if [ -f $(DEMO)/config.json ]; then \
-		$(BIN)/kilolayer train --resume $(DEMO); \
-	else \
-		$(BIN)/kilolayer train point_u_maze --seed $(SEED) --run-dir $(DEMO); \
-	fi
-	$(BIN)/kilolayer report $(DEMO)
+demo: $(RUNS)
+	$(BIN)/kilolayer demo --seed $(SEED)
 
 # Before every merge (15 minutes on 2 cores): lint, types, and every test that is not slow.
 test: $(INSTALLED)
@@ -36,7 +31,7 @@ test-fast: $(INSTALLED)
 
 # Every night: the slow tests too, compiled as a user's programs are (tests/conftest.py), and more random inputs.
 test-all: test
-	XLA_FLAGS=--xla_cpu_use_fusion_emitters=true $(BIN)/pytest -m slow --ignore=tests/fuzz
+	KILOLAYER_TESTS_COMPILE=fully $(BIN)/pytest -m slow --ignore=tests/fuzz
 	$(MAKE) fuzz CASES=50
 
 # Random inputs of every kind, CASES of each, from case FIRST on; a case that fails is found again by its number.
@@ -62,8 +57,19 @@ docs: $(INSTALLED)
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs build/docs
 	$(BIN)/python docs/check_links.py build/docs
 
-$(INSTALLED): pyproject.toml constraints.txt
+# The wheel and the source distribution, in dist/. The wheel is installed in a clean environment, and used from a folder
+# that is not the repository.
+wheel: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(PYTHON) tests/check_wheel.py dist constraints.txt
+
+$(RUNS): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(INSTALLED): $(RUNS)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	@touch $@
 

@@ -2,7 +2,6 @@
 
 import sys
 import warnings
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,14 @@ import site_math
 import site_pages
 import site_reference
 
+from kilolayer.version import __version__
+
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 project = "kilolayer"
 author = "the authors of kilolayer"
 copyright = author
-version = release = version_of("kilolayer")
+version = release = __version__
 language = "en"
 smartquotes = False  # two dashes are flags
 

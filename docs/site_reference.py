@@ -4,27 +4,18 @@ A line `<!-- command line -->` or `<!-- settings -->` in a page becomes what the
 """
 
 import dataclasses
-import importlib
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
-from unittest import mock
-
-import tyro
 
 from kilolayer.agents import agent_specs
-from kilolayer.cli import options as cli_options
-from kilolayer.cli.bench import BENCHES
-from kilolayer.cli.main import COMMANDS, MODULES
+from kilolayer.cli.help import explanation, flags_of, usage, value_name
+from kilolayer.cli.parsers import commands, parser
 from kilolayer.envs.engines import engine_names, engine_spec
 from kilolayer.nn import torso_names, torso_spec
 
 EXAMPLE = "reacher"
 """Environment whose defaults are shown where they depend on it."""
-
-SUBCOMMANDS = {"bench": tuple(BENCHES), "envs": ("", "show", "check", "explore")}
-"""What follows a command that has commands of its own."""
 
 POSITIONAL = {"train": (EXAMPLE,)}
 """What has to follow a command before it knows its options."""
@@ -46,44 +37,13 @@ def _fill(app: Any, name: str, source: list[str]) -> None:
 # The command line -----------------------------------------------------------------------------------------------------
 
 
-def parser(*words: str) -> Any:
-    """Return the parser that a command line meets, as argparse knows it.
-
-    Args:
-        words: the command and what follows it.
-    """
-
-    class Found(Exception):  # noqa: N818
-        pass
-
-    def keep(cls: type, *, prog: str, default: Any, args: Any) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            raise Found(tyro.extras.get_parser(cls, prog=prog, default=default))
-
-    command, *rest = words
-    module = importlib.import_module(f"kilolayer.cli.{MODULES.get(command, command)}")
-    try:
-        with mock.patch.object(cli_options.tyro, "cli", keep):
-            module.run([*rest, "--help"])
-    except Found as found:
-        return found.args[0]
-    raise LookupError(f"kilolayer {' '.join(words)} parses nothing")
-
-
-def commands() -> list[tuple[str, ...]]:
-    """Return all commands with those below them."""
-    return [tuple(filter(None, (command, below))) for command in COMMANDS for below in SUBCOMMANDS.get(command, ("",))]
-
-
 def command_line() -> str:
     """Return the options of all commands as Markdown."""
     parts = []
     for words in commands():
+        command = " ".join(words)
         own = parser(*words, *POSITIONAL.get(words[0], ()))
-        parts.append(
-            f"## kilolayer {' '.join(words)}\n\n{_prose(own.description)}\n\n```text\n{_usage(words, own)}\n```\n"
-        )
+        parts.append(f"### kilolayer {command}\n\n{_prose(own.description)}\n\n```text\n{usage(command, own)}\n```\n")
         for group in own._action_groups:
             shown = [action for action in group._group_actions if "--help" not in action.option_strings]
             block = group.title.removesuffix(" options")
@@ -95,23 +55,14 @@ def command_line() -> str:
                     parts.append(f"Block `--{block}.*`{where}: see [configuration](configuration.md).\n")
                     continue
                 parts.append(f"Block `--{block}.*`:\n")
-            parts += [_option(action) for action in shown]
+            parts += [_option(action, command) for action in shown]
     return "\n".join(parts)
 
 
-def _usage(words: tuple[str, ...], own: Any) -> str:
-    positional = [
-        f"[{action.metavar}{' ...' if action.nargs == '*' else ''}]" if action.nargs in ("?", "*") else action.metavar
-        for action in own._actions
-        if not action.option_strings
-    ]
-    return " ".join(["kilolayer", *words, *map(str, positional), "[options]"])
-
-
-def _option(action: Any) -> str:
-    names = ", ".join(f"`{name}`" for name in action.option_strings) or f"`{action.metavar}`"
-    takes = "" if not action.option_strings or action.metavar is None else f" `{action.metavar}`"
-    return f"{names}{takes}\n: {_prose(action.help)}\n"
+def _option(action: Any, command: str) -> str:
+    names = ", ".join(f"`{name}`" for name in flags_of(action, command)) or f"`{action.metavar}`"
+    takes = f" `{value_name(action)}`" if value_name(action) else ""
+    return f"{names}{takes}\n: {_prose(explanation(action))}\n"
 
 
 def _prose(text: str | None) -> str:
@@ -151,7 +102,7 @@ def _options_of(*words: str, title: str) -> list[str]:
     for group in parser(*words)._action_groups:
         if group.title == title:
             shown += [
-                _option(action)
+                _option(action, words[0])
                 for action in group._group_actions
                 if action.dest not in (*RUN_OPTIONS, "json", "quiet", "help")
             ]

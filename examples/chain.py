@@ -1,7 +1,7 @@
 """A robot that gets harder with every link: a chain in the plane brings its tip to a point without observing the tip.
 
 kilolayer --import examples/chain.py train chain_4
-kilolayer --import examples/chain.py study depth --tasks chain_6 --only depth=4 depth=16 --seeds 0..4 \
+kilolayer --import examples/chain.py study depth --envs chain_6 --only depth=4,depth=16 --seeds 0..4 \
     --set total_env_steps=1600000
 
 The second command is the study of docs/studies/laptop.md. The position of the tip follows from the observation by a

@@ -1,5 +1,6 @@
 """Fixtures of all tests. Annotated shapes and types of the numerical packages are checked while the tests run."""
 
+import importlib.metadata
 import importlib.util
 import itertools
 import os
@@ -10,9 +11,11 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pyte
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 # On networks this small, compilation is nearly all that tests cost.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-# XLA's older emitters of fused loops compile in half the time of the newer ones, which `make test-all` asks for.
-if "--xla_cpu_use_fusion_emitters" not in os.environ.get("XLA_FLAGS", ""):
-    CHEAP = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+# XLA's older emitters of fused loops, which JAX has up to 0.10, compile in half the time of the newer ones, which
+# `make test-all` asks for.
+if os.environ.get("KILOLAYER_TESTS_COMPILE") != "fully":
+    OLDER = importlib.metadata.version("jaxlib").startswith("0.10.")
+    CHEAP = f"--xla_cpu_parallel_codegen_split_count=1{' --xla_cpu_use_fusion_emitters=false' if OLDER else ''}"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {CHEAP}".strip()
 
 # Triton's interpreter is for good in a process, so that on a GPU, where its compiler is tested, it is not loaded here.

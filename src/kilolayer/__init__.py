@@ -10,6 +10,8 @@ action = policy(observation, desired_goal)
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from kilolayer.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from kilolayer.envs import make as make_env
     from kilolayer.errors import ConfigurationError, KilolayerError, RunError, TrainingError
@@ -76,10 +78,6 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(_HOMES[name]), _OWN_NAMES.get(name, name))
     if name in _ROOMS:
         return importlib.import_module(f"kilolayer.{name}")
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("kilolayer")
     raise AttributeError(f"module 'kilolayer' has no attribute {name!r}")
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -17,6 +18,9 @@ MOST_SEED = 2**32
 
 MOST_STEPS = 2**31 - 1
 """What counters can hold."""
+
+LONGEST_RANGE = 1024
+"""Numbers of a range such as `0..7`: a mistyped one does not become a million."""
 
 
 def settings_from(cls: type[Settings], values: Any, name: str) -> Settings:
@@ -51,6 +55,31 @@ def check_count(name: str, value: int, *, least: int = 1, most: int = MOST_STEPS
         raise ConfigurationError(f"{name}={value} must be at least {least}")
     if value > most:
         raise ConfigurationError(f"{name}={value} must be at most {most}")
+
+
+def whole_numbers(text: str, one: str = "number") -> tuple[int, ...]:
+    """Read whole numbers such as `0,3,5`, `0..7` (the last included), or both mixed.
+
+    Args:
+        text: the numbers.
+        one: what each of them is, for errors.
+
+    Raises:
+        ConfigurationError: if the text is not such a list.
+    """
+    found: list[int] = []
+    about = f"{one}s={text!r}"
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,18})\s*(?:\.\.\s*([0-9]{1,18})\s*)?", part)
+        if match is None:
+            raise ConfigurationError(f"{about}: {part.strip()!r} is not a {one}; write such as 0..7 or 0,3,5")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ConfigurationError(f"{about}: {part.strip()} runs backwards; write {last}..{first}")
+        if last - first >= LONGEST_RANGE:
+            raise ConfigurationError(f"{about}: {last - first + 1} {one}s are too many; at most {LONGEST_RANGE}")
+        found.extend(range(first, last + 1))
+    return tuple(found)
 
 
 def check_seed(seed: int) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 from kilolayer.machine import cpu_cores, cpu_model
 from kilolayer.memory import host_memory
 from kilolayer.user_code import describe_imported
+from kilolayer.version import __version__
 
 RECORDED_PACKAGES = (
-    *("kilolayer", "jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "numpy"),
+    *("jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "numpy"),
     *("mujoco", "mujoco-mjx", "warp-lang", "brax"),
     *("jax-cuda12-plugin", "jax-cuda13-plugin", "nvidia-cublas", "nvidia-cublas-cu12"),
 )
@@ -47,8 +48,8 @@ def describe_system() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the recorded packages that are installed."""
-    return dict(_versions())
+    """Return the version of the library, and those of the recorded packages that are installed."""
+    return {"kilolayer": __version__} | dict(_versions())
 
 
 def _versions() -> Iterator[tuple[str, str]]:

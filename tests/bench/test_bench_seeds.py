@@ -31,7 +31,7 @@ def test_the_ratios_are_those_of_each_round(monkeypatch, capsys):
 
     monkeypatch.setattr(bench, "_measure_apart", measured)
     log = []
-    rows = list(bench.bench_seeds(["point-4x64"], seeds=2, rounds=2, log=log.append))
+    rows = list(bench.bench_seeds(["point-4x64"], seeds=(0, 1), rounds=2, log=log.append))
     assert asked == [*bench.MODES, *bench.MODES]  # in turn, round by round
     assert log[0] == "point-4x64: alone, round 1 of 2"
     assert [row.mode for row in rows] == list(bench.MODES)
@@ -54,7 +54,7 @@ def test_the_whole_rounds_before_ctrl_c_are_not_lost(monkeypatch):
         return {"train_seconds": 1.0, "step_seconds": 1.0}
 
     monkeypatch.setattr(bench, "_measure_apart", measured)
-    rows = bench.bench_seeds(["point-4x64"], seeds=2, rounds=2)
+    rows = bench.bench_seeds(["point-4x64"], seeds=(0, 1), rounds=2)
     assert [len(next(rows).rounds) for _ in bench.MODES] == [1, 1, 1]
     with pytest.raises(KeyboardInterrupt):
         next(rows)
@@ -62,7 +62,7 @@ def test_the_whole_rounds_before_ctrl_c_are_not_lost(monkeypatch):
 
 @pytest.mark.slow
 def test_a_mode_is_measured_in_a_process_of_its_own():
-    found = bench._measure_apart("point-4x64", "threads", 2)
+    found = bench._measure_apart("point-4x64", "threads", (0, 1))
     assert set(found) == {"train_seconds", "step_seconds"}
     assert 0.0 < found["step_seconds"] < found["train_seconds"]
 
@@ -71,7 +71,8 @@ def test_a_mode_is_measured_in_a_process_of_its_own():
     ("options", "message"),
     [
         ({"cases": ["point-4x63"]}, "case='point-4x63' is unknown; did you mean point-4x64"),
-        ({"seeds": 0}, "seeds=0 must be at least 1"),
+        ({"seeds": ()}, "seeds holds 0 seeds; it must be 1 to 1024"),
+        ({"seeds": (3, 3)}, "seeds: 3 appears twice"),
         ({"rounds": 0}, "rounds=0 must be at least 1"),
     ],
 )

@@ -156,7 +156,7 @@ def test_a_run_starts_again_from_its_configuration_alone(capsys, run, tmp_path):
 
 @pytest.mark.parametrize("agent", ["crl", "sac_her"])
 def test_every_setting_that_is_read_is_a_flag_with_help(capsys, agent):
-    assert main(["train", "point_u_maze", "--agent", agent, "--help"]) == 0
+    assert main(["train", "point_u_maze", "--agent", agent, "--help-all"]) == 0
     text = capsys.readouterr().out
     for spec in agent_specs():
         for setting in dataclasses.fields(spec.settings):
@@ -174,5 +174,5 @@ def test_every_setting_that_is_read_is_a_flag_with_help(capsys, agent):
 
 def test_without_arguments_the_commands_are_shown(capsys):
     assert main([]) == 0
-    assert "kilolayer COMMAND" in capsys.readouterr().out
+    assert "kilolayer help COMMAND" in capsys.readouterr().out
     assert main(["--version"]) == 0

@@ -70,7 +70,7 @@ def test_a_task_without_names_says_how_to_give_them(capsys):
     [
         (["reachr"], "did you mean reacher"),
         (["point_u_maze", "--variant=paper"], "has no variant 'paper'"),
-        ([], "TASK"),
+        ([], "ENV"),
     ],
 )
 def test_what_cannot_be_shown_is_one_line(capsys, arguments, words):

@@ -84,4 +84,4 @@ def test_bad_input_is_one_line_and_writes_nothing(folder, capsys, arguments, wor
 
 def test_the_command_is_listed(capsys):
     assert main(["--help"]) == 0
-    assert "new-task write a task file" in capsys.readouterr().out
+    assert "new-task   write a task file" in capsys.readouterr().out

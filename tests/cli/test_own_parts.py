@@ -55,7 +55,7 @@ def test_it_trains_resumes_bit_for_bit_and_is_evaluated(part, tmp_path, capsys):
 )
 def test_its_settings_are_in_the_help(part, words, capsys):
     file, chosen, _ = PARTS[part]
-    assert main(["--import", str(file), "train", "reacher", *chosen, "--help"]) == 0
+    assert main(["--import", str(file), "train", "reacher", *chosen, "--help-all"]) == 0
     text = capsys.readouterr().out
     assert all(word in text for word in words)
     assert ("--crl." in text) == (part == "torso")
@@ -79,8 +79,15 @@ def test_a_study_trains_it(tmp_path, capsys):
     settings = ["agent=my_agent", "my_agent.strength=0.5", "width=8", "batch_size=16", "num_envs=4"]
     settings += ["unroll_length=10", "gradient_steps_per_unroll=2", "min_replay=20", "replay_capacity=60"]
     settings += ["total_env_steps=400", "num_evals=2", "num_eval_envs=2", "episode_length=20"]
-    command = ["--import", str(AGENT), "study", "depth", "--tasks", "point_u_maze", "--only", "depth=4", "--seeds", "0"]
-    command += ["--set", *settings, "--dir", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    command = ["--import", str(AGENT), "study", "depth", "--envs", "point_u_maze", "--only", "depth=4", "--seeds", "0"]
+    command += [
+        "--set",
+        ",".join(settings),
+        "--run-dir",
+        str(tmp_path / "runs"),
+        "--results",
+        str(tmp_path / "results"),
+    ]
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["depth"] == 4
     (config,) = (tmp_path / "runs").rglob("config.json")

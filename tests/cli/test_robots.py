@@ -24,7 +24,16 @@ CRANE, CHAIN = EXAMPLES / "crane.py", EXAMPLES / "chain.py"
 @pytest.fixture(autouse=True)
 def forget_the_examples():
     yield
-    for name in ("crane", "robust_crane", "heavy_crane", *(f"chain_{links}" for links in (2, 4, 6, 8))):
+    for name in (
+        "crane",
+        "robust_crane",
+        "heavy_crane",
+        "weak_crane",
+        "free_crane",
+        "windy_crane",
+        "noisy_crane",
+        *(f"chain_{links}" for links in (2, 4, 6, 8)),
+    ):
         registry.unregister(name)
     for name in ("crane", "chain", "robust_crane"):
         unregister_preset(name)
@@ -146,7 +155,7 @@ def test_the_benchmark_gives_a_row_for_each_side(capsys):
     ("arguments", "words"),
     [
         (["bench", "speed"], "bench 'speed' is unknown"),
-        (["bench", "env", "--tasks=point_u_maze"], "has no body"),
+        (["bench", "env", "--envs=point_u_maze"], "has no body"),
         (["bench", "env", "--rounds=0"], "rounds=0 must be at least 1"),
         (["train", "reacher", "--engine=unreal"], "engine='unreal' is unknown; there are auto, "),
         (["train", "point_u_maze", "--engine=mujoco"], "engine='mujoco' cannot run task PointMaze; it runs on point"),
@@ -160,13 +169,13 @@ def test_invalid_arguments_are_one_line(capsys, arguments, words):
 
 
 def test_an_engine_that_cannot_run_a_robot_is_left_out_unless_it_is_named(capsys):
-    arguments = ["--import", str(CRANE), "bench", "env", "--tasks=crane", "--num-envs=4", "--num-steps=2", "--rounds=1"]
+    arguments = ["--import", str(CRANE), "bench", "env", "--envs=crane", "--num-envs=4", "--num-steps=2", "--rounds=1"]
     assert main([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {row["engine"] for row in found["rows"]} == {"mujoco"}
     assert found["command"].startswith("kilolayer ")
     assert f"--import {os.path.relpath(CRANE)} " in found["command"]
-    assert " bench env --tasks=crane" in found["command"]
+    assert " bench env --envs=crane" in found["command"]
     assert found["system"]["cpu"]
     sys.modules.pop("crane", None)
     registry.unregister("crane")

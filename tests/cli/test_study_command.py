@@ -41,7 +41,7 @@ def one_error_line(capsys, *arguments):
 
 def test_it_prints_the_table_and_says_where_the_rest_is(finished_study, capsys, tmp_path):
     directory, outcomes = finished_study
-    arguments = ["study", "small", "--dir", str(directory), "--results", str(tmp_path), "--quiet"]
+    arguments = ["study", "small", "--run-dir", str(directory), "--results", str(tmp_path), "--quiet"]
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -75,7 +75,7 @@ def test_studies_and_cases_are_listed(capsys, tmp_path, monkeypatch):
     assert main(["study"]) == 0
     listed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in listed] == list(STUDIES)
-    flags = ["--tasks", "reacher", "point_u_maze", "--set", "total_env_steps=1_000", "width=8"]
+    flags = ["--envs", "reacher,point_u_maze", "--set", "total_env_steps=1_000,width=8"]
     assert main(["study", "small", "--dry-run", *flags]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{task}-{depth}: 2 seeds, 1,000 env steps, 0% trained"
@@ -86,7 +86,7 @@ def test_studies_and_cases_are_listed(capsys, tmp_path, monkeypatch):
 
 
 def test_a_list_of_cases_shows_what_is_trained(finished_study, capsys):
-    flags = ["--dry-run", "--dir", str(finished_study[0]), "--only", "depth=4"]
+    flags = ["--dry-run", "--run-dir", str(finished_study[0]), "--only", "depth=4"]
     for seeds, line in (
         ("0,1", "2 seeds, 400 env steps, 100% trained"),
         ("0..3", "4 seeds, 400 env steps, 50% trained"),
@@ -104,7 +104,7 @@ def test_settings_reach_the_cases(monkeypatch):
 
     monkeypatch.setattr(command, "run_study", note)
     flags = ["crl.energy=dot", "crl.loss=infonce_symmetric", "batch_size=12", "diagnostics=true"]
-    assert main(["study", "small", "--set", *flags]) == 2
+    assert main(["study", "small", "--set", ",".join(flags)]) == 2
     for case in seen:
         assert (case.config.agent_settings.energy, case.config.agent_settings.loss) == ("dot", "infonce_symmetric")
         assert (case.config.batch_size, case.config.diagnostics) == (12, True)
@@ -123,10 +123,10 @@ def test_only_takes_cases_by_labels_that_not_all_have(capsys, monkeypatch):
         (["width=8", "width=12"], ["point_u_maze-8", "point_u_maze-12"]),
         (["depth=0", "task=point_u_maze"], ["point_u_maze-0"]),
     ):
-        assert main(["study", "small", "--dry-run", "--only", *only]) == 0
+        assert main(["study", "small", "--dry-run", "--only", ",".join(only)]) == 0
         assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == names
-    line = one_error_line(capsys, "small", "--dry-run", "--only", "depth=0", "width=8")
-    assert line == "only='depth=0 width=8' matches no case: no case has all of these labels"
+    line = one_error_line(capsys, "small", "--dry-run", "--only", "depth=0,width=8")
+    assert line == "only='depth=0,width=8' matches no case: no case has all of these labels"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_only_takes_cases_by_labels_that_not_all_have(capsys, monkeypatch):
         (["small", "--only", "agent=sac"], "only='agent=sac' matches no case; there are depth=0, depth=4, task="),
         (["small", "--only", "depth"], "only='depth' matches no case"),
         (["small", "--seeds", "2..1"], "runs backwards"),
-        (["small", "--tasks", "nowhere"], "env 'nowhere' is unknown"),
+        (["small", "--envs", "nowhere"], "env 'nowhere' is unknown"),
         (["small", "--set", "wdith=3"], "setting 'wdith' is unknown"),
         (["small", "--set", "width"], "set='width' must be NAME=VALUE"),
         (["small", "--set", "crl.energy=l3"], "l3"),
@@ -162,7 +162,7 @@ def test_a_failed_case_leaves_the_table_of_the_others(finished_study, capsys, mo
         raise TrainingError("actor_loss is not finite")
 
     monkeypatch.setattr(running, "train_seeds", fail)
-    assert main(["study", "small", "--dir", str(tmp_path), "--json"]) == 2
+    assert main(["study", "small", "--run-dir", str(tmp_path), "--json"]) == 2
     out, err = capsys.readouterr()
     assert [row["depth"] for row in json.loads(out)] == [4]
     assert "small: point_u_maze-0 failed, the study continues: actor_loss is not finite" in err
@@ -170,7 +170,7 @@ def test_a_failed_case_leaves_the_table_of_the_others(finished_study, capsys, mo
     assert (tmp_path / "small-cpu" / "small.png").is_file()
 
     monkeypatch.setitem(STUDIES, "small", dataclasses.replace(STUDY, cases=lambda scope: STUDY.cases(scope)[:1]))
-    assert main(["study", "small", "--dir", str(tmp_path), "--json"]) == 2
+    assert main(["study", "small", "--run-dir", str(tmp_path), "--json"]) == 2
     assert capsys.readouterr().out == ""
 
 
@@ -180,7 +180,7 @@ def test_a_study_that_was_stopped_writes_what_there_is(finished_study, capsys, m
         raise StudyStoppedError(directory, signal.SIGTERM)
 
     monkeypatch.setattr(command, "run_study", stopped)
-    assert main(["study", "small", "--dir", str(tmp_path), "--json"]) == 128 + signal.SIGTERM
+    assert main(["study", "small", "--run-dir", str(tmp_path), "--json"]) == 128 + signal.SIGTERM
     out, err = capsys.readouterr()
     assert out == ""
     assert "stopped and saved; start the same study again to resume" in err
@@ -199,7 +199,7 @@ def test_tables_are_written_while_cases_end(finished_study, monkeypatch, tmp_pat
 
     monkeypatch.setattr(command, "run_study", ending)
     monkeypatch.setattr(command, "WRITE_SECONDS", 0.0)
-    assert main(["study", "small", "--dir", str(tmp_path), "--results", str(tmp_path), "--quiet"]) == 0
+    assert main(["study", "small", "--run-dir", str(tmp_path), "--results", str(tmp_path), "--quiet"]) == 0
     assert [row["depth"] for row in seen[0]] == [4]
     rows = json.loads((tmp_path / "study.json").read_text())["table"]
     assert [row["depth"] for row in rows] == [0, 4]
@@ -211,7 +211,7 @@ def test_processes_know_the_user_s_own_environments(capsys, monkeypatch, tmp_pat
     monkeypatch.setattr(user_code, "_imported", [])
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     crane = Path(__file__).parents[2] / "examples" / "crane.py"
-    arguments = ["small", "--tasks", "crane", "--only", "depth=0", "--seeds", "0", "--dir", str(tmp_path), "--json"]
+    arguments = ["small", "--envs", "crane", "--only", "depth=0", "--seeds", "0", "--run-dir", str(tmp_path), "--json"]
     try:
         assert main(["--import", str(crane), "study", *arguments, "--jobs", "1"]) == 0
     finally:
@@ -267,9 +267,11 @@ def test_the_example_of_a_study_of_one_s_own_runs(capsys, monkeypatch, tmp_path)
     monkeypatch.setattr(user_code, "_imported", [])
     example = Path(__file__).parents[2] / "examples" / "energies.py"
     small = [f"{name}={value}" for name, value in SMALL.items() if name != "depth"]
-    flags = ["--dir", str(tmp_path), "--seeds", "0", "--only", "energy=l2", "energy=dot", "--json", "--quiet"]
+    flags = ["--run-dir", str(tmp_path), "--seeds", "0", "--only", "energy=l2,energy=dot", "--json", "--quiet"]
     try:
-        assert main(["--import", str(example), "study", "energies", *flags, "--set", "depth=0", *small]) == 0
+        assert (
+            main(["--import", str(example), "study", "energies", *flags, "--set", ",".join(["depth=0", *small])]) == 0
+        )
         rows = json.loads(capsys.readouterr().out)
         assert [(row["energy"], row["seeds"]) for row in rows] == [("l2", 1), ("dot", 1)]
         assert (tmp_path / "energies-cpu" / "energies.png").stat().st_size > 5_000

@@ -65,7 +65,7 @@ def test_what_is_recorded_names_forms_that_exist():
 
 def test_the_command_measures_every_variant(tmp_path, capsys):
     path = tmp_path / "table.csv"
-    command = ["envs", "explore", "point_u_maze", "--num-envs=4", f"--output={path}"]
+    command = ["envs", "explore", "point_u_maze", "--episodes=4", f"--output={path}"]
     assert main(command) == 0
     assert capsys.readouterr().out.startswith("point_u_maze, default, point: the achieved goal gets ")
     header, row = path.read_text().splitlines()
@@ -79,7 +79,7 @@ def test_the_command_measures_every_variant(tmp_path, capsys):
 def test_a_command_without_a_task_is_one_line(capsys):
     assert main(["envs", "explore"]) == 2
     assert capsys.readouterr().err == (
-        "kilolayer: error: TASK is missing: kilolayer envs explore TASK...; `kilolayer envs` lists them\n"
+        "kilolayer: error: ENV is missing: kilolayer envs explore ENV...; `kilolayer envs` lists them\n"
     )
 
 

@@ -61,7 +61,7 @@ def test_an_engine_of_ones_own_runs_its_task(own_engine):
 
 
 def test_help_and_errors_list_the_registered_engines(own_engine, capsys):
-    assert main(["train", "point_u_maze", "--help"]) == 0
+    assert main(["train", "point_u_maze", "--help-all"]) == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert ", ".join(engine_names()) in text
     assert engine_names()[-1] == "ice"

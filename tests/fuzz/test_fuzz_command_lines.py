@@ -53,8 +53,9 @@ def other_line(number, command: str) -> list[str]:
     words = {
         "eval": ["run", "--episodes", "--checkpoint", "--env", "--engine", "--mode", "--seed", "--randomize", "--json"],
         "distill": ["run", "--depth", "--width", "--torso", "--checkpoint", "--seeds", "--set", "a=b", "--json"],
-        "prune": ["run", "--keep", "--fine-tune", "--checkpoint", "--order", "--states", "--output", "--json"],
+        "prune": ["run", "--keep", "--fine-tune", "--checkpoint", "--order", "--states", "--results", "--json"],
         "report": ["run", "--checkpoint"],
+        "render": ["run", "--episodes", "--resolution", "--speed", "--camera", "--checkpoint", "--json"],
         "play": [
             "run",
             *ENVS,
@@ -69,18 +70,19 @@ def other_line(number, command: str) -> list[str]:
             "--host",
             "--json",
         ],
-        "render": ["run", "--episodes", "--size", "--speed", "--camera", "--checkpoint", "--json"],
         "export": ["run", ".", "--format", "jax", "--output", "--checkpoint", "--int8", "--episodes", "--json"],
         "envs": ["show", "check", *ENVS, "--variant", "--json", "--num-envs", "--steps"],
-        "study": [*STUDIES, "zzz", "--dry-run", "--size", "--seeds", "--set", "--dir", "--results"],
-        "compare": ["run", "other", "--metrics", "--json", "--out"],
+        "study": [*STUDIES, "zzz", "--dry-run", "--size", "--seeds", "--set", "--run-dir", "--results"],
+        "compare": ["run", "other", "--metrics", "--json", "--results"],
+        "demo": ["--seed", "--run-dir", "--zzz"],
+        "completion": ["bash", "zsh", "fish", "tcsh", "--json"],
         "new-task": ["maze.txt", "zzz.xml", "--name", "--output", "--servo-kp", "1e9", "-1", "new.py"],
         "bench": ["zzz", "--json", "--zzz"],
     }[command]
     line = [number.choice([number.choice(words), number.choice(HOSTILE)]) for _ in range(number.randint(0, 5))]
     if command == "study":
         line.append("--dry-run")
-    if command == "bench":  # a valid line would measure
+    if command in ("bench", "demo"):  # a valid line would measure, or train
         line.append("--no-such-flag")
     if command == "envs":  # a check simulates
         line = [word for word in line if word != "check"]

@@ -71,7 +71,7 @@ def test_render_writes_film_strip_and_page(capsys, run):
         context_class()
     except RendererError as error:
         pytest.skip(str(error))
-    options = ["--episodes", "2", "--size", "128x96", "--speed", "2", "--camera", "follow", "--json", "--quiet"]
+    options = ["--episodes", "2", "--resolution", "128x96", "--speed", "2", "--camera", "follow", "--json", "--quiet"]
     assert main(["render", str(run), *options]) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -104,13 +104,13 @@ def test_a_page_alone_needs_no_renderer(capsys, run, monkeypatch):
     ("flag", "value", "words"),
     [
         ("--episodes", "0", "episodes=0 must be at least 1"),
-        ("--size", "641x480", "even numbers from 64 to 4096"),
-        ("--size", "large", "WIDTHxHEIGHT"),
+        ("--resolution", "641x480", "even numbers from 64 to 4096"),
+        ("--resolution", "large", "WIDTHxHEIGHT"),
         ("--speed", "0", "speed=0.0 must be from 0.05 to 100"),
         ("--speed", "nan", "speed=nan must be from 0.05 to 100"),
         ("--camera", "side", "camera='side' is unknown; there are follow, top; the model has no named cameras"),
-        ("--groups", "0-9", "groups='0-9' must be groups of geoms from 0 to 5, as 0-5 or 0,2,4"),
-        ("--groups", "2-1", "groups='2-1' must be"),
+        ("--groups", "0..9", "groups=6 must be a group of geoms, from 0 to 5: 0..5 are all"),
+        ("--groups", "0-5", "'0-5' is not a number; write such as 0..7"),
         ("--checkpoint", "5", "no checkpoint 5"),
         ("--env", "nowhere", "'nowhere' is unknown"),
     ],

@@ -184,7 +184,7 @@ def test_an_ablation_of_what_the_base_has_is_left_out():
             ["actor_critic", "--set", "crl.critic_depth=8"],
             "this study sets crl.critic_depth itself",
         ),
-        (["actor_critic", "--set", "agent=sac", "sac.critic_depth=8"], "this study sets sac.critic_depth itself"),
+        (["actor_critic", "--set", "agent=sac,sac.critic_depth=8"], "this study sets sac.critic_depth itself"),
         (["actor_critic", "--set", "agent=gcbc"], "agent='gcbc' has no setting actor_depth and no critic_depth; take"),
         (["batch", "--set", "batch_size=8"], "batch_size=8: this study sets batch_size itself"),
         (["ablation", "--set", "agent=sac"], "has no effect with agent='sac'"),

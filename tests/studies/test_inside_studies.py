@@ -93,7 +93,7 @@ def test_what_has_no_meaning_is_refused(study, arguments, message):
 
 
 def test_it_is_refused_before_anything_is_trained(tmp_path, capsys):
-    assert main(["study", "value_map", "--tasks", "reacher", "--dir", str(tmp_path / "runs")]) == 2
+    assert main(["study", "value_map", "--envs", "reacher", "--run-dir", str(tmp_path / "runs")]) == 2
     assert "has no walls" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 

@@ -183,7 +183,7 @@ def test_times_to_wait_are_in_words(seconds, text):
 
 # ---- The command in a process of its own -------------------------------------------------------------------
 
-COMMAND = ("study", "depth", "--only", "depth=4", "depth=8", "--seeds", "0,1", "--json", "--set")
+COMMAND = ("study", "depth", "--only", "depth=4,depth=8", "--seeds", "0,1", "--json", "--set")
 SETTINGS = {
     "width": 16,
     "batch_size": 16,
@@ -201,8 +201,8 @@ QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 
 def start(directory, *flags):
-    changes = [f"{name}={value}" for name, value in SETTINGS.items()]
-    return kilolayer(*COMMAND, *changes, "--dir", str(directory), *flags, env=QUICK)
+    changes = ",".join(f"{name}={value}" for name, value in SETTINGS.items())
+    return kilolayer(*COMMAND, changes, "--run-dir", str(directory), *flags, env=QUICK)
 
 
 def finish(process):

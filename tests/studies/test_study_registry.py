@@ -59,7 +59,7 @@ def my_study(tmp_path, monkeypatch):
 
 
 def test_a_study_of_a_users_file_runs(my_study, tmp_path, capsys):
-    arguments = ["--dir", str(tmp_path / "runs"), "--only", "depth=0", "--quiet", "--json"]
+    arguments = ["--run-dir", str(tmp_path / "runs"), "--only", "depth=0", "--quiet", "--json"]
     assert main(["--import", str(my_study), "study", "my_study", *arguments]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["depth"], row["seeds"]) == (0, 1)

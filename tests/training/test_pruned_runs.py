@@ -69,7 +69,7 @@ def test_table_and_figure_have_a_row_for_each_number_of_blocks(run, tmp_path):
 
 @pytest.mark.slow
 def test_the_command_measures_time_and_prints_json(run, tmp_path, capsys):
-    flags = ["--episodes=4", "--states=16", "--calls=10", "--json", "--quiet", f"--output={tmp_path}"]
+    flags = ["--episodes=4", "--states=16", "--calls=10", "--json", "--quiet", f"--results={tmp_path}"]
     assert main(["prune", str(run), *flags]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["blocks"] for row in rows] == [2, 1]
@@ -85,7 +85,7 @@ def test_the_command_measures_time_and_prints_json(run, tmp_path, capsys):
         (["--keep=1", "--points=3"], "leave it out with --keep"),
         (["--fine-tune=400"], "--fine-tune needs --keep"),
         (["--states=0"], "states=0 must be at least 1"),
-        (["--output=/proc/none"], "/proc/none cannot be written"),
+        (["--results=/proc/none"], "/proc/none cannot be written"),
         (["--checkpoint=7"], "has no checkpoint 7"),
     ],
 )

@@ -17,6 +17,8 @@ from kilolayer.bench.timing import seconds_of
 from kilolayer.compilation_cache import VARIABLE, enable_compilation_cache
 from kilolayer.errors import ConfigurationError, nearest_names
 from kilolayer.runs import TrainConfig, default_config
+from kilolayer.runs.seed_group import check_seeds
+from kilolayer.settings import check_count
 from kilolayer.training import Setup, train, train_seeds
 from kilolayer.training.population import Population, populate
 from kilolayer.training.step import init_states
@@ -73,7 +75,7 @@ class SeedsCost:
 def bench_seeds(
     cases: Sequence[str] = tuple(CASES),
     *,
-    seeds: int = 4,
+    seeds: Sequence[int] = (0, 1, 2, 3),
     rounds: int = 3,
     log: Callable[[str], object] = id,
 ) -> Iterator[SeedsCost]:
@@ -81,7 +83,7 @@ def bench_seeds(
 
     Args:
         cases: names in `CASES`.
-        seeds: how many to train.
+        seeds: to train.
         rounds: to take the median of.
         log: called with a line before each measurement.
 
@@ -90,19 +92,19 @@ def bench_seeds(
         which goes on behind the lines of the rounds so far.
 
     Raises:
-        ConfigurationError: at the call, for an unknown case, or for fewer than one seed or round.
+        ConfigurationError: at the call, for an unknown case, seeds that are not valid, or fewer than one round.
         KilolayerError: while measuring, if a process fails.
     """
     for case in cases:
         if case not in CASES:
             raise ConfigurationError(f"case={case!r} is unknown; {nearest_names(case, CASES)}")
-    for name, value in (("seeds", seeds), ("rounds", rounds)):
-        if value < 1:
-            raise ConfigurationError(f"{name}={value} must be at least 1")
-    return _measure_cases(cases, seeds, rounds, log)
+    check_count("rounds", rounds)
+    return _measure_cases(cases, check_seeds(seeds), rounds, log)
 
 
-def _measure_cases(cases: Sequence[str], seeds: int, rounds: int, log: Callable[[str], object]) -> Iterator[SeedsCost]:
+def _measure_cases(
+    cases: Sequence[str], seeds: Sequence[int], rounds: int, log: Callable[[str], object]
+) -> Iterator[SeedsCost]:
     for case in cases:
         found: dict[str, list[dict[str, float]]] = {mode: [] for mode in MODES}
         interrupted: KeyboardInterrupt | None = None
@@ -120,7 +122,7 @@ def _measure_cases(cases: Sequence[str], seeds: int, rounds: int, log: Callable[
             yield SeedsCost(
                 case=case,
                 mode=mode,
-                seeds=seeds,
+                seeds=len(seeds),
                 train_seconds=_median(found[mode], "train_seconds"),
                 train_seconds_ratio=_ratio(found, mode, "train_seconds"),
                 step_seconds=_median(found[mode], "step_seconds"),
@@ -140,22 +142,22 @@ def _ratio(found: Mapping[str, Sequence[Mapping[str, float]]], mode: str, name: 
     return statistics.median(one[name] / other[name] for one, other in zip(found[ALONE], found[mode], strict=True))
 
 
-def _measure_apart(case: str, mode: str, seeds: int) -> dict[str, float]:
+def _measure_apart(case: str, mode: str, seeds: Sequence[int]) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as cache:
         return run_apart(
             f"{__name__}:measure",
-            {"case": case, "mode": mode, "seeds": seeds},
+            {"case": case, "mode": mode, "seeds": list(seeds)},
             environment={"JAX_ENABLE_COMPILATION_CACHE": "true", VARIABLE: cache},
         )
 
 
-def measure(case: str, mode: str, seeds: int) -> dict[str, float]:
+def measure(case: str, mode: str, seeds: Sequence[int]) -> dict[str, float]:
     """Measure one mode of one case in this process and return both times."""
     enable_compilation_cache()
     config = short_config(CASES[case])
     return {
-        "train_seconds": time_training(mode, config, range(seeds)),
-        "step_seconds": time_step(mode, config, range(seeds)),
+        "train_seconds": time_training(mode, config, seeds),
+        "step_seconds": time_step(mode, config, seeds),
     }
 
 

@@ -16,6 +16,7 @@ from kilolayer.cli.bench_options import (
     SeedsBench,
     StepBench,
 )
+from kilolayer.cli.commands import HELP_FLAGS
 from kilolayer.cli.options import parse
 from kilolayer.cli.output import command_asked
 from kilolayer.errors import ConfigurationError, nearest_names
@@ -83,7 +84,7 @@ def table_lines(columns: Columns, rows: Iterable[Any]) -> Iterator[str]:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the subcommand and return the exit code."""
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments or arguments[0] in HELP_FLAGS:
         print(f"usage: kilolayer bench {{{','.join(BENCHES)}}} [options]\n")
         for name, bench in BENCHES.items():
             print(f"  {name:8} {(bench.__doc__ or '').splitlines()[0]}")

@@ -4,14 +4,12 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Any, Literal
 
 from kilolayer.bench import bench_act, bench_agents, bench_env, bench_gpu, bench_replay, bench_seeds, bench_step
-from kilolayer.bench.act import Runtime
 from kilolayer.bench.env import TASKS
 from kilolayer.bench.seeds import CASES
+from kilolayer.cli.lists import Numbers, OptionalNumbers, OptionalWords, Seeds, Words
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import ResidualArchitecture
 from kilolayer.progress import Activity
@@ -25,7 +23,7 @@ class BenchOptions:
     """Options of all benchmarks."""
 
     json: bool = False
-    """Print one JSON object at the end: command, system and rows."""
+    """Print JSON: one object at the end, with command, system and rows."""
 
     def __post_init__(self) -> None:
         """Validate numbers.
@@ -43,25 +41,25 @@ class BenchOptions:
 class EnvBench(BenchOptions):
     """Measure env steps per second: rollouts with a policy, bare physics, and Brax's spring pipeline."""
 
-    tasks: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Environments with a robot, one flag each; none takes ant, humanoid and arm_push_easy."""
-    engines: tuple[str, ...] | None = None
-    """Engines to compare; None takes mujoco, and spring where it can run the task."""
+    envs: Words = TASKS
+    """Environments, such as reacher,ant, with a robot."""
+    engines: OptionalWords = None
+    """Physics engines, such as mujoco,mjx, to compare; None takes mujoco, and spring where it can run the task."""
     num_envs: int = 512
-    """Robots side by side."""
+    """Environments in parallel."""
     num_steps: int = 50
-    """Control steps of each robot in a round."""
+    """Steps of each environment in a round."""
     rounds: int = 5
     """Rounds to take the median of; all sides take turns in each."""
     depth: int = 4
-    """Depth of the actor."""
+    """Dense layers inside the residual blocks of the actor."""
     width: int = 256
-    """Width of the actor."""
+    """Units of a layer of the actor."""
 
     def rows(self, log: Activity) -> Iterable[Any]:
         """Return an iterator over the measurements."""
-        settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("json", "tasks")}
-        return bench_env(self.tasks or TASKS, **settings, log=log)
+        settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("json", "envs")}
+        return bench_env(self.envs, **settings, log=log)
 
     def columns(self) -> Columns:
         """Return the columns of the table."""
@@ -81,23 +79,22 @@ class EnvBench(BenchOptions):
 class StepSizes(BenchOptions):
     """Options of the benchmarks of a gradient step."""
 
-    depths: str = "4,64,1024"
-    """Depths of actor and critic."""
+    depths: Numbers = (4, 64, 1024)
+    """Depths, such as 4,16,64, of actor and critic."""
     width: int = 256
-    """Width of all networks."""
+    """Units of a layer."""
     batch_size: int = 512
-    """State-action pairs in a gradient step."""
-    naive_depths: str | None = None
+    """State-action pairs of a gradient step."""
+    naive_depths: OptionalNumbers = None
     """Depths of the naive form; None takes those of --depths up to 64: beyond, it needs minutes and gigabytes."""
     architecture: ResidualArchitecture = ResidualArchitecture()
 
     def measured(self, log: Activity, *, naive: bool, torch: bool = False, **settings: Any) -> Iterable[Any]:
         """Return an iterator over the measurements."""
-        depths = numbers("depths", self.depths)
-        shallow = tuple(depth for depth in depths if depth <= 64)
-        naive_depths = shallow if self.naive_depths is None else numbers("naive_depths", self.naive_depths)
+        shallow = tuple(depth for depth in self.depths if depth <= 64)
+        naive_depths = shallow if self.naive_depths is None else self.naive_depths
         return bench_step(
-            depths,
+            self.depths,
             width=self.width,
             batch_size=self.batch_size,
             architecture=self.architecture,
@@ -127,7 +124,7 @@ class CompileBench(StepSizes):
     """Measure by depth the time to trace and to compile the gradient step, and the memory of that."""
 
     against: Literal["none", "naive"] = "none"
-    """naive: measure a straightforward, unrolled implementation of the same step too."""
+    """Measured beside it: naive, a straightforward, unrolled implementation of the same step."""
 
     def rows(self, log: Activity) -> Iterable[Any]:
         """Return an iterator over the measurements."""
@@ -139,17 +136,17 @@ class StepBench(StepSizes):
     """Measure the gradient step by depth: time to compile and to run it, the floor of that time, and memory."""
 
     against: Literal["none", "naive", "torch", "both"] = "none"
-    """Measure in turn with it, up to depth 64: naive, a straightforward, unrolled implementation of the same step;
+    """Measured beside it, in turn, up to depth 64: naive, a straightforward, unrolled implementation of the same step;
     torch, the same in PyTorch, on a GPU also as one CUDA graph; or both."""
-    steps: int = 5
+    gradient_steps: int = 5
     """Gradient steps in a call, as a scan."""
     rounds: int = 5
-    """Timed calls."""
+    """Rounds, of a timed call each."""
 
     def rows(self, log: Activity) -> Iterable[Any]:
         """Return an iterator over the measurements."""
         naive, torch = (self.against in (name, "both") for name in ("naive", "torch"))
-        return self.measured(log, naive=naive, torch=torch, steps=self.steps, rounds=self.rounds)
+        return self.measured(log, naive=naive, torch=torch, steps=self.gradient_steps, rounds=self.rounds)
 
     def columns(self) -> Columns:
         """Return the columns of the table."""
@@ -171,7 +168,7 @@ class ReplayBench(BenchOptions):
     rounds: int = 5
     """Rounds to take the median of."""
     against: Literal["none", "naive"] = "none"
-    """naive: measure relabelling one window per environment too, which takes about 8 GiB."""
+    """Measured beside it: naive, relabelling one window per environment, which takes about 8 GiB."""
 
     def rows(self, log: Activity) -> Iterable[Any]:
         """Return an iterator over the measurements."""
@@ -195,24 +192,23 @@ class ReplayBench(BenchOptions):
 class ActBench(BenchOptions):
     """Measure policies on one CPU core, of the library and in ONNX Runtime: time per action, and error of float32."""
 
-    depths: str = "64,1024"
-    """Depths of the actor."""
+    depths: Numbers = (64, 1024)
+    """Depths, such as 4,16,64, of the actor."""
     width: int = 256
-    """Width of the actor."""
-    batch: int = 1
+    """Units of a layer of the actor."""
+    observations: int = 1
     """Observations in a call."""
     calls: int = 1000
     """Timed calls."""
-    runtimes: tuple[Runtime, ...] | None = None
-    """What runs the policy: library, onnxruntime; None takes both, if the extra `export` is installed."""
+    runtimes: OptionalWords = None
+    """What runs the policy, such as library,onnxruntime; None takes both, if the extra `export` is installed."""
     load: bool = False
     """Measure beside a busy neighbour on the same core."""
 
     def rows(self, log: Activity) -> Iterable[Any]:
         """Return an iterator over the measurements."""
-        depths = numbers("depths", self.depths)
         settings: dict[str, Any] = {"runtimes": self.runtimes, "load": self.load, "calls": self.calls}
-        return bench_act(depths, width=self.width, batch=self.batch, **settings, log=log)
+        return bench_act(self.depths, width=self.width, batch=self.observations, **settings, log=log)
 
     def columns(self) -> Columns:
         """Return the columns of the table."""
@@ -238,16 +234,16 @@ class ActBench(BenchOptions):
 class SeedsBench(BenchOptions):
     """Measure several seeds trained side by side, by threads and by vmap, against one seed after another."""
 
-    cases: str = ",".join(CASES)
+    cases: Words = tuple(CASES)
     """Cases, by environment, depth and width."""
-    seeds: int = 4
-    """Seeds to train."""
+    seeds: Seeds = (0, 1, 2, 3)
+    """Seeds, such as 0..7 or 0,3,5, to train."""
     rounds: int = 3
     """Rounds to take the median of; all modes take turns in each."""
 
     def rows(self, log: Activity) -> Iterable[Any]:
         """Return an iterator over the measurements."""
-        return bench_seeds(self.cases.split(","), seeds=self.seeds, rounds=self.rounds, log=log)
+        return bench_seeds(self.cases, seeds=self.seeds, rounds=self.rounds, log=log)
 
     def columns(self) -> Columns:
         """Return the columns of the table."""
@@ -267,11 +263,11 @@ class AgentsBench(BenchOptions):
     """Measure the gradient step of every agent against that of CRL, at equal depth, width and batch."""
 
     depth: int = 4
-    """Depth of all networks."""
+    """Dense layers inside the residual blocks of every network."""
     width: int = 256
-    """Width of all networks."""
+    """Units of a layer."""
     batch_size: int = 512
-    """Rows in a gradient step."""
+    """State-action pairs of a gradient step."""
     rounds: int = 5
     """Rounds to take the median of; all agents take turns in each."""
 
@@ -298,12 +294,13 @@ class GpuBench(BenchOptions):
 
     budget: float = 400.0
     """Seconds. What does not fit is left out, and named."""
-    parts: tuple[str, ...] = ()
-    """What to measure, in this order; none takes all: step (a gradient step by depth, beside the naive one, and beside
-    PyTorch if it is installed), round (a round of training by engine), forms (other chains and kernels of the step),
-    physics (by engine), act, start (seconds until the first gradient step), spread (one step in five processes)."""
+    parts: Words = ()
+    """What to measure, such as step,act, in this order; none takes all: step (a gradient step by depth, beside the
+    naive one, and beside PyTorch if it is installed), round (a round of training by engine), forms (other chains and
+    kernels of the step), physics (by engine), act, start (seconds until the first gradient step), spread (one step in
+    five processes)."""
     results: Path = Path("runs") / "bench"
-    """Directory of gpu.jsonl, to which each row is appended as soon as it is measured."""
+    """Directory for results: gpu.jsonl, to which each row is appended as soon as it is measured."""
 
     def rows(self, log: Activity) -> Iterable[Any]:
         """Return an iterator over the measurements."""
@@ -338,15 +335,3 @@ def train_command(settings: Mapping[str, Any], run_dir: Path) -> Sequence[str]:
 def _text(value: float | None, form: str, factor: float = 1) -> str:
     """Return a number as text; nothing for None."""
     return "" if value is None else format(value * factor, form)
-
-
-def numbers(name: str, text: str) -> tuple[int, ...]:
-    """Parse integers with commas between them.
-
-    Raises:
-        ConfigurationError: for any other text.
-    """
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigurationError(f"{name}={text!r} must be numbers with commas between them, such as 4,64") from None

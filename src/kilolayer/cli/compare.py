@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from kilolayer.cli.lists import Words
 from kilolayer.cli.options import parse
 from kilolayer.cli.output import command_asked
 from kilolayer.cli.results_table import print_table
@@ -22,13 +23,13 @@ class CompareOptions:
     """Compare runs. Runs that differ only in their seed are one row of the table and one curve of the figure."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")]
-    """Run directories, directories of several seeds, or directories with runs below, such as runs/studies."""
-    metrics: tuple[str, ...] = METRICS
-    """Metrics to show, by their names in metrics.jsonl; eval/ can be left out."""
+    """Directories of runs, of several seeds, or directories with runs below, such as runs/studies."""
+    metrics: Words = METRICS
+    """Metrics to show, such as success_any,train/critic_loss: their names in metrics.jsonl; eval/ can be left out."""
     results: Path = Path("runs") / "compare"
-    """Directory for tables, figure and page."""
+    """Directory for results: tables, figure and page."""
     json: bool = False
-    """Print the table as one JSON list."""
+    """Print JSON: the table as a list."""
 
 
 def run(arguments: Sequence[str]) -> int:

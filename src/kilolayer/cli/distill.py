@@ -3,17 +3,17 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import tyro
 
 from kilolayer.agents import DistillConfig
+from kilolayer.cli.lists import OptionalSeeds, Pairs
 from kilolayer.cli.options import parse
 from kilolayer.cli.train_results import print_outcome
 from kilolayer.cli.values import nested, values
 from kilolayer.errors import ConfigurationError
 from kilolayer.kernel_choices import own_kernel_choices
-from kilolayer.runs import parse_seeds
 from kilolayer.training import choose_mode, train, train_seeds
 from kilolayer.training.distillation import DEPTH, distillation_config
 
@@ -29,20 +29,23 @@ class DistillOptions:
     """Train a student that acts as the policy of RUN does: the student acts in the environment, and the teacher says
     what it would have done there. The result is a run as any other: eval, report, render, train --resume."""
 
+    FIRST: ClassVar[tuple[str, ...]] = ("depth", "width", "total-env-steps", "seed", "seeds", "set", "run-dir")
+    """Flags that people use first."""
+
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run directory of the teacher, or the directory of a policy."""
+    """Directory of a run, or of a policy: the teacher."""
     run_dir: Path | None = None
-    """Directory of the student's run; None takes a new one under runs/."""
+    """Directory of the run that is made; None takes a new one under runs/."""
     checkpoint: str | None = None
-    """Checkpoint of the teacher: latest, best, or its env steps."""
+    """Checkpoint: latest, best, or its env steps. It is the teacher's."""
     depth: int = DEPTH
-    """Depth of the student."""
+    """Dense layers inside the residual blocks of the student."""
     width: int | None = None
-    """Width of the student; None takes the teacher's."""
+    """Units of a layer of the student; None takes the teacher's."""
     torso: str | None = None
     """Kind of network of the student; None takes the teacher's."""
     total_env_steps: int | None = None
-    """Steps that the student takes in all environments together; None takes a quarter of the teacher's."""
+    """Steps to take in all environments together, by the student; None takes a quarter of the teacher's."""
     weighting: str = DistillConfig.weighting
     """Weight of a state: none (all alike), or critic: states weigh more where the student's action is worse than the
     teacher's by the teacher's critic."""
@@ -50,12 +53,12 @@ class DistillOptions:
     """Learning rate of the student."""
     seed: int = 0
     """Seed of all randomness."""
-    seeds: str | None = None
-    """Train students with these seeds side by side, such as 0..2: runs RUN_DIR/seed-0 and so on."""
-    set: tuple[str, ...] = ()
-    """Other settings of training, such as num_evals=5 batch_size=128 optimizer.name=adamw."""
+    seeds: OptionalSeeds = None
+    """Seeds, such as 0..7 or 0,3,5, to train students with side by side: runs RUN_DIR/seed-0 and so on."""
+    set: Pairs = ()
+    """Settings, such as num_evals=5,optimizer.name=adamw, that have no flag here."""
     json: bool = False
-    """Print the result as one JSON object; with several seeds, a list."""
+    """Print JSON: the result as one object; with several seeds, a list."""
     quiet: bool = False
     """Show no progress."""
 
@@ -64,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the subcommand and return the exit code."""
     options = parse(DistillOptions, arguments, command="distill")
     if options.seeds is not None and options.seed != DistillOptions.seed:
-        raise ConfigurationError(f"--seed and --seeds {options.seeds} exclude each other; leave --seed out")
+        raise ConfigurationError("--seed and --seeds exclude each other; leave --seed out")
     own_kernel_choices()
     config = distillation_config(options.run, checkpoint=options.checkpoint, **_settings(options))
     started: Any = {"config": config, "run_dir": options.run_dir, "progress": not options.quiet}
@@ -72,7 +75,7 @@ def run(arguments: Sequence[str]) -> int:
         results = [train(**started)]
     else:
         mode = choose_mode("auto", overlap=config.overlap)
-        results = train_seeds(**started, seeds=parse_seeds(options.seeds), mode=mode)
+        results = train_seeds(**started, seeds=options.seeds, mode=mode)
     return print_outcome(results, several=options.seeds is not None, as_json=options.json)
 
 

@@ -1,4 +1,4 @@
-"""`kilolayer envs`: list the environments. `kilolayer envs show TASK` describes one, `envs check TASK` tests it."""
+"""`kilolayer envs`: list the environments. `kilolayer envs show ENV` describes one, `envs check ENV` tests it."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kilolayer.cli.commands import BELOW
 from kilolayer.cli.options import parse
 from kilolayer.envs import make, names, registry, spec
 from kilolayer.envs.check import Finding, check
@@ -20,7 +21,7 @@ from kilolayer.envs.interface import Task
 from kilolayer.envs.names import PARTS, Part, entry_names, told
 from kilolayer.envs.registry import Variant
 from kilolayer.envs.robot_task import VARIANTS
-from kilolayer.errors import ConfigurationError
+from kilolayer.errors import ConfigurationError, nearest_names
 from kilolayer.files import csv_text, json_text, write_whole
 from kilolayer.memory import check_fits
 from kilolayer.runs import named_presets
@@ -38,67 +39,67 @@ MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[bold
 class EnvsOptions:
     """List the environments with their sizes. A text file with a maze is an environment, too.
 
-    `kilolayer envs show TASK` describes one: the names of all entries of observation, goal and action, the engines, the
-    presets with what they reach. `kilolayer envs explore TASK...` measures how far random actions get.
-    `kilolayer envs check TASK` tests one: sizes, names, starts, goals, stability under zero and random actions, speed.
+    `kilolayer envs show ENV` describes one: the names of all entries of observation, goal and action, the engines, the
+    presets with what they reach. `kilolayer envs explore ENV...` measures how far random actions get.
+    `kilolayer envs check ENV` tests one: sizes, names, starts, goals, stability under zero and random actions, speed.
     """
 
     json: bool = False
-    """Print a JSON list of objects."""
+    """Print JSON: a list of objects."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ShowOptions:
     """Describe an environment: entries of observation, goal and action, control step, episode length, engines."""
 
-    env: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
+    env: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")]
     """Environment, or the path of a maze file."""
     variant: Variant = "default"
-    """Form of the task."""
+    """Variant of the task."""
     json: bool = False
-    """Print one JSON object."""
+    """Print JSON: one object."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckOptions:
     """Test whether an environment is suited for training. The exit code is 1 if a check fails."""
 
-    env: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
+    env: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")]
     """Environment, or the path of a maze file."""
     engine: EngineOption = "auto"
     """Physics engine."""
     variant: Variant = "default"
-    """Form of the task."""
+    """Variant of the task."""
     num_envs: int = 64
-    """Number of environments."""
+    """Environments in parallel."""
     num_steps: int = 1000
     """Steps of each environment without action, and again with random actions."""
     seed: int = 0
-    """Seed of starts, goals and actions."""
+    """Seed of all randomness: starts, goals and actions."""
     json: bool = False
-    """Print a JSON list of objects."""
+    """Print JSON: a list of objects."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ExploreOptions:
     """Measure how far random actions get in environments, by variant and engine: what an agent can find at first."""
 
-    envs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TASK")] = ()
+    envs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ENV")] = ()
     """Environments, or paths of maze files."""
     variant: Variant | None = None
-    """Form of the task; None measures every form."""
+    """Variant of the task; None measures each."""
     engine: EngineOption = "auto"
     """Physics engine; auto takes that of each variant."""
-    num_envs: int = 64
-    """Episodes of each."""
+    episodes: int = 64
+    """Episodes, each with a start and goal of its own, in each environment."""
     held: int = 1
     """Steps for which a random action is kept."""
     seed: int = 0
-    """Seed of starts and actions."""
+    """Seed of all randomness: starts and actions."""
     output: Path | None = None
-    """CSV file for the table."""
+    """Path to write: a CSV file for the table."""
     json: bool = False
-    """Print a JSON list of objects."""
+    """Print JSON: a list of objects."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -109,6 +110,8 @@ def run(arguments: Sequence[str]) -> int:
         return _explore(parse(ExploreOptions, arguments[1:], command="envs explore"))
     if arguments and arguments[0] == "show":
         return _show(parse(ShowOptions, arguments[1:], command="envs show"))
+    if arguments and not arguments[0].startswith("-"):
+        raise ConfigurationError(f"envs {arguments[0]!r} is unknown; {nearest_names(arguments[0], BELOW['envs'])}")
     return _list(parse(EnvsOptions, arguments, command="envs"))
 
 
@@ -139,11 +142,11 @@ def _list(options: EnvsOptions) -> int:
 
 
 def _explore(options: ExploreOptions) -> int:
-    for name in ("num_envs", "held"):
+    for name in ("episodes", "held"):
         check_count(name, getattr(options, name))
     check_seed(options.seed)
     if not options.envs:
-        raise ConfigurationError("TASK is missing: kilolayer envs explore TASK...; `kilolayer envs` lists them")
+        raise ConfigurationError("ENV is missing: kilolayer envs explore ENV...; `kilolayer envs` lists them")
     forms = [
         (name, variant, make(name, engine=options.engine, variant=variant))
         for name in options.envs
@@ -154,7 +157,7 @@ def _explore(options: ExploreOptions) -> int:
     for name, variant, environment in forms:
         engine = spec(registry.resolve(name)).engine_name(options.engine, variant)
         with console.status(f"{environment.name}, {variant}, {engine}"):
-            coverage = explore(environment, num_envs=options.num_envs, seed=options.seed, held=options.held)
+            coverage = explore(environment, num_envs=options.episodes, seed=options.seed, held=options.held)
         rows.append({"env": environment.name, "variant": variant, "engine": engine, **dataclasses.asdict(coverage)})
         if options.output is not None:
             write_whole(options.output, csv_text(rows))

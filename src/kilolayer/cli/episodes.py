@@ -21,21 +21,21 @@ class EpisodeOptions:
     """The policy of a run, and the episodes that it goes through."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run directory."""
+    """Directory of a run."""
     env: str | None = None
-    """Environment; None takes the run's evaluation environment."""
+    """Environment to see it in; None takes the run's evaluation environment."""
     engine: OptionalEngineOption = None
     """Physics engine; None selects the run's engine."""
     mode: ActionMode = "deterministic"
     """How actions are chosen."""
     checkpoint: str = "latest"
-    """Checkpoint: latest, best, its env steps, or untrained: the networks that the run began with."""
+    """Checkpoint: latest, best, or its env steps; or untrained: the networks that the run began with."""
     seed: int = 0
-    """Seed of starts, goals and drawn actions."""
+    """Seed of all randomness: starts, goals and drawn actions."""
     episodes: int = 128
     """Episodes, each with a start and goal of its own."""
     json: bool = False
-    """Print one JSON object."""
+    """Print JSON: one object."""
 
     def __post_init__(self) -> None:
         """Validate the number of episodes and the seed.

@@ -22,19 +22,19 @@ class ExportOptions:
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The directory of a run, or of a policy."""
+    """Directory of a run, or of a policy."""
     format: str = "onnx"
     """onnx: for ONNX Runtime, from Python, C++ and others. jax: StableHLO, which jax.export reads."""
     output: Path | None = None
-    """Directory to write, which must not exist yet; None takes RUN/export/FORMAT-ENV_STEPS."""
+    """Path to write: a directory, which must not exist yet; None takes RUN/export/FORMAT-ENV_STEPS."""
     checkpoint: str | None = None
-    """Checkpoint: latest, best, its env steps, or untrained; None takes the latest."""
+    """Checkpoint: latest, best, or its env steps; or untrained. None takes the latest."""
     int8: bool = False
     """Round the weights of the blocks to 8 bits. At batch 1 that is faster where processors multiply bytes fast."""
     episodes: int = 128
-    """Starts and goals to write, beside the robot's model, for tasks with robots."""
+    """Episodes, each with a start and goal of its own, to write beside the robot's model, for tasks with robots."""
     json: bool = False
-    """Print one JSON object."""
+    """Print JSON: one object."""
 
     def __post_init__(self) -> None:
         """Validate the number of episodes.

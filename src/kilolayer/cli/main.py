@@ -5,41 +5,20 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from kilolayer.cli.commands import COMMANDS, COMPUTING, HELP, HELP_FLAGS, module_of
 from kilolayer.cli.imports import import_whole
 from kilolayer.cli.output import complain, finish_output, output_failed, set_up_output
 from kilolayer.cli.user_code import FLAG, import_user_code
 from kilolayer.device_errors import device_error
 from kilolayer.errors import KilolayerError, UnknownNameError, nearest_names, short_line
 from kilolayer.user_code import imported
-
-COMMANDS = {
-    "train": "train an agent, or resume a run",
-    "distill": "train a smaller policy to act as a trained one",
-    "eval": "evaluate a run",
-    "prune": "leave out blocks of an actor: table and figure, or a smaller run",
-    "report": "write report.html and pictures of a run",
-    "play": "look at a robot live, before or after training",
-    "render": "write a film, stills and a 3-D page of a run's episodes",
-    "export": "write a policy as a file that runs without the library: ONNX or StableHLO",
-    "envs": "list the environments, or check one",
-    "new-task": "write a task file for a robot model of your own",
-    "study": "run a study of the paper: table and figure",
-    "compare": "compare runs: table and figure",
-    "bench": "measure speed",
-}
-"""Subcommands, each a module `kilolayer.cli.NAME` with a function `run(arguments) -> exit code`."""
-
-MODULES = {"eval": "evaluate", "new-task": "new_task"}
-"""Modules of subcommands that have another name."""
-
-COMPUTING = frozenset({"train", "distill", "prune", "eval", "report", "play", "render", "export", "study", "bench"})
-"""Subcommands that compile programs, which are kept on disk for the next process."""
+from kilolayer.version import __version__
 
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code after Ctrl-C."""
 
 USAGE = """\
-usage: kilolayer [--import FILE] COMMAND [options]     (kilolayer COMMAND --help lists its options)
+usage: kilolayer [--import FILE] COMMAND [options]     (kilolayer help COMMAND shows its options)
 
 {commands}
 
@@ -82,18 +61,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_usage())
+    command, *rest = import_user_code(arguments) if arguments else [HELP]
+    if command in HELP_FLAGS or {command, *rest} <= {HELP, *HELP_FLAGS}:
+        print(USAGE.format(commands=_listed(), version=__version__))
         return 0
-    if arguments[0] == "--version":
-        print(_version())
+    if command == "--version":
+        print(__version__)
         return 0
-    command, *rest = import_user_code(arguments)
+    if command == HELP:
+        command, *rest = [*rest, HELP_FLAGS[0]]
     if command not in COMMANDS:
-        raise KilolayerError(f"command {command!r} is unknown; {nearest_names(command, COMMANDS)}")
+        raise KilolayerError(f"command {command!r} is unknown; {nearest_names(command, [*COMMANDS, HELP])}")
     if command in COMPUTING:
         import_whole("kilolayer.process_setup").set_up_process()
-    return import_whole(f"kilolayer.cli.{MODULES.get(command, command)}").run(rest)
+    return import_whole(module_of(command)).run(rest)
 
 
 def _way_out(error: KilolayerError) -> str:
@@ -107,7 +88,7 @@ def _way_out(error: KilolayerError) -> str:
 
 def _only_lists(arguments: Sequence[str]) -> bool:
     """Return whether a command only lists things, so that `| head` is no fault."""
-    return not arguments or not COMPUTING & set(arguments) or "--help" in arguments or "-h" in arguments
+    return not arguments or not COMPUTING & set(arguments) or bool({HELP, *HELP_FLAGS} & set(arguments))
 
 
 def _was_interrupted(error: BaseException) -> bool:
@@ -120,15 +101,8 @@ def _was_interrupted(error: BaseException) -> bool:
     return False
 
 
-def _version() -> str:
-    from kilolayer import __version__
-
-    return __version__
-
-
-def _usage() -> str:
-    commands = "\n".join(f"  {name:8} {text}" for name, text in COMMANDS.items())
-    return USAGE.format(commands=commands, version=_version())
+def _listed() -> str:
+    return "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class NewTaskOptions:
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """The model's file."""
     output: Path | None = None
-    """File to write; None for NAME.py in the current directory."""
+    """Path to write: a Python file; None for NAME.py in the current directory."""
     name: str | None = None
     """Name of the environment; None for that of the model's file."""
     servo_kp: float | None = None

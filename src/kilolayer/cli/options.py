@@ -2,17 +2,18 @@
 
 import contextlib
 import io
-import sys
+import warnings
 from collections.abc import Collection, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
+from kilolayer.cli.commands import HELP_ALL, HELP_FLAGS
+from kilolayer.cli.help import help_text
+from kilolayer.cli.spellings import in_full, list_with_spaces
 from kilolayer.errors import ConfigurationError
 
 Options = TypeVar("Options")
-
-HELP_FLAGS = ("-h", "--help")
 
 
 def parse(cls: type[Options], arguments: Sequence[str], *, command: str, default: Options | None = None) -> Options:
@@ -26,26 +27,48 @@ def parse(cls: type[Options], arguments: Sequence[str], *, command: str, default
 
     Raises:
         ConfigurationError: in one line, where the parser would draw a box.
-        SystemExit: after printing help.
+        HelpShown: after printing help.
     """
     for argument in arguments:
         if "\0" in argument:
             raise ConfigurationError(f"{argument!r} holds a NUL character, which no name can have")
-    wants_help = any(flag in arguments for flag in HELP_FLAGS)
+    given: Any = tyro.MISSING_NONPROP if default is None else default
+    if wants_help(arguments):
+        known = parser_of(cls, command=command, default=given)
+        print(help_text(command, known, getattr(cls, "FIRST", ()), everything=HELP_ALL in arguments))
+        raise HelpShown(known)
+    arguments = in_full(arguments, command=command)
     complaint = io.StringIO()
     try:
-        with contextlib.nullcontext() if wants_help else contextlib.redirect_stderr(complaint):
-            return tyro.cli(
-                cls,
-                prog=f"kilolayer {command}",
-                args=list(arguments),
-                default=tyro.MISSING_NONPROP if default is None else default,
-            )
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(cls, prog=f"kilolayer {command}", args=arguments, default=given)
     except SystemExit as stop:
-        if wants_help or not stop.code:
-            sys.stderr.write(complaint.getvalue())
+        if not stop.code:
             raise
-        raise ConfigurationError(f"{_one_line(complaint.getvalue())} (see kilolayer {command} --help)") from None
+        known = parser_of(cls, command=command, default=given)
+        lists = [flag for action in known._actions if ",..." in str(action.metavar) for flag in action.option_strings]
+        message = list_with_spaces(arguments, lists) or _one_line(complaint.getvalue())
+        raise ConfigurationError(f"{message} (see kilolayer {command} --help)") from None
+
+
+class HelpShown(SystemExit):
+    """Help was printed; nothing is to run."""
+
+    def __init__(self, parser: Any):
+        super().__init__(0)
+        self.parser = parser
+
+
+def wants_help(arguments: Sequence[str]) -> bool:
+    """Return whether arguments ask for help."""
+    return any(argument in HELP_FLAGS for argument in arguments)
+
+
+def parser_of(cls: type[Any], *, command: str, default: Any) -> Any:
+    """Return the parser of a dataclass as argparse knows it: flags, what they take, and what they do."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return tyro.extras.get_parser(cls, prog=f"kilolayer {command}", default=default)
 
 
 def _one_line(box: str) -> str:

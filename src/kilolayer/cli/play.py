@@ -56,27 +56,27 @@ class PlayOptions:
     headless: int | None = None
     """Run so many episodes without a page, and print the means."""
     speed: float = 1.0
-    """Times as fast as it would be, at first: 0.25, 0.5, 1, 2, 4 or 8."""
+    """Times as fast as it happens, at first: 0.25, 0.5, 1, 2, 4 or 8."""
     seed: int = 0
-    """Seed of starts, goals and actions."""
+    """Seed of all randomness: starts, goals and actions."""
     env: str | None = None
-    """With a run: another environment to see it in; None takes the run's evaluation environment."""
+    """Environment to see it in, with a run; None takes the run's evaluation environment."""
     checkpoint: str | None = None
-    """With a run: latest, best, its env steps, or untrained; None takes latest."""
+    """Checkpoint: latest, best, or its env steps; or untrained. With a run; None takes the latest."""
     mode: ActionMode | None = None
-    """With a run: how its policy chooses; None takes deterministic."""
+    """How actions are chosen by the policy of a run; None takes deterministic."""
     engine: OptionalEngineOption = None
     """Physics engine; None takes the run's, or the one that suits the machine."""
     variant: Variant | None = None
-    """Of an environment: form of the task; None takes default."""
+    """Variant of the task, of an environment alone; None takes default."""
     robot: str | None = None
-    """Of a maze file: the robot in it."""
+    """With a maze file as ENV: the robot in the maze."""
     host: str = LOOPBACK
     """Name or address of this machine to listen on; any but 127.0.0.1 lets others reach the page."""
     port: int = PORT
     """Port of the page; 0 takes any free one."""
     json: bool = False
-    """With --headless: print one JSON object."""
+    """Print JSON, with --headless: one object."""
 
 
 def run(arguments: Sequence[str]) -> int:

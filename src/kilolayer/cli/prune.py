@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import tyro
 
@@ -29,14 +29,17 @@ class PruneOptions:
     another: a table and a figure of score, action error and time over the blocks that stay. With --keep, write the
     smaller policy as a run of its own, which eval, report, render and train --resume take."""
 
+    FIRST: ClassVar[tuple[str, ...]] = ("keep", "fine-tune", "run-dir", "results", "episodes", "seed")
+    """Flags that people use first."""
+
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run directory."""
+    """Directory of a run."""
     checkpoint: str | None = None
     """Checkpoint: latest, best, or its env steps."""
     keep: int | None = None
     """Blocks that stay in the new run."""
     run_dir: Path | None = None
-    """With --keep: directory of the new run; None takes a new one under runs/."""
+    """Directory of the run that --keep makes; None takes a new one under runs/."""
     fine_tune: int | None = None
     """With --keep: env steps of distillation from the whole policy after pruning. None takes none, and train --resume
     on the new run takes them later."""
@@ -46,17 +49,17 @@ class PruneOptions:
     states: int = STATES
     """States that actions are compared in."""
     episodes: int = EPISODES
-    """Episodes that give the states, and that score each number of blocks."""
+    """Episodes, each with a start and goal of its own, that give the states and score each number of blocks."""
     seed: int = 0
-    """Seed of the episodes, and of the new run."""
+    """Seed of all randomness, and of the new run."""
     points: int = POINTS
     """Without --keep: numbers of blocks that are looked at, at most."""
     calls: int = 200
-    """Without --keep: timed actions of each; 0 measures no time."""
-    output: Path | None = None
-    """Without --keep: directory for table and figure; None takes RUN/figures."""
+    """Timed calls of each number of blocks, without --keep; 0 measures no time."""
+    results: Path | None = None
+    """Directory for results without --keep: table and figure; None takes RUN/figures."""
     json: bool = False
-    """Print one JSON object."""
+    """Print JSON: one object."""
     quiet: bool = False
     """Show no progress."""
 
@@ -66,7 +69,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(PruneOptions, arguments, command="prune")
     if options.keep is None:
         return _curve(options, command_asked("prune", *arguments))
-    for name in ("points", "calls", "output"):
+    for name in ("points", "calls", "results"):
         if getattr(options, name) != getattr(PruneOptions, name):
             raise ConfigurationError(f"--{name} is for the table and the figure; leave it out with --keep")
     own_kernel_choices()
@@ -93,7 +96,7 @@ def _curve(options: PruneOptions, asked: str) -> int:
         if getattr(options, name) is not None:
             raise ConfigurationError(f"--{name.replace('_', '-')} needs --keep, the blocks that stay in the new run")
     figures = RunDirectory.open(options.run).figures
-    directory = options.output or figures
+    directory = options.results or figures
     check_writable(directory)  # before minutes are spent
     with Activity() as activity:
         log = _silent if options.quiet else activity

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import jax
 import mujoco
 import tyro
 
 from kilolayer.cli.episodes import EpisodeOptions
+from kilolayer.cli.lists import Numbers
 from kilolayer.cli.options import parse
 from kilolayer.envs import Environment
 from kilolayer.envs.gym import GymEnvironment
@@ -51,8 +52,19 @@ class RenderOptions(EpisodeOptions):
     They have to be of the same environment and variant; engines may differ, and then stand above the columns.
     """
 
+    FIRST: ClassVar[tuple[str, ...]] = (
+        "episodes",
+        "checkpoint",
+        "side-by-side",
+        "camera",
+        "resolution",
+        "speed",
+        "video",
+    )
+    """Flags that people use first."""
+
     others: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = ()
-    """With --side-by-side: more run directories."""
+    """With --side-by-side: more runs."""
     side_by_side: bool = False
     """Show several runs of the same environment in one film and one strip, in RUN/render of the first."""
 
@@ -61,12 +73,12 @@ class RenderOptions(EpisodeOptions):
     camera: str | None = None
     """Where it is seen from: follow goes along with the robot, top shows the whole maze, and the name of a camera of
     the model looks through that one; None takes what suits."""
-    groups: str = ",".join(map(str, sorted(GROUPS)))
-    """Groups of geoms to draw, as 0-5 or 0,2,4. Models often keep what only collides in group 3."""
-    size: str = "640x480"
+    groups: Numbers = tuple(sorted(GROUPS))
+    """Groups of geoms to draw, such as 0..5 or 0,2,4. Models often keep what only collides in group 3."""
+    resolution: str = "640x480"
     """Width and height of the film in pixels, both even."""
     speed: float = 1.0
-    """How many times as fast as it happened the film plays."""
+    """Times as fast as it happens that the film plays."""
     video: bool = True
     """Draw film and stills; --no-video writes the page alone, which needs no renderer on this machine."""
     quiet: bool = False
@@ -78,7 +90,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(RenderOptions, arguments, command="render")
     if not (math.isfinite(options.speed) and 0.05 <= options.speed <= 100.0):
         raise ConfigurationError(f"speed={options.speed} must be from 0.05 to 100")
-    size, _ = _size(options.size), _groups(options.groups)
+    size, _ = _size(options.resolution), _groups(options.groups)
     if options.video:
         _need_renderer()
     if options.side_by_side:
@@ -203,24 +215,20 @@ def _size(text: str) -> tuple[int, int]:
     """Read WIDTHxHEIGHT."""
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     if match is None:
-        raise ConfigurationError(f"size={text!r} is no size; write WIDTHxHEIGHT in pixels, as 640x480")
+        raise ConfigurationError(f"resolution={text!r} is no size; write WIDTHxHEIGHT in pixels, as 640x480")
     width, height = int(match[1]), int(match[2])
     if width % 2 or height % 2 or not all(SMALLEST <= edge <= LARGEST for edge in (width, height)):
-        raise ConfigurationError(f"size={text} must have even numbers from {SMALLEST} to {LARGEST}")
+        raise ConfigurationError(f"resolution={text} must have even numbers from {SMALLEST} to {LARGEST}")
     return width, height
 
 
-def _groups(text: str) -> frozenset[int]:
-    """Read groups of geoms, such as 0-5 or 0,2,4."""
+def _groups(groups: Sequence[int]) -> frozenset[int]:
+    """Check groups of geoms."""
     last = mujoco.mjNGROUP - 1
-    found: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(rf"\s*([0-{last}])(?:-([0-{last}]))?\s*", part)
-        between = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
-        if not between:
-            raise ConfigurationError(f"groups={text!r} must be groups of geoms from 0 to {last}, as 0-{last} or 0,2,4")
-        found.update(between)
-    return frozenset(found)
+    for group in groups:
+        if group > last:
+            raise ConfigurationError(f"groups={group} must be a group of geoms, from 0 to {last}: 0..{last} are all")
+    return frozenset(groups)
 
 
 def _need_renderer() -> None:

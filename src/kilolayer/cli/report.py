@@ -16,9 +16,9 @@ class ReportOptions:
     """Write report.html, which needs nothing beside it, and its pictures as PNG."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run directory."""
+    """Directory of a run."""
     checkpoint: str = "latest"
-    """Checkpoint to show: latest, best, or its env steps."""
+    """Checkpoint: latest, best, or its env steps."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -6,17 +6,17 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tyro
 
+from kilolayer.cli.lists import OptionalSeeds, Pairs, Words
 from kilolayer.cli.options import parse
 from kilolayer.cli.output import command_asked, complain
 from kilolayer.cli.results_table import print_table
 from kilolayer.cli.values import nested, values
 from kilolayer.errors import ConfigurationError, TrainingError
 from kilolayer.kernel_choices import has_gpu, own_kernel_choices
-from kilolayer.runs import parse_seeds
 from kilolayer.studies import (
     STUDIES,
     Case,
@@ -48,38 +48,42 @@ WRITE_SECONDS = 30.0
 class StudyOptions:
     """Run a study or resume it; finished runs are not repeated. Without NAME, list the studies."""
 
+    FIRST: ClassVar[tuple[str, ...]] = ("envs", "size", "set", "seeds", "only", "jobs", "run-dir", "results", "dry-run")
+    """Flags that people use first."""
+
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")] = ""
     """Name of the study."""
     size: Size = "cpu"
     """Budget: cpu (2 cores), gpu (one GPU) or paper (the published budget)."""
-    tasks: tuple[str, ...] = ()
-    """Environments in place of the study's own."""
-    set: tuple[str, ...] = ()
-    """Settings of all cases, over those of the size, such as width=128 crl.energy=dot. What the study itself varies
+    envs: Words = ()
+    """Environments, such as reacher,ant, in place of the study's own."""
+    set: Pairs = ()
+    """Settings, such as width=128,crl.energy=dot, of all cases, over those of the size. What the study itself varies
     cannot be set."""
     limits: bool = False
     """Include the greatest depths, 256 and 1024."""
-    seeds: str | None = None
-    """Seeds of each case, such as 0..4; None takes the study's own number of seeds."""
-    only: tuple[str, ...] = ()
-    """Run only the cases with these labels, such as agent=crl agent=sac depth=4."""
+    seeds: OptionalSeeds = None
+    """Seeds, such as 0..7 or 0,3,5, of each case; None takes the study's own number of seeds."""
+    only: Pairs = ()
+    """Run only the cases with these labels, such as agent=crl,agent=sac,depth=4."""
     jobs: int | None = None
     """Train this many cases at once, each in a process of its own. None trains one after another in this process; at
     size gpu, on a GPU, as many at once as its memory and the cores of the host allow."""
-    submit: tuple[str, ...] = ()
-    """Submit the cases as jobs to a cluster with submitit (an extra) and these parameters, such as cluster=slurm
-    slurm_partition=gpu gpus_per_node=1 timeout_min=600. --jobs limits how many run at once; default 16."""
-    dir: Path | None = None
+    submit: Pairs = ()
+    """Submit the cases as jobs to a cluster with submitit (an extra) and these parameters, such as
+    cluster=slurm,slurm_partition=gpu,gpus_per_node=1,timeout_min=600. --jobs limits how many run at once; default
+    16."""
+    run_dir: Path | None = None
     """Directory of the runs; None takes runs/studies. Studies with common cases share their runs."""
     results: Path | None = None
-    """Directory for tables, figure and page; None takes runs/studies/NAME-SIZE."""
+    """Directory for results: tables, figure and page; None takes runs/studies/NAME-SIZE."""
     redraw: Path | None = None
     """Draw figure, tables and page again from the files in this directory, such as runs/studies/depth-cpu. Nothing is
     trained, and the runs may be gone."""
     dry_run: bool = False
-    """List the cases with the share that is trained already, and run nothing."""
+    """Train nothing: list the cases with the share that is trained already."""
     json: bool = False
-    """Print the table as one JSON list."""
+    """Print JSON: the table as a list."""
     quiet: bool = False
     """Show no progress."""
 
@@ -100,12 +104,12 @@ def run(arguments: Sequence[str]) -> int:
     else:
         own_kernel_choices()  # before engines are timed for the settings of the cases
     changes = nested(values(options.set, flag="set"))
-    grid = study.grid(options.size, tasks=options.tasks, limits=options.limits, changes=changes)
+    grid = study.grid(options.size, tasks=options.envs, limits=options.limits, changes=changes)
     cases = _chosen(grid, options.only)
-    seeds = tuple(range(study.seeds)) if options.seeds is None else parse_seeds(options.seeds)
+    seeds = tuple(range(study.seeds)) if options.seeds is None else options.seeds
     if options.dry_run:
         for case in cases:
-            share = Work(case, seeds, options.dir or DIRECTORY, study.data).share
+            share = Work(case, seeds, options.run_dir or DIRECTORY, study.data).share
             print(f"{case.name}: {len(seeds)} seeds, {case.config.timetable.end}, {share:.0%} trained")
         return 0
     workers = _workers(options, cases, seeds, apart=apart)
@@ -121,7 +125,7 @@ def _run(
     *,
     asked: str,
 ) -> int:
-    directory = options.dir or DIRECTORY
+    directory = options.run_dir or DIRECTORY
     results = options.results or directory / f"{study.name}-{options.size}"
 
     def log(what: str) -> None:
@@ -198,5 +202,5 @@ def _chosen(cases: Sequence[Case], only: Sequence[str]) -> list[Case]:
         wanted.setdefault(label, set()).add(value)
     chosen = [case for case in cases if all(str(case.labels.get(label)) in of for label, of in wanted.items())]
     if not chosen:
-        raise ConfigurationError(f"only={' '.join(only)!r} matches no case: no case has all of these labels")
+        raise ConfigurationError(f"only={','.join(only)!r} matches no case: no case has all of these labels")
     return chosen

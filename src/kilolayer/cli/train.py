@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from kilolayer.bench.plan import plan
-from kilolayer.cli.options import HELP_FLAGS
+from kilolayer.checkpoint_files import find_step
+from kilolayer.cli.options import wants_help
 from kilolayer.cli.train_options import TrainOptions, parse_train
 from kilolayer.cli.train_results import print_outcome
 from kilolayer.errors import ConfigurationError
 from kilolayer.files import json_text
 from kilolayer.kernel_choices import own_kernel_choices
-from kilolayer.runs import SeedGroup, parse_seeds
+from kilolayer.runs import RunDirectory, SeedGroup
 from kilolayer.training import choose_mode, train, train_seeds
 
 UNITS = ("_bytes", "_seconds", "_milliseconds", "_minutes")
@@ -24,7 +25,7 @@ UNITS = ("_bytes", "_seconds", "_milliseconds", "_minutes")
 
 def run(arguments: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
-    if not any(argument.partition("=")[0] in (*HELP_FLAGS, "--resume") for argument in arguments):
+    if not wants_help(arguments) and not any(argument.partition("=")[0] == "--resume" for argument in arguments):
         own_kernel_choices()  # before the defaults are known: engines may be timed for them
     options, changed = parse_train(arguments)
     if options.resume is None and options.checkpoint is not None:
@@ -33,12 +34,13 @@ def run(arguments: Sequence[str]) -> int:
     started: Any = {"config": options.settings, "run_dir": options.run_dir, "progress": show}
     resumed: Any = {
         "resume": options.resume,
-        "checkpoint": options.checkpoint,
         "keep_later": options.keep_later,
         "progress": show,
         **changed,
     }
     group = _group(options)
+    if options.checkpoint is not None and options.resume is not None:
+        resumed["checkpoint"] = _step(options.checkpoint, options.resume, group)
     if options.resume is not None:
         own_kernel_choices(options.resume if group is None else group.first_run().path)
     if options.dry_run:
@@ -53,11 +55,21 @@ def run(arguments: Sequence[str]) -> int:
     return print_outcome(results, several=group is not None, as_json=options.json)
 
 
+def _step(checkpoint: str, run: Path, group: SeedGroup | None) -> int:
+    """Return the step of the checkpoint to go on from; of several seeds all have it.
+
+    Raises:
+        RunError: if there is no such checkpoint.
+    """
+    first = RunDirectory.open(run) if group is None else group.first_run()
+    return find_step(first.checkpoints, checkpoint)
+
+
 def _group(options: TrainOptions) -> SeedGroup | None:
     """Return the seeds to train together; None for a lone run."""
     if options.seeds is not None:
         mode = choose_mode(options.seeds_mode, overlap=options.settings.overlap)
-        return SeedGroup(options.run_dir or Path(), parse_seeds(options.seeds), mode)
+        return SeedGroup(options.run_dir or Path(), options.seeds, mode)
     if options.resume is not None and SeedGroup.is_at(options.resume):
         return SeedGroup.open(options.resume)
     return None

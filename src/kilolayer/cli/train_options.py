@@ -3,12 +3,14 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import tyro
 
 from kilolayer.agents import OptimizerSettings, agent_specs
-from kilolayer.cli.options import HELP_FLAGS, parse, scan
+from kilolayer.cli.lists import OptionalSeeds
+from kilolayer.cli.options import parse, scan, wants_help
+from kilolayer.cli.spellings import in_full
 from kilolayer.data import ReplaySettings
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import torso_names, torso_spec
@@ -29,6 +31,12 @@ class TrainOptions:
     """Train an agent in ENV, or resume a run. Defaults suit the environment: --help after ENV (and --agent, --torso)
     shows them."""
 
+    FIRST: ClassVar[tuple[str, ...]] = (
+        *("agent", "depth", "total-env-steps", "batch-size", "preset"),
+        *("seed", "seeds", "run-dir", "resume", "dry-run"),
+    )
+    """Flags that people use first."""
+
     settings: Annotated[TrainConfig, tyro.conf.arg(name="")]
     blocks: Annotated[dict[str, Any], tyro.conf.arg(name="")] = dataclasses.field(default_factory=dict)
     """The settings of the agent, under its name."""
@@ -40,8 +48,8 @@ class TrainOptions:
     robot: str | None = None
     """With a maze file as ENV: the robot in the maze, such as ant; without, a point, or the robot that the file's first
     line names (robot: ant)."""
-    seeds: str | None = None
-    """Train these seeds side by side, such as 0..7 or 0,3,5: runs RUN_DIR/seed-0 and so on, each as any other."""
+    seeds: OptionalSeeds = None
+    """Seeds, such as 0..7 or 0,3,5, to train side by side: runs RUN_DIR/seed-0 and so on, each as any other."""
     seeds_mode: SeedsModeChoice = "auto"
     """With --seeds: threads (each seed by the program that trains it alone, as many at once as there are cores; the
     fastest to the end of a short run on a CPU), vmap (one program for all seeds; on a CPU it has the faster step for
@@ -50,15 +58,15 @@ class TrainOptions:
     """Resume the run, or the runs of several seeds, in this directory, bit for bit as if it had not stopped."""
     config: Path | None = None
     """Start a run with all settings from a config.json; flags beside it change single ones."""
-    checkpoint: int | None = None
-    """With --resume: env steps of the checkpoint to resume from; None takes the latest."""
+    checkpoint: str | None = None
+    """Checkpoint: latest, best, or its env steps, to go on from with --resume. None takes the latest."""
     keep_later: bool = True
     """With --checkpoint: keep the checkpoints and metrics after it in RUN/set-aside; else they are deleted."""
     dry_run: bool = False
-    """Print sizes, parameters, memory, compile time, and how long the run takes on this machine, from a few steps that
-    are timed and thrown away."""
+    """Train nothing: print sizes, parameters, memory, compile time, and how long the run takes on this machine, from a
+    few steps that are timed and thrown away."""
     json: bool = False
-    """Print the result, or the plan of a dry run, as one JSON object; with several seeds, a list of results."""
+    """Print JSON: the result, or the plan of a dry run, as one object; with several seeds, a list of results."""
     quiet: bool = False
     """Show no progress."""
 
@@ -75,10 +83,10 @@ def parse_train(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]
         ConfigurationError: in one line, for arguments that are not valid.
         SystemExit: after printing help.
     """
-    wants_help = any(argument in HELP_FLAGS for argument in arguments)
+    arguments = in_full(arguments, command="train")
     given = scan(arguments, switches=_switches())
     _check_exclusive(given)
-    base = _base(given, wants_help=wants_help)
+    base = _base(given, help_alone=wants_help(arguments))
     depth_follows = "grow" in given and "depth" not in given
     if depth_follows:  # the schedule sets the depth; the default of the environment does not contradict it
         arguments = [*arguments, f"--depth={GrowthSchedule.parse(given['grow']).final_depth}"]
@@ -117,7 +125,7 @@ def _check_exclusive(given: Mapping[str, str]) -> None:
         raise ConfigurationError("--config holds the env already; leave ENV out")
 
 
-def _base(given: Mapping[str, str], *, wants_help: bool) -> TrainConfig:
+def _base(given: Mapping[str, str], *, help_alone: bool) -> TrainConfig:
     """Return the settings that flags change: those of the run, of the file, or the defaults of the environment."""
     if "resume" in given:
         path = Path(given["resume"])
@@ -128,8 +136,9 @@ def _base(given: Mapping[str, str], *, wants_help: bool) -> TrainConfig:
         env = base.pop("env")
     elif "env" in given:
         base, env = {}, given["env"]
-    elif wants_help:
-        return TrainConfig(**_choices(given))
+    elif help_alone:
+        torso = torso_spec(given.get("torso", TrainConfig.torso))
+        return TrainConfig(**_choices(given), architecture=torso.settings())
     else:
         raise ConfigurationError("ENV is missing: kilolayer train ENV; `kilolayer envs` lists the environments")
     choices = _choices(given)

@@ -55,7 +55,7 @@ class TrainConfig:
     batch_size: int = 512
     """State-action pairs of a gradient step; each one is a negative for all others."""
     num_envs: int = 512
-    """Environments that collect in parallel."""
+    """Environments in parallel, which collect."""
     total_env_steps: int = 100_000_000
     """Steps to take in all environments together. 0: nothing is collected, and the agent learns from given data."""
     episode_length: int = 1000

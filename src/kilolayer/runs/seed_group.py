@@ -6,7 +6,6 @@
 import dataclasses
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,7 +14,7 @@ from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.files import refuse_links, write_json
 from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.run_directory import RunDirectory, write_errors
-from kilolayer.settings import check_seed
+from kilolayer.settings import LONGEST_RANGE, check_seed, whole_numbers
 
 GROUP_FILE = "seeds.json"
 """Beside the run directories of several seeds."""
@@ -23,7 +22,7 @@ GROUP_FILE = "seeds.json"
 GROUP_FORMAT = 1
 """Format of seeds.json. It increases when an older version would misread the file."""
 
-MOST_SEEDS = 1024
+MOST_SEEDS = LONGEST_RANGE
 """Limit for one group: a mistyped range does not create a million directories."""
 
 SeedsMode = Literal["threads", "vmap"]
@@ -123,18 +122,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     Raises:
         ConfigurationError: if the text is not such a list, or a seed appears twice.
     """
-    seeds: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*([0-9]{1,18})\s*(?:\.\.\s*([0-9]{1,18})\s*)?", part)
-        if match is None:
-            raise ConfigurationError(f"seeds={text!r}: {part.strip()!r} is not a seed; write such as 0..7 or 0,3,5")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first:
-            raise ConfigurationError(f"seeds={text!r}: {part.strip()} runs backwards; write {last}..{first}")
-        if last - first >= MOST_SEEDS:
-            raise ConfigurationError(f"seeds={text!r}: {last - first + 1} seeds are too many; at most {MOST_SEEDS}")
-        seeds.extend(range(first, last + 1))
-    return check_seeds(seeds)
+    return check_seeds(whole_numbers(text, "seed"))
 
 
 def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:

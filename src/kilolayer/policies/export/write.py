@@ -21,6 +21,7 @@ from kilolayer.policies.artifact import CONTRACT_FILE, FORMAT
 from kilolayer.policies.compiled import ActingPrecision, check_acting_precision, cpu_device
 from kilolayer.policies.export.exporter import Acting, Exportable, Written, exporter_of
 from kilolayer.policies.policy import Policy
+from kilolayer.version import __version__
 
 CHECK_FILE = "check.csv"
 """Observations, desired goals, and the actions that the library takes: to check the export on another machine."""
@@ -213,4 +214,4 @@ def _digest(path: Path) -> str:
 
 
 def _versions(written: Written) -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in ("kilolayer", "jax", *written.packages)}
+    return {"kilolayer": __version__} | {name: importlib.metadata.version(name) for name in ("jax", *written.packages)}
