@@ -12,24 +12,24 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
-from kilolayer.envs import EnvironmentSpec, RobotTask, installed_file, register
+from kilolayer.envs import EnvironmentSpec, RobotTask, control, installed_file, register
 from kilolayer.runs import HIGH_UTD, register_preset
 
 
-class ShadowHand(RobotTask):
-    """Move the fingertips to 5 points, to within 5 cm in all. The observation is the joints and their velocities."""
+class ShadowHand(control.JointDeltas, RobotTask):
+    """Move the fingertips to 5 points, to within 5 cm in all, by small steps of the joints."""
 
     mjcf = installed_file("gymnasium_robotics", "envs/assets/hand/reach.xml")
-    engines, success_distance = ("mujoco",), 0.05
+    engines, success_distance, joint_step = ("mujoco",), 0.05, 0.1
     sites = tuple(f"robot0:S_{finger}tip" for finger in ("ff", "mf", "rf", "lf", "th"))
 
     @cached_property
     def poses(self):
         """Fingertips of 200 random poses, after a second of physics each."""
         found, low, high = [], *self.model.actuator_ctrlrange.T
-        for control in np.random.default_rng(0).uniform(low, high, (200, len(low))):
+        for targets in np.random.default_rng(0).uniform(low, high, (200, len(low))):
             data = mujoco.MjData(self.model)
-            data.ctrl[:] = control
+            data.ctrl[:] = targets
             mujoco.mj_step(self.model, data, 500)
             found.append(np.concatenate([data.site(name).xpos for name in self.sites]))
         return np.array(found, np.float32)

@@ -53,7 +53,8 @@ def place(tmp_path_factory):
     shutil.copytree(ROOT / "examples", path / "examples")
     robot = blocks(DOCS / "start" / "own_robot.md", "python")[0]
     (path / "my_robot.py").write_text(robot)
-    (path / "two_links.py").write_text(robot.replace('"my_robot"', '"two_links"'))
+    for name in ("two_links", "my_arm"):
+        (path / f"{name}.py").write_text(robot.replace('"my_robot"', f'"{name}"'))
     (path / "my_envs.py").touch()
     maze = next(body for body in blocks(DOCS / "start" / "first_run.md", "text") if "#R" in body)
     for name in ("my_maze.txt", "maze.txt"):
@@ -62,14 +63,32 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
         yield path
-    for name in ("crane", "my_robot", "two_links", *(f"chain_{links}" for links in (2, 4, 6, 8))):
+    for name in (
+        "crane",
+        "servo_arm",
+        "my_robot",
+        "two_links",
+        "my_arm",
+        *(f"chain_{links}" for links in (2, 4, 6, 8)),
+    ):
         registry.unregister(name)
-    for name in ("crane", "chain"):
+    for name in ("crane", "servo_arm", "chain"):
         unregister_preset(name)
     unregister_agent("my_agent")
     unregister_torso("my_torso")
     unregister_study("energies")
-    for module in ("crane", "chain", "my_robot", "two_links", "my_envs", "my_agent", "my_torso", "energies"):
+    for module in (
+        "crane",
+        "servo_arm",
+        "chain",
+        "my_robot",
+        "two_links",
+        "my_arm",
+        "my_envs",
+        "my_agent",
+        "my_torso",
+        "energies",
+    ):
         sys.modules.pop(module, None)
 
 
