@@ -65,5 +65,5 @@ class SuiteQuadruped(RobotTask):
 
 register(EnvironmentSpec("suite_fish", "fish of dm_control swims to a point", SuiteFish, episode_length=300))
 register(EnvironmentSpec("suite_quadruped", "quadruped of dm_control walks", SuiteQuadruped, episode_length=400))
-for name in ("suite_fish", "suite_quadruped"):
-    register_preset(name, HIGH_UTD)
+register_preset("suite_fish", HIGH_UTD)
+register_preset("suite_quadruped", {**HIGH_UTD, "total_env_steps": 1_100_000, "num_evals": 10})

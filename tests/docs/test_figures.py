@@ -52,6 +52,7 @@ MEASURED = [
     "docs/agents.md",
     "docs/concepts/depth.md",
     "docs/concepts/survival.md",
+    "docs/guides/robot_tasks.md",
     "docs/guides/when_depth_pays.md",
     "docs/performance.md",
     "docs/start/first_run.md",
