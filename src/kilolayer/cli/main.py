@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train an agent, or resume a run",
     "distill": "train a smaller policy to act as a trained one",
     "eval": "evaluate a run",
+    "record": "write episodes of a run as a data set",
     "prune": "leave out blocks of an actor: table and figure, or a smaller run",
     "report": "write report.html and pictures of a run",
     "render": "write a film, stills and a 3-D page of a run's episodes",
@@ -31,7 +32,7 @@ COMMANDS = {
 MODULES = {"eval": "evaluate", "new-task": "new_task"}
 """Modules of subcommands that have another name."""
 
-COMPUTING = frozenset({"train", "distill", "prune", "eval", "report", "render", "export", "study", "bench"})
+COMPUTING = frozenset({"train", "distill", "prune", "eval", "record", "report", "render", "export", "study", "bench"})
 """Subcommands that compile programs, which are kept on disk for the next process."""
 
 INTERRUPTED = 128 + signal.SIGINT

@@ -10,6 +10,7 @@ import tyro
 from kilolayer.agents import OptimizerSettings, agent_specs
 from kilolayer.cli.options import HELP_FLAGS, parse, scan
 from kilolayer.data import ReplaySettings
+from kilolayer.data.datasets import environment_of
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import torso_names, torso_spec
 from kilolayer.runs import RunDirectory, TrainConfig, default_config, read_config
@@ -17,7 +18,7 @@ from kilolayer.runs.growth_schedule import GrowthSchedule
 from kilolayer.runs.seed_group import SeedGroup
 from kilolayer.training.population import SeedsModeChoice
 
-NAMES = ("agent", "torso", "variant", "engine", "eval_env")
+NAMES = ("agent", "torso", "variant", "engine", "eval_env", "dataset", "dataset_dir", "init_from")
 """Settings by name that other defaults depend on."""
 
 MOST_DIGITS = 4000
@@ -128,6 +129,8 @@ def _base(given: Mapping[str, str], *, wants_help: bool) -> TrainConfig:
         env = base.pop("env")
     elif "env" in given:
         base, env = {}, given["env"]
+    elif "dataset" in given and (told := environment_of(given["dataset"])):
+        base, env = {}, told
     elif wants_help:
         return TrainConfig(**_choices(given))
     else:
