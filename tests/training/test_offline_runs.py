@@ -195,8 +195,8 @@ def test_the_preset_of_the_published_runs():
         "dot",
     )
     assert crl.temperature == pytest.approx(512**0.5)
-    of_ql = default_config("ogbench:cube-single-v0", preset="ogbench", dataset="x", agent="gciql").agent_settings
-    assert (of_ql.behaviour_cloning, of_ql.discount) == (0.3, 0.99)
+    of_ql = default_config("ogbench:pointmaze-large-v0", preset="ogbench", dataset="x", agent="gciql").agent_settings
+    assert (of_ql.behaviour_cloning, of_ql.discount) == (0.003, 0.99)
 
 
 # ---- The command line --------------------------------------------------------------------------------------
