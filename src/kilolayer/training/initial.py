@@ -1,7 +1,9 @@
 """Runs that begin with what another run has learnt: its networks, and the data that it collected."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import equinox as eqx
@@ -58,19 +60,26 @@ def begun_with(config: TrainConfig, states: Sequence[TrainState]) -> list[TrainS
         ConfigurationError: in one line, if its networks or its data do not fit.
     """
     run = RunDirectory.open(config.init_from or "")
-    theirs = run.config()
-    checkpoints = Checkpoints(run.checkpoints)
-    try:
-        step = find_step(run.checkpoints, None)
-        arrays = checkpoints.agent_arrays(step)
-        begun = [dataclasses.replace(one, agent=_networks(config, one.agent, arrays)) for one in states]
-        if not config.init_data:
-            return begun
-        other = Setup.build(theirs).at(checkpoints.clocks(step))
-        collected = checkpoints.restore(state_shape(other), step).buffer
-    finally:
-        checkpoints.close()
+    with closing(Checkpoints(run.checkpoints)) as checkpoints:
+        arrays = checkpoints.agent_arrays(find_step(run.checkpoints, None))
+    begun = [dataclasses.replace(one, agent=_networks(config, one.agent, arrays)) for one in states]
+    if not config.init_data:
+        return begun
+    collected = collected_by(run.path)
     return [dataclasses.replace(one, buffer=poured(collected, one.buffer)) for one in begun]
+
+
+def collected_by(path: str | os.PathLike) -> ReplayBuffer:
+    """Return the replay buffer in the latest checkpoint of a run.
+
+    Raises:
+        RunError: if the run cannot be read, or has no checkpoint.
+    """
+    run = RunDirectory.open(path)
+    step = find_step(run.checkpoints, None)
+    with closing(Checkpoints(run.checkpoints)) as checkpoints, run.explain_unknown_names():
+        setup = Setup.build(run.config()).at(checkpoints.clocks(step))
+        return checkpoints.restore(state_shape(setup), step).buffer
 
 
 def _networks(config: TrainConfig, state: AgentState, arrays: dict[str, np.ndarray]) -> AgentState:
