@@ -49,7 +49,7 @@ _GPU: Mapping[str, Any] = {
 }
 
 SETTINGS: Mapping[Size, Mapping[str, Any]] = {
-    "cpu": {**_COMMON, "width": 64, "batch_size": 128, "total_gradient_steps": 2000, "num_evals": 4},
+    "cpu": {**_COMMON, "width": 64, "batch_size": 128, "total_gradient_steps": 1500, "num_evals": 3},
     "gpu": _GPU,
     "paper": _GPU,
 }
