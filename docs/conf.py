@@ -8,6 +8,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import site_math
 import site_pages
 import site_reference
 
@@ -57,5 +58,6 @@ pygments_dark_style = "monokai"
 
 def setup(app: Any) -> None:
     """Connect what makes pages of the repository's files, and reference pages of the code."""
+    site_math.connect(app)
     site_pages.connect(app)
     site_reference.connect(app)

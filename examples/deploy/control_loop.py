@@ -85,22 +85,48 @@ class Robot:
         self.model = load(path)
         self.data = mujoco.MjData(self.model)
         self.steps = about["physics_steps"]
-        if about["control"] is None:
+        self.rule = about.get("joint_steps")  # exports of older versions have none
+        ends = about["control"] or self.rule
+        if ends is None:
             raise SystemExit("the task maps actions to controls in its own way; write that here")
-        self.low, self.high = (np.array(about["control"][end]) for end in ("low", "high"))
+        self.low, self.high = (np.array(ends[end]) for end in ("low", "high"))
 
-    def place(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
-        """Begin an episode."""
+    def place(self, qpos: np.ndarray, qvel: np.ndarray, control: np.ndarray | None = None) -> None:
+        """Begin an episode; with the targets of servos that actions move in steps."""
         mujoco.mj_resetData(self.model, self.data)
         self.data.qpos[:], self.data.qvel[:] = qpos, qvel
+        if control is not None:
+            self.data.ctrl[:] = control
         self._measure()
 
     def act(self, action: np.ndarray) -> None:
         """Hold a control for one control step."""
-        self.data.ctrl[:] = self.low + 0.5 * (np.clip(action, -1.0, 1.0) + 1.0) * (self.high - self.low)
+        action = np.clip(action, -1.0, 1.0)
+        if self.rule is None:
+            self.data.ctrl[:] = self.low + 0.5 * (action + 1.0) * (self.high - self.low)
+        else:
+            self._step_joints(action)
         for _ in range(self.steps):
             mujoco.mj_step(self.model, self.data)
         self._measure()
+
+    def _step_joints(self, action: np.ndarray) -> None:
+        """Move the targets of servos by small steps, and tell the other actuators directly."""
+        servos, others = self.rule["servos"], self.rule["others"]
+        here, low, high = self._holding(), self.low[others], self.high[others]
+        targets = here if self.rule["from"] == "joints" else self.data.ctrl[servos].copy()
+        targets = targets + np.array(self.rule["step"]) * action[: len(servos)]
+        if self.rule["lead"] is not None:
+            targets = np.clip(targets, here - self.rule["lead"], here + self.rule["lead"])
+        self.data.ctrl[servos] = np.clip(targets, self.low[servos], self.high[servos])
+        self.data.ctrl[others] = low + 0.5 * (action[len(servos) :] + 1.0) * (high - low)
+
+    def _holding(self) -> np.ndarray:
+        """Return the controls by which servos hold the joints where they are."""
+        servos = self.rule["servos"]
+        joints = self.model.actuator_trnid[servos, 0]
+        offset = -self.model.actuator_biasprm[servos, 0] / self.model.actuator_gainprm[servos, 0]
+        return offset + np.array(self.rule["control_per_joint"]) * self.data.qpos[self.model.jnt_qposadr[joints]]
 
     def _measure(self) -> None:
         """Compute what sensors would show; MuJoCo's own values are those before its last step."""
@@ -118,7 +144,13 @@ class Robot:
                 found[f"cosine of {joint.name} angle"] = float(np.cos(position))
                 found[f"sine of {joint.name} angle"] = float(np.sin(position))
                 found[f"{joint.name} velocity"] = float(self.data.qvel[self.model.jnt_dofadr[number]])
+        if self.rule is not None:
+            joints = self.model.actuator_trnid[self.rule["servos"], 0]
+            ahead = (self.data.ctrl[self.rule["servos"]] - self._holding()) / self.rule["control_per_joint"]
+            names = (f"{self.model.joint(joint).name} target ahead" for joint in joints)
+            found |= dict(zip(names, map(float, ahead), strict=True))
         places = {self.model.body(number).name: self.data.xpos[number] for number in range(1, self.model.nbody)}
+        places |= {self.model.site(number).name: self.data.site_xpos[number] for number in range(self.model.nsite)}
         tip = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_GEOM, "fingertip")
         if tip >= 0:
             velocity = np.zeros(6)
@@ -163,7 +195,7 @@ def main() -> None:
     at_goal = np.zeros(episodes, int)
     missed = 0
     for episode in range(episodes):
-        robot.place(starts["qpos"][episode], starts["qvel"][episode])
+        robot.place(*(starts[part][episode] for part in ("qpos", "qvel", "control") if part in starts))
         goal = starts["desired_goal"][episode]
         policy.chunk.clear()
         deadline = time.perf_counter() + period

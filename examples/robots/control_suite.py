@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from kilolayer.envs import EnvironmentSpec, RobotTask, Start, installed_file, quaternions, register
+from kilolayer.runs import HIGH_UTD, register_preset
 
 
 class SuiteFish(RobotTask):
@@ -64,3 +65,5 @@ class SuiteQuadruped(RobotTask):
 
 register(EnvironmentSpec("suite_fish", "fish of dm_control swims to a point", SuiteFish, episode_length=300))
 register(EnvironmentSpec("suite_quadruped", "quadruped of dm_control walks", SuiteQuadruped, episode_length=400))
+for name in ("suite_fish", "suite_quadruped"):
+    register_preset(name, HIGH_UTD)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kilolayer.envs import EnvironmentSpec, RobotTask, Start, control, installed_file, register
+from kilolayer.runs import HIGH_UTD, register_preset
 
 PLACE = np.array([1.34, 0.75], np.float32)
 
@@ -65,3 +66,5 @@ class FetchPush(FetchReach):
 
 register(EnvironmentSpec("fetch_reach", "Fetch reaches a point", FetchReach, episode_length=50))
 register(EnvironmentSpec("fetch_push", "Fetch pushes a block", FetchPush, episode_length=100))
+for name in ("fetch_reach", "fetch_push"):
+    register_preset(name, HIGH_UTD)

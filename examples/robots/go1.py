@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import mujoco
 
 from kilolayer.envs import EnvironmentSpec, RobotTask, installed_file, quaternions, register
+from kilolayer.runs import HIGH_UTD, register_preset
 
 
 class Go1(RobotTask):
@@ -39,3 +40,4 @@ class Go1(RobotTask):
 
 
 register(EnvironmentSpec("go1", "Go1 walks to a point", Go1, episode_length=500))
+register_preset("go1", HIGH_UTD)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from kilolayer.envs import EnvironmentSpec, RobotTask, control, installed_file, register
+from kilolayer.runs import HIGH_UTD, register_preset
 
 POSE = (0.0, 0.196, 0.0, -2.618, 0.0, 2.942, 0.785)
 
@@ -41,3 +42,4 @@ class PandaReach(control.JointDeltas, RobotTask):
 
 
 register(EnvironmentSpec("panda_reach", "Panda reaches a point", PandaReach, episode_length=100))
+register_preset("panda_reach", HIGH_UTD)

@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 
 from kilolayer.envs import EnvironmentSpec, RobotTask, installed_file, register
+from kilolayer.runs import HIGH_UTD, register_preset
 
 
 class ShadowHand(RobotTask):
@@ -43,3 +44,4 @@ class ShadowHand(RobotTask):
 
 
 register(EnvironmentSpec("shadow_hand", "Shadow hand moves its fingertips", ShadowHand, episode_length=50))
+register_preset("shadow_hand", HIGH_UTD)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import mujoco
 
 from kilolayer.envs import EnvironmentSpec, RobotTask, Start, control, installed_file, register
+from kilolayer.runs import HIGH_UTD, register_preset
 
 MODELS = "manipspace/descriptions"
 PLACE = (0.5, 0.13, 0.02)
@@ -31,7 +32,7 @@ class UR5eReach(control.HeldEndEffector, RobotTask):
 
 
 class UR5eCube(UR5eReach):
-    """Move a cube to a point of the floor. The observation is qpos and qvel, and the place between the fingers."""
+    """Move a cube to a point of the floor. The observation ends with the place between the fingers."""
 
     end_effector, goal_body, servo_share = "gripper/pinch", "cube", None
 
@@ -70,3 +71,5 @@ def with_cube(spec):
 
 register(EnvironmentSpec("ur5e_reach", "UR5e reaches a point", UR5eReach, episode_length=100))
 register(EnvironmentSpec("ur5e_cube", "UR5e moves a cube", UR5eCube, episode_length=200))
+for name in ("ur5e_reach", "ur5e_cube"):
+    register_preset(name, HIGH_UTD)

@@ -117,3 +117,9 @@ def test_a_wrong_size_is_found(no_type_checks) -> None:
 def test_a_registered_robot_passes() -> None:
     found = {f.name: f for f in check(make("reacher"), num_envs=8, num_steps=50)}
     assert not [f for f in found.values() if f.verdict == "failed"]
+
+
+def test_the_mean_length_is_of_episodes_that_were_seen_to_their_end() -> None:
+    environment = Environment("walk", Walk(), Line(), episode_length=20)
+    (found,) = (f for f in check(environment, num_envs=4, num_steps=50) if f.name == "episodes")
+    assert "mean episode length 20 of 20 steps" in found.text

@@ -254,3 +254,40 @@ def test_a_command_tells_controls_and_mocap_bodies():
     state = engine.init(batch(task.home))
     stepped = engine.step(state, Command(jnp.zeros((1, 1))))
     np.testing.assert_array_equal(stepped.mocap.position, state.mocap.position)
+
+
+def test_targets_that_are_remembered_are_observed():
+    """How far they are ahead of their joints, behind what the task observes."""
+
+    class Arm(JointDeltas, ServoArm):
+        joint_step = 0.2
+
+    class Own(Arm):
+        def observe(self, state):
+            return jnp.concatenate([super().observe(state), state.qpos[:1]])
+
+        observation_names = None
+
+    class Relative(JointRelative, ServoArm):
+        joint_step = 0.2
+
+    class Slow(RateLimit, ServoArm):
+        control_rate = 1.0
+
+    plain, arm = ServoArm(), Arm()
+    engine = MujocoEngine(arm)
+    state = engine.init(batch(arm.home))
+    for _ in range(2):
+        robot = jax.tree.map(lambda leaf: leaf[0], state)
+        state = engine.step(state, arm.control(jnp.array([1.0, -1.0, 0.5, 0.0]), robot)[None])
+    robot = jax.tree.map(lambda leaf: leaf[0], state)
+    ahead = robot.control[:3] - robot.qpos[:3]
+    np.testing.assert_allclose(arm.observe(robot), jnp.append(plain.observe(robot), ahead), atol=1e-6)
+    assert float(ahead[0]) > 0.05
+    assert arm.observation_names[-3:] == (
+        "turn target ahead (rad)",
+        "shoulder target ahead (rad)",
+        "elbow target ahead (rad)",
+    )
+    assert Own().observation_size == Slow().observation_size + 1 == arm.observation_size + 1
+    assert Relative().observation_size == plain.observation_size

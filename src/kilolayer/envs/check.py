@@ -324,7 +324,8 @@ def _episodes(environment: Environment, roll: Roll) -> Finding:
     """Check that episodes do not end too early, and never both by termination and truncation."""
     ends = roll.terminated | roll.truncated
     both = roll.terminated & roll.truncated
-    lengths = roll.success.size / max(int(ends.sum()), 1)
+    in_whole_episodes = np.max(ends * np.arange(1, len(ends) + 1)[:, None], axis=0).sum()
+    lengths = in_whole_episodes / max(int(ends.sum()), 1)
     failures = float(roll.terminated.mean())
     text = f"under random actions {failures:.2%} of the steps terminate the episode"
     if ends.any():

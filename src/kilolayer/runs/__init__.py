@@ -7,6 +7,7 @@ from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.defaults import default_config
 from kilolayer.runs.presets import (
     GPU,
+    HIGH_UTD,
     LAPTOP,
     NamedPreset,
     named_preset,
@@ -22,6 +23,7 @@ from kilolayer.runs.seed_group import SeedGroup, parse_seeds
 
 __all__ = [
     "GPU",
+    "HIGH_UTD",
     "LAPTOP",
     "Checkpoints",
     "Clocks",

@@ -150,6 +150,12 @@ LAPTOP: Mapping[str, Any] = MappingProxyType(
 )
 """Settings to start from for a task of your own on two CPU cores: what `reacher` and `arm_reach` are trained with."""
 
+HIGH_UTD: Mapping[str, Any] = MappingProxyType(
+    {**LAPTOP, "total_env_steps": 200_000, "gradient_steps_per_unroll": 512, "num_evals": 5}
+)
+"""`LAPTOP` with a high update-to-data ratio: eight times the gradient steps for each env step, and a fifth of the env
+steps. To start from where `LAPTOP` is slow to lower its entropy, as with arms of many joints."""
+
 GPU: Mapping[str, Any] = MappingProxyType({"total_env_steps": 10_000_000, "num_evals": 20})
 """Settings to start from on a GPU: the paper's sizes with a tenth of its env steps, as studies of the size gpu take."""
 

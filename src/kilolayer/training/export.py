@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 
 from kilolayer.envs import Environment
+from kilolayer.envs.control import JointDeltas
 from kilolayer.envs.methods import arguments_of
 from kilolayer.envs.names import told
 from kilolayer.envs.robot_task import RobotTask
@@ -82,6 +83,9 @@ def write_robot(environment: Environment, directory: Path, *, episodes: int) -> 
     _, fresh = jax.random.split(reset_key)
     start, goal = jax.jit(environment.draw, static_argnums=1)(fresh, episodes)
     parts = {"qpos": np.asarray(start.qpos), "qvel": np.asarray(start.qvel), "desired_goal": np.asarray(goal)}
+    rule = _joint_steps(task)
+    if rule is not None:  # the targets from which the first step is made
+        parts["control"] = np.asarray(start.control)
     write_table(directory / EPISODES_FILE, parts)
     return {
         "file": _write_model(task, directory),
@@ -92,6 +96,7 @@ def write_robot(environment: Environment, directory: Path, *, episodes: int) -> 
         "success_distance": task.success_length,
         "success_text": told(task, "success_text", "success"),
         "control": _control(task),
+        "joint_steps": rule,
         "control_text": told(task, "control_text", "control"),
     }
 
@@ -147,6 +152,12 @@ def _control(task: RobotTask) -> dict[str, list[float]] | None:
     if between is None or not np.allclose(between, np.asarray(task.control(jnp.asarray(action))), atol=1e-4):
         return None
     return {"low": low.tolist(), "high": high.tolist()}
+
+
+def _joint_steps(task: RobotTask) -> dict[str, Any] | None:
+    """Return the rule of a task whose actions move the targets of joints in small steps, in no other way."""
+    plain = isinstance(task, JointDeltas) and type(task).control is JointDeltas.control
+    return task.step_rule() if isinstance(task, JointDeltas) and plain else None
 
 
 def _recorded(policy: Policy, environment: Environment) -> tuple[np.ndarray, np.ndarray]:

@@ -2,12 +2,15 @@
 
 import dataclasses
 from functools import cached_property
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from kilolayer.envs import servos
+from kilolayer.envs.methods import in_full
+from kilolayer.envs.names import names_below
 from kilolayer.envs.robot_state import RobotState, Start
 from kilolayer.envs.robot_task import RobotTask
 from kilolayer.errors import ConfigurationError
@@ -16,6 +19,10 @@ from kilolayer.errors import ConfigurationError
 class ServoSteps(RobotTask):
     """An episode begins with the targets that hold its start, and targets stay within the servos' ranges.
 
+    The default observation ends with how far the targets are ahead of their joints, without which nobody could tell
+    where a robot is about to go. A task that overrides `observe` gets them by `super().observe(state)`, or by
+    `ahead(state)`.
+
     Raises:
         ConfigurationError: if the model has no position servo that moves a joint.
     """
@@ -23,6 +30,8 @@ class ServoSteps(RobotTask):
     lead: float | None = None
     """How far a target may be ahead of its joint, in radians or metres: a robot that is blocked does not wind up. None
     sets no limit. A servo needs some lead to hold a weight."""
+    observe_ahead: bool = True
+    """Observe how far targets are ahead of their joints."""
 
     @cached_property
     def steered_servos(self) -> Int[np.ndarray, " servos"]:
@@ -67,6 +76,33 @@ class ServoSteps(RobotTask):
         limits = jnp.asarray(servos.control_limits(self.model)[:, rest], jnp.float32)
         plain = jnp.clip(0.5 * (high + low) + 0.5 * (high - low) * others, *limits)
         return jnp.zeros(self.model.nu).at[steered].set(targets).at[rest].set(plain)
+
+    def ahead(self, state: RobotState) -> Float[Array, " servos"]:
+        """Return how far the target of each steered servo is ahead of its joint, in radians or metres."""
+        steered = self.steered_servos
+        lead = state.control[steered] - servos.holding(self.model, steered, state.qpos)
+        return lead / jnp.asarray(servos.control_per_joint(self.model, steered))
+
+    def ahead_names(self) -> tuple[str, ...]:
+        """Return the names of what `ahead` returns."""
+        return tuple(f"{name} target ahead ({unit})" for name, unit in joint_names(self, self.steered_servos))
+
+    def observe(
+        self, state: RobotState, memory: Any = None, key: PRNGKeyArray | None = None
+    ) -> Float[Array, " observation"]:
+        """Return the task's observation, and how far targets are ahead of their joints."""
+        observation = in_full("observe", super().observe)(state, memory, key)
+        return jnp.concatenate([observation, self.ahead(state)]) if self._observes_ahead else observation
+
+    @property
+    def observation_names(self) -> tuple[str, ...] | None:
+        """Name and unit of each entry of an observation."""
+        names = names_below(self, ServoSteps, "observation")
+        return (*names, *self.ahead_names()) if names is not None and self._observes_ahead else names
+
+    @property
+    def _observes_ahead(self) -> bool:
+        return self.observe_ahead and bool(servos.joint_servos(self.model).size)
 
     def other_names(self) -> tuple[str, ...]:
         """Return the names of the actions of all actuators that are not steered."""

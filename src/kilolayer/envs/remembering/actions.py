@@ -46,7 +46,7 @@ class ActionDelay(RobotTask):
     def control_text(self) -> str | None:
         """What actions do, in one line."""
         text = told(self, "control_text", "control", below=ActionDelay) or "the task's own control"
-        return f"{text}; {self.action_delay} control steps late"
+        return f"{text}; {self.action_delay} control step{'s' * (self.action_delay != 1)} late"
 
 
 class LowPass(RobotTask):

@@ -67,12 +67,11 @@ class SixAxisReach(JointDeltas, RobotTask):
     @property
     def observation_names(self) -> tuple[str, ...] | None:
         """Name and unit of each entry of an observation."""
-        ahead = (f"joint{joint} target ahead (rad)" for joint in range(1, JOINTS + 1))
-        return (*position_names(self.model), *velocity_names(self.model), *ahead, *xyz("tip"))
+        return (*position_names(self.model), *velocity_names(self.model), *self.ahead_names(), *xyz("tip"))
 
-    def observe(self, state: RobotState) -> Float[Array, "21"]:
+    def observe(self, state: RobotState) -> Float[Array, "21"]:  # type: ignore[override]
         """Return joint angles, joint velocities, how far targets are ahead, and the tip."""
-        return jnp.concatenate([state.qpos, state.qvel, state.control - state.qpos, self.achieved_goal(state)])
+        return jnp.concatenate([state.qpos, state.qvel, self.ahead(state), self.achieved_goal(state)])
 
 
 class SixAxisCube(HeldEndEffector, RobotTask):
@@ -130,16 +129,15 @@ class SixAxisCube(HeldEndEffector, RobotTask):
     def observation_names(self) -> tuple[str, ...] | None:
         """Name and unit of each entry of an observation."""
         parts = (*xyz("cube"), *xyz("cube velocity", "m/s"), *xyz("tip"), *xyz("tip velocity", "m/s"))
-        ahead = (f"joint{joint} target ahead (rad)" for joint in range(1, JOINTS + 1))
-        return (*parts, *position_names(self.model)[:JOINTS], *ahead)
+        return (*parts, *position_names(self.model)[:JOINTS], *self.ahead_names())
 
-    def observe(self, state: RobotState) -> Float[Array, " observation"]:
+    def observe(self, state: RobotState) -> Float[Array, " observation"]:  # type: ignore[override]
         """Return cube, tip, joint angles, and how far targets are ahead."""
         assert state.sites is not None
         cube, tip = self.body("cube"), self.site("tip")
         angles = state.qpos[:JOINTS]
         places = (state.position[cube], state.velocity[cube], state.sites.position[tip], state.sites.velocity[tip])
-        return jnp.concatenate([*places, angles, state.control[:JOINTS] - angles])
+        return jnp.concatenate([*places, angles, self.ahead(state)])
 
 
 class SixAxisPush(SixAxisCube):
@@ -209,7 +207,7 @@ class SixAxisPick(SixAxisCube):
         names = super().observation_names
         return names and (*names, "opening of the fingers (m)")
 
-    def observe(self, state: RobotState) -> Float[Array, "25"]:
+    def observe(self, state: RobotState) -> Float[Array, "25"]:  # type: ignore[override]
         """Return cube, tip, joint angles, how far targets are ahead, and the opening of the fingers."""
         opening = jnp.sum(state.qpos[JOINTS : JOINTS + 2], keepdims=True)
         return jnp.concatenate([super().observe(state), opening])
