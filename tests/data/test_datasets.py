@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -54,6 +55,14 @@ def test_what_is_written_is_read_again(form, tmp_path):
     write_dataset(data, output(form, tmp_path), form)
     same(read_dataset(str(output(form, tmp_path))), data.checked("data"))
     assert environment_of(str(output(form, tmp_path))) == "point_u_maze"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_paths_may_be_relative(form, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = output(form, Path())
+    write_dataset(numbered(LENGTHS), path, form)
+    same(read_dataset(str(path)), numbered(LENGTHS))
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -25,7 +25,7 @@ from kilolayer.data.datasets.sources import (
     register_dataset_source,
 )
 from kilolayer.errors import ConfigurationError
-from kilolayer.files import whole_directory
+from kilolayer.files import sync, whole_directory
 
 PREFIX = "minari"
 
@@ -57,7 +57,7 @@ def read_folder(path: Path, where: str | None = None) -> Dataset:
         from minari import MinariDataset
 
         with _one_line(where):
-            data = MinariDataset(path / "data")
+            data = MinariDataset(path.absolute() / "data")
             low, high = _bounds(where, data.action_space)
             parts = [_episode(where, number, one, low, high) for number, one in enumerate(data.iterate_episodes())]
     if not parts:
@@ -93,7 +93,7 @@ def write_folder(dataset: Dataset, path: Path) -> None:
         spaces = {name: space(array, np.inf) for name, array in seen.items()}
         plain = not goals
         observation_space = spaces["observation"] if plain else gymnasium.spaces.Dict(spaces)
-        with whole_directory(path) as folder:
+        with whole_directory(path.absolute()) as folder:  # minari trips over relative ones
             (folder / "data").mkdir()
             storage = MinariStorage.new(folder / "data", observation_space, space(dataset.action, 1.0))
             about = {"dataset_id": path.name, "minari_version": minari.__version__}
@@ -118,6 +118,8 @@ def write_folder(dataset: Dataset, path: Path) -> None:
                     )
                 )
             storage.update_episodes(buffers)
+            for file in folder.rglob("*"):
+                sync(file)
 
 
 def read_named(name: str, folder: Path | None) -> Dataset:
