@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_datasets import numbered, raw_file, same
 
 from kilolayer.data import Draw, prepare_arrivals, sample_arrivals, sample_hindsight, sample_transitions
 from kilolayer.data.datasets import (
@@ -28,6 +27,7 @@ from kilolayer.data.datasets import (
     written_formats,
 )
 from kilolayer.errors import ConfigurationError, RunError
+from small_datasets import numbered, raw_file, same
 
 LENGTHS = (5, 2, 4)
 FORMATS = [
