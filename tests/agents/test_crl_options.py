@@ -162,6 +162,7 @@ def test_the_defaults_are_the_papers():
         "survival_weight": 0.0,
         "survival_discount": 0.99,
         "survival_depth": None,
+        "behaviour_cloning": 0.0,
     }
 
 
