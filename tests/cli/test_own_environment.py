@@ -54,7 +54,7 @@ def test_the_command_that_is_printed_next_works(trained, printed, forgotten, cap
     assert (run / "report.html").is_file()
 
 
-@pytest.mark.parametrize("command", [["report"], ["eval"], ["render"], ["train", "--resume"]], ids=" ".join)
+@pytest.mark.parametrize("command", [["report"], ["eval"], ["play"], ["render"], ["train", "--resume"]], ids=" ".join)
 def test_without_the_file_the_line_names_it(command, trained, forgotten, capsys):
     file, run = trained
     assert main([*command, str(run)]) == 2

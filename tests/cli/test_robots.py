@@ -24,7 +24,16 @@ CRANE, CHAIN = EXAMPLES / "crane.py", EXAMPLES / "chain.py"
 @pytest.fixture(autouse=True)
 def forget_the_examples():
     yield
-    for name in ("crane", "robust_crane", "heavy_crane", *(f"chain_{links}" for links in (2, 4, 6, 8))):
+    for name in (
+        "crane",
+        "robust_crane",
+        "heavy_crane",
+        "weak_crane",
+        "free_crane",
+        "windy_crane",
+        "noisy_crane",
+        *(f"chain_{links}" for links in (2, 4, 6, 8)),
+    ):
         registry.unregister(name)
     for name in ("crane", "chain", "robust_crane"):
         unregister_preset(name)

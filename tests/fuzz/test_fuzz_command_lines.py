@@ -28,6 +28,8 @@ def directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "maze.txt").write_text("#####\n#R.G#\n#####\n")
     monkeypatch.setenv("COLUMNS", "100")
+    for what in ("_page", "_headless"):
+        monkeypatch.setattr(f"kilolayer.cli.play.{what}", lambda *given: 0)
     monkeypatch.setattr("kilolayer.cli.train.plan", lambda *given, timed, **named: plan(*given, **named))
     return tmp_path
 
@@ -53,6 +55,20 @@ def other_line(number, command: str) -> list[str]:
         "distill": ["run", "--depth", "--width", "--torso", "--checkpoint", "--seeds", "--set", "a=b", "--json"],
         "prune": ["run", "--keep", "--fine-tune", "--checkpoint", "--order", "--states", "--output", "--json"],
         "report": ["run", "--checkpoint"],
+        "play": [
+            "run",
+            *ENVS,
+            "--headless",
+            "2",
+            "--actions",
+            "zero",
+            "--mode",
+            "--speed",
+            "8",
+            "--port",
+            "--host",
+            "--json",
+        ],
         "render": ["run", "--episodes", "--size", "--speed", "--camera", "--checkpoint", "--json"],
         "export": ["run", ".", "--format", "jax", "--output", "--checkpoint", "--int8", "--episodes", "--json"],
         "envs": ["show", "check", *ENVS, "--variant", "--json", "--num-envs", "--steps"],

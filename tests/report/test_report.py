@@ -15,6 +15,7 @@ from kilolayer.envs import LAYOUTS, Maze
 from kilolayer.envs.mazes.geodesic import free_points, shortest_paths
 from kilolayer.errors import ConfigurationError
 from kilolayer.report import StepsMap, ValueMap, steps_map, value_map, write_report
+from kilolayer.report.floor import ValueFloor, value_floor
 from kilolayer.report.maze import draw_field
 from kilolayer.report.steps_to_goal import can_start_anywhere, starting_at
 from kilolayer.report.style import new_figure
@@ -206,6 +207,27 @@ def test_the_map_does_not_depend_on_functions_of_the_state_alone():
         assert scipy.stats.spearmanr(raw, -expected.distance).statistic < 0.8
     farthest = value_map(offset, environment, chosen_goals(environment.task.maze)[0], per_cell=5)
     assert farthest.rank_correlation > 0.99
+
+
+def test_the_floor_of_a_live_view_has_the_values_of_the_map():
+    environment = kl.make_env("point_u_maze")
+    critic = ExactCritic(environment, lambda observation: 0.0, lambda goal: 0.0)
+    floor, maze = ValueFloor(critic, environment), environment.task.maze
+    for goal in chosen_goals(maze)[:2]:
+        grid = floor(goal)
+        pixels = grid.shape[0] // maze.walls.shape[0]
+        cells = grid.reshape(maze.walls.shape[0], pixels, maze.walls.shape[1], pixels)
+        np.testing.assert_array_equal(np.isnan(cells).all(axis=(1, 3)), maze.walls)
+        found = value_map(critic, environment, goal, per_cell=5)
+        rows, columns = np.floor((found.points / maze.cell_size + 0.5) * pixels).astype(int).T
+        np.testing.assert_allclose(grid[rows, columns], found.value)
+
+
+def test_a_floor_needs_walls_and_a_critic():
+    critic, blind = (SimpleNamespace(agent=SimpleNamespace(has_value=has_value)) for has_value in (True, False))
+    assert value_floor(critic, kl.make_env("point_u_maze")) is not None
+    assert value_floor(blind, kl.make_env("point_u_maze")) is None
+    assert value_floor(critic, kl.make_env("reacher")) is None
 
 
 def test_a_map_of_values_knows_the_height_of_goals():

@@ -19,6 +19,7 @@ COMMANDS = {
     "record": "write episodes of a run as a data set",
     "prune": "leave out blocks of an actor: table and figure, or a smaller run",
     "report": "write report.html and pictures of a run",
+    "play": "look at a robot live, before or after training",
     "render": "write a film, stills and a 3-D page of a run's episodes",
     "export": "write a policy as a file that runs without the library: ONNX or StableHLO",
     "envs": "list the environments, or check one",
@@ -32,7 +33,9 @@ COMMANDS = {
 MODULES = {"eval": "evaluate", "new-task": "new_task"}
 """Modules of subcommands that have another name."""
 
-COMPUTING = frozenset({"train", "distill", "prune", "eval", "record", "report", "render", "export", "study", "bench"})
+COMPUTING = frozenset(
+    {"train", "distill", "prune", "eval", "record", "report", "play", "render", "export", "study", "bench"}
+)
 """Subcommands that compile programs, which are kept on disk for the next process."""
 
 INTERRUPTED = 128 + signal.SIGINT

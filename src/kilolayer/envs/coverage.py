@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from kilolayer.envs.entries import common_unit
 from kilolayer.envs.environment import Environment, EnvironmentState
 from kilolayer.envs.interface import Task
-from kilolayer.envs.names import entry_names
 
 RECORDED = "coverage.csv"
 """What `kilolayer envs explore` measured of the tasks that come with the library."""
@@ -63,7 +63,6 @@ def coverage_of(
         achieved_goal: goals achieved after each step.
         ends: the episode ends with the step.
     """
-    units = {name.rpartition("(")[2] for name in entry_names(task, "goal") or () if name.endswith(")")}
     within = np.cumsum(ends, axis=0) - ends == 0  # the step that ends the first episode is its last
     away = np.where(within, np.linalg.norm(achieved_goal - start, axis=-1), 0.0).max(axis=0)
     return Coverage(
@@ -72,7 +71,7 @@ def coverage_of(
         farthest=float(away.max()),
         moved=float(np.any(within & ~_still(task, start, achieved_goal), axis=0).mean()),
         lived=float(within.sum(axis=0).mean()),
-        unit=units.pop()[:-1] if len(units) == 1 else "",
+        unit=common_unit(task, "goal"),
     )
 
 

@@ -44,6 +44,12 @@ def entries_of(task: Task, part: Part) -> tuple[Entry, ...] | None:
     return tuple(_entry(name, places) for name in names)
 
 
+def common_unit(task: Task, part: Part) -> str:
+    """Return the unit that all entries with one share, such as m; empty if they differ, or the task names none."""
+    units = {entry.unit for entry in entries_of(task, part) or () if entry.unit}
+    return units.pop() if len(units) == 1 else ""
+
+
 def _entry(name: str, places: dict[str, tuple[str, str]]) -> Entry:
     unit = IN_PARENTHESES.search(name)
     words = name[: unit.start()] if unit else name

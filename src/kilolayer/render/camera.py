@@ -153,16 +153,22 @@ def _all_there_is(scene: Scene, motion: Motion) -> Float[np.ndarray, "points 3"]
     unit = _corners(-np.ones(3), np.ones(3))
     points = [scene.body_poses(motion.qpos[:1])[0][0, scene.root] + 0.1 * scene.robot_radius * unit]
     if motion.goal is not None:
-        points.append(unit * motion.radius + motion.goal[0])
+        points += [unit * motion.radius + place for place in np.unique(_some(motion.goal), axis=0)]
     if motion.ghost is not None:
         reach = [model.geom_rbound[model.geom_bodyid == body].max(initial=0.0) for body in motion.ghost.bodies]
-        points += [place + size * unit for place, size in zip(motion.ghost.position[0], reach, strict=True)]
-    for qpos in motion.qpos[:: max(1, len(motion.qpos) // SAMPLES)]:
+        for places in _some(motion.ghost.position):
+            points += [place + size * unit for place, size in zip(places, reach, strict=True)]
+    for qpos in _some(motion.qpos):
         data = scene.place(qpos)
         turn = data.geom_xmat[solid].reshape(-1, 3, 3)
         boxes = middle[:, None] + half[:, None] * unit
         points.append((np.einsum("gij,gkj->gki", turn, boxes) + data.geom_xpos[solid, None]).reshape(-1, 3))
     return np.concatenate(points)
+
+
+def _some(frames: np.ndarray) -> np.ndarray:
+    """Return about `SAMPLES` of an episode's frames."""
+    return frames[:: max(1, len(frames) // SAMPLES)]
 
 
 def _corners(low: np.ndarray, high: np.ndarray) -> Float[np.ndarray, "8 3"]:

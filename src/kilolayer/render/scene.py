@@ -5,7 +5,7 @@ from functools import cached_property
 
 import mujoco
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from kilolayer.envs.drawing import Drawable
 from kilolayer.envs.mazes.maze import Maze
@@ -59,6 +59,11 @@ class Scene:
     def data(self) -> mujoco.MjData:
         """Working memory for kinematics."""
         return mujoco.MjData(self.model)
+
+    @cached_property
+    def moving(self) -> Int[np.ndarray, " moving"]:
+        """Numbers of the bodies that can move."""
+        return np.flatnonzero(self.model.body_weldid != 0)
 
     @cached_property
     def root(self) -> int:

@@ -91,27 +91,45 @@ def draw_field(
         The image, for a colour bar.
     """
     rows, columns = maze.walls.shape
-    spacing, half = maze.cell_size / PIXELS_PER_CELL, 0.5 * maze.cell_size
-    x, y = ((np.arange(n * PIXELS_PER_CELL) + 0.5) * spacing - half for n in (rows, columns))
-    pixels = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1)
-    free = np.repeat(np.repeat(~maze.walls, PIXELS_PER_CELL, axis=0), PIXELS_PER_CELL, axis=1)
-    away, nearest = KDTree(points).query(pixels)
-    grid = np.ma.masked_invalid(field[nearest])
-    shown = free & (away < maze.cell_size)
-    never = shown & np.isinf(field[nearest])
+    half = 0.5 * maze.cell_size
+    grid = raster(maze, points, field, pixels_per_cell=PIXELS_PER_CELL)
+    never = np.isinf(grid)
     draw_walls(axes, maze)
     where = (-half, columns * maze.cell_size - half, rows * maze.cell_size - half, -half)
     overlay = np.zeros((*never.shape, 4))
     overlay[never] = matplotlib.colors.to_rgba(ORANGE, 0.8)
     axes.imshow(overlay, extent=where, interpolation="nearest", zorder=2)
-    grid = np.ma.masked_where(~shown, grid)
-    image = axes.imshow(grid, extent=where, cmap=cmap, interpolation="nearest", zorder=2)
+    image = axes.imshow(np.ma.masked_invalid(grid), extent=where, cmap=cmap, interpolation="nearest", zorder=2)
     (top, left), (bottom, right) = _corners(maze)
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
     _draw_goal(axes, goal, color=WHITE, size=14)
     axes.set_title(title, fontsize=10, loc="left")
     return image
+
+
+def raster(
+    maze: Maze,
+    points: Float[np.ndarray, "points 2"],
+    field: Float[np.ndarray, " points"],
+    *,
+    pixels_per_cell: int,
+) -> Float[np.ndarray, "rows columns"]:
+    """Return a number for every pixel of a maze: that of the nearest point; NaN for walls, and far from all points.
+
+    Args:
+        maze: the walls; rows of pixels count along x, columns along y, from the outer edge of the first cell on.
+        points: x and y of the places, in metres.
+        field: the number of each place.
+        pixels_per_cell: pixels along the edge of a cell.
+    """
+    rows, columns = maze.walls.shape
+    spacing, half = maze.cell_size / pixels_per_cell, 0.5 * maze.cell_size
+    x, y = ((np.arange(n * pixels_per_cell) + 0.5) * spacing - half for n in (rows, columns))
+    pixels = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1)
+    free = np.repeat(np.repeat(~maze.walls, pixels_per_cell, axis=0), pixels_per_cell, axis=1)
+    away, nearest = KDTree(points).query(pixels)
+    return np.where(free & (away < maze.cell_size), field[nearest], np.nan)
 
 
 def draw_steps(axes: Axes, maze: Maze, steps: StepsMap) -> AxesImage:

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 from jaxtyping import Float
@@ -46,34 +47,57 @@ class ValueMap:
         return float(scipy.stats.spearmanr(self.value, -straight).statistic)
 
 
+class ValueMaps:
+    """The critic's relative values of the places of a maze, for one goal after another."""
+
+    def __init__(self, policy: Policy, environment: Environment, *, per_cell: int = POINTS_PER_CELL):
+        """Compute what is the same for all goals.
+
+        Args:
+            policy: its agent has a value.
+            environment: its task is a `MazeTask`.
+            per_cell: places along the edge of a cell.
+        """
+        task = environment.task
+        assert isinstance(task, MazeTask)
+        self._policy, self._task, self._per_cell = policy, task, per_cell
+        self._points = free_points(task.maze, task.clearance, per_cell=per_cell)
+        self._observations = jax.vmap(task.observations_at)(jnp.asarray(self._points, jnp.float32))
+        self._of_cells = np.mean([self._values(centre) for centre in task.maze.centres(task.maze.free_cells)], axis=0)
+
+    def of(self, goal: Float[np.ndarray, "2"]) -> ValueMap:
+        """Return the map for a goal: x and y in metres."""
+        task = self._task
+        distance = shortest_paths(task.maze, task.clearance, goal, per_cell=self._per_cell)
+        reachable = np.isfinite(distance)
+        value = (self._values(goal) - self._of_cells).mean(axis=1)
+        return ValueMap(goal, self._points[reachable], value[reachable], distance[reachable])
+
+    def _values(self, goal: Float[np.ndarray, "2"]) -> Float[np.ndarray, "points states"]:
+        whole = whole_goal(self._task, goal)
+        return self._policy.value(
+            self._observations, np.broadcast_to(whole, (*self._observations.shape[:2], whole.size))
+        )
+
+
 def value_map(
     policy: Policy, environment: Environment, goal: Float[np.ndarray, "2"], *, per_cell: int = POINTS_PER_CELL
 ) -> ValueMap:
-    """Compute the critic's relative value of the reachable places of a maze.
+    """Compute the critic's relative value of the reachable places of a maze for one goal.
 
     Args:
         policy: its agent has a value.
         environment: its task is a `MazeTask`.
         goal: x and y in metres.
         per_cell: places along the edge of a cell.
-
-    Returns:
-        The map for this goal.
     """
-    task = environment.task
-    assert isinstance(task, MazeTask)
-    points = free_points(task.maze, task.clearance, per_cell=per_cell)
-    distance = shortest_paths(task.maze, task.clearance, goal, per_cell=per_cell)
-    reachable = np.isfinite(distance)
-    points, distance = points[reachable], distance[reachable]
-    observations = jax.vmap(task.observations_at)(points.astype(np.float32))
+    return ValueMaps(policy, environment, per_cell=per_cell).of(goal)
 
-    def value_of(goal: Float[np.ndarray, "2"]) -> Float[np.ndarray, "points states"]:
-        whole = whole_goal(task, goal)
-        return policy.value(observations, np.broadcast_to(whole, (*observations.shape[:2], whole.size)))
 
-    of_cells = np.mean([value_of(centre) for centre in task.maze.centres(task.maze.free_cells)], axis=0)
-    return ValueMap(goal, points, (value_of(goal) - of_cells).mean(axis=1), distance)
+def value_maps(policy: Policy, environment: Environment, goals: Float[np.ndarray, "goals 2"]) -> list[ValueMap]:
+    """Compute the maps of several goals; see `value_map`."""
+    maps = ValueMaps(policy, environment)
+    return [maps.of(goal) for goal in goals]
 
 
 def whole_goal(task: MazeTask, goal: Float[np.ndarray, "2"]) -> Float[np.ndarray, " goal"]:

@@ -20,7 +20,7 @@ from kilolayer.report.learning import draw_curve, draw_learning
 from kilolayer.report.maze import draw_maps, draw_paths, draw_paths_figure, draw_steps, extent_in_cells
 from kilolayer.report.steps_to_goal import StepsMap, can_start_anywhere, steps_map
 from kilolayer.report.style import new_figure, save
-from kilolayer.report.values import ValueMap, chosen_goals, value_map
+from kilolayer.report.values import ValueMap, chosen_goals, value_maps
 from kilolayer.runs import RunDirectory
 from kilolayer.training import load_with_setup, run_episodes, summarize
 from kilolayer.training.evaluation import METRICS, Episodes, remarks
@@ -131,7 +131,7 @@ def _maze(directory: RunDirectory, policy: Policy, environment: Environment, epi
         return []
     goals = chosen_goals(task.maze)
     steps = steps_map(policy, environment, goals) if can_start_anywhere(environment) else []
-    values = [value_map(policy, environment, goal) for goal in goals] if policy.agent.has_value else []
+    values = value_maps(policy, environment, goals) if policy.agent.has_value else []
     paths = save(draw_paths_figure(task.maze, episodes), directory.figures / "paths.png")
     _overview(directory, task, episodes, steps[:1])
     return [

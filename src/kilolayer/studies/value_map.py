@@ -16,7 +16,7 @@ from kilolayer.policies import Policy
 from kilolayer.report.maze import draw_field, extent_in_cells
 from kilolayer.report.steps_to_goal import StepsMap, can_start_anywhere, steps_map
 from kilolayer.report.style import new_figure
-from kilolayer.report.values import ValueMap, chosen_goals, value_map
+from kilolayer.report.values import ValueMap, chosen_goals, value_map, value_maps
 from kilolayer.studies.core.budgets import SETTINGS, shallow_and_deep
 from kilolayer.studies.core.figures import having, untrained_mean, values_of, with_caption
 from kilolayer.studies.core.registry import register_study
@@ -96,7 +96,7 @@ def measure(outcome: Outcome) -> Measured:
 def _scores(policy: Policy, environment: Environment, goals: np.ndarray) -> tuple[dict[str, float], Sequence[StepsMap]]:
     """Return the scores of a policy, means over the goals, and its steps to each goal."""
     steps = steps_map(policy, environment, goals)
-    values = [value_map(policy, environment, goal) for goal in goals]
+    values = value_maps(policy, environment, goals)
     scores = {
         "steps_correlation": float(np.mean([each.rank_correlation for each in steps])),
         "places_reached": float(np.mean([each.reached for each in steps])),

@@ -151,13 +151,14 @@ def height_field(model: mujoco.MjModel, field: int) -> tuple[np.ndarray, np.ndar
 
 
 def tendon_pieces(
-    scene: Scene, episodes: list[Float[np.ndarray, "frames nq"]]
+    scene: Scene, episodes: list[Float[np.ndarray, "frames nq"]], *, spare: bool = False
 ) -> tuple[list[int], list[Float[np.ndarray, "frames pieces 2 3"]]]:
     """Return the straight pieces of all tendons in space.
 
     Args:
         scene: the scene.
         episodes: joint positions of the frames of each episode.
+        spare: return as many pieces as a tendon can have in any pose, and not only those of these frames.
 
     Returns:
         The tendon of each piece, and for each episode both ends of every piece in each frame. Where a tendon has fewer
@@ -167,6 +168,8 @@ def tendon_pieces(
     shown = [tendon for tendon in range(model.ntendon) if int(model.tendon_group[tendon]) in GROUPS]
     paths = [[[_pieces(scene.place(qpos), tendon) for tendon in shown] for qpos in frames] for frames in episodes]
     most = [max((len(frame[at]) for frames in paths for frame in frames), default=0) for at in range(len(shown))]
+    if spare:  # a path of n points runs over n - 1 pieces, and a geom that it wraps around has two
+        most = [2 * int(model.tendon_num[tendon]) if count else 0 for tendon, count in zip(shown, most, strict=True)]
 
     def padded(piece: np.ndarray, count: int) -> np.ndarray:
         end = piece[-1:, 1:] if len(piece) else np.zeros((1, 1, 3))

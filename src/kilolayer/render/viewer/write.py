@@ -36,32 +36,49 @@ def write_page(scene: Scene, path: Path, *, camera: str | None = None) -> Path:
     Returns:
         The path.
     """
-    # "<" starts a tag even inside a script, so escape it.
-    data = json.dumps(_data(scene, camera), separators=(",", ":")).replace("<", "\\u003c")
-    parts = {
-        "style": _file("style.css"),
-        "title": html.escape(scene.name),
-        "scene": data,
-        "three": _file("three/three.min.js"),
-        "script": _file("viewer.js"),
-    }
-    page = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _file("page.html"))
+    page = filled(
+        viewer_file("page.html"),
+        title=html.escape(scene.name),
+        style=viewer_file("style.css"),
+        scene=script_json(scene_data(scene, camera)),
+        three=viewer_file("three/three.min.js"),
+        world=viewer_file("world.js"),
+        script=viewer_file("player.js"),
+    )
     partial = path.with_suffix(".partial")
     partial.write_text(page, encoding="utf-8")
     return partial.replace(path)
 
 
-def _file(name: str) -> str:
+def viewer_file(name: str) -> str:
+    """Return a file of the viewer, such as `world.js`, as text."""
     return resources.files("kilolayer.render.viewer").joinpath(name).read_text(encoding="utf-8")
 
 
-def _data(scene: Scene, camera: str | None) -> dict[str, Any]:
+def filled(page: str, **parts: str) -> str:
+    """Return a page with its places, such as `{{title}}`, filled."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], page)
+
+
+def script_json(data: Any) -> str:
+    """Return plain data as JSON for a script of a page, where `<` would start a tag."""
+    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def scene_data(scene: Scene, camera: str | None = None, *, live: bool = False) -> dict[str, Any]:
+    """Return everything that `world.js` and `player.js` draw of a scene, as plain data.
+
+    Args:
+        scene: the scene.
+        camera: see `write_page`.
+        live: poses that are not recorded follow.
+    """
     model, mode = scene.model, camera or default_mode(scene)
     poses = [np.concatenate(scene.body_poses(motion.qpos), axis=-1) for motion in scene.motions]
-    moving = np.flatnonzero(model.body_weldid != 0)
+    moving = scene.moving
     stride = _stride(scene, len(moving))
     kept = [each[::stride][:, moving] for each in poses]
-    tendons, pieces = tendon_pieces(scene, [motion.qpos[::stride] for motion in scene.motions])
+    tendons, pieces = tendon_pieces(scene, [motion.qpos[::stride] for motion in scene.motions], spare=live)
     places = np.concatenate([each[..., :3].reshape(-1, 3) for each in (*kept, *pieces)])
     low, high = (places.min(axis=0), places.max(axis=0)) if len(places) else (np.zeros(3), np.zeros(3))
     grid = Grid(0.5 * (low + high), max(float((high - low).max()) / 2, 1e-6) / STEPS)
