@@ -183,6 +183,7 @@ OPTIONS = {
     "initial_alpha": (0.1, {"actor_loss"}),
     "target_entropy": (0.5, {"alpha_loss"}),
     "candidates": (2, {"best_of"}),
+    "behaviour_cloning": (0.5, {"actor_loss"}),
 }
 # Shown by the step that moves every part by its own rate.
 RATES = {"actor_learning_rate", "critic_learning_rate", "alpha_learning_rate", "target_rate"}

@@ -65,6 +65,7 @@ OPTIONS = {
     "candidates": (2, {"best_of"}),
     "critics": (2, {"actor_loss", "best_of"}),
     "survival_weight": (0.5, {"actor_loss"}),
+    "behaviour_cloning": (0.5, {"actor_loss"}),
 }
 # They change what a weight on survival adds; shown in `test_crl_survival`.
 OF_SURVIVAL = {"survival_discount", "survival_depth"}
@@ -161,6 +162,7 @@ def test_the_defaults_are_the_papers():
         "survival_weight": 0.0,
         "survival_discount": 0.99,
         "survival_depth": None,
+        "behaviour_cloning": 0.0,
     }
 
 

@@ -107,6 +107,8 @@ def parse(words: list[str], imported: set[str], monkeypatch) -> None:
             import_code(file)
             imported.add(file)
         del words[at : at + 2]
+    if "ogbench" in words:  # the preset of those environments
+        del words[words.index("ogbench") - 1 : words.index("ogbench") + 1]
     words = [re.sub(r"^(gym|ogbench):.*", "reacher", word) for word in words]  # packages that need not be there
     command, *rest = words
     if command.startswith("--") or command == "help":
@@ -115,7 +117,8 @@ def parse(words: list[str], imported: set[str], monkeypatch) -> None:
     assert command in COMMANDS
     if command == "train" and not options.wants_help(rest):
         # A run that a page made is stood for by a small one.
-        rest = ["run" if before == "--resume" else word for before, word in zip(["", *rest], rest, strict=False)]
+        of_a_run = ("--resume", "--init-from")
+        rest = ["run" if before in of_a_run else word for before, word in zip(["", *rest], rest, strict=False)]
         rest = [re.sub(r"^runs/.*/config.json$", "run/config.json", word) for word in rest]
         parse_train(rest)
         return

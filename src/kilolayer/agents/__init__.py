@@ -26,6 +26,8 @@ from kilolayer.agents.crl import CRL, CRLConfig, CRLState, Judge
 from kilolayer.agents.crl_discrete import CRLDiscrete, CRLDiscreteConfig
 from kilolayer.agents.distill import Distill, DistillConfig, DistillState
 from kilolayer.agents.gcbc import GCBC, GCBCConfig
+from kilolayer.agents.gciql import GCIQL, GCIQLConfig
+from kilolayer.agents.gcivl import GCIVL, GCIVLConfig
 from kilolayer.agents.gcsl import GCSL, GCSLConfig
 from kilolayer.agents.ppo import PPO, PPOConfig
 from kilolayer.agents.qrl import QRL, QRLConfig
@@ -36,6 +38,8 @@ from kilolayer.agents.td3 import TD3, TD3Config, TD3HERConfig
 __all__ = [
     "CRL",
     "GCBC",
+    "GCIQL",
+    "GCIVL",
     "GCSL",
     "PPO",
     "QRL",
@@ -58,6 +62,8 @@ __all__ = [
     "DistillConfig",
     "DistillState",
     "GCBCConfig",
+    "GCIQLConfig",
+    "GCIVLConfig",
     "GCSLConfig",
     "Judge",
     "Metrics",

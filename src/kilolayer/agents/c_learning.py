@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents.core.base import Optimizers, Probe
+from kilolayer.agents.core.behaviour_cloning import CloningConfig
 from kilolayer.agents.core.checks import (
     check_counts,
     check_discount,
@@ -31,7 +32,7 @@ Scalar = Float[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
-class CLearningConfig:
+class CLearningConfig(CloningConfig):
     """Settings of C-learning."""
 
     discount: float = 0.99
@@ -78,6 +79,7 @@ class CLearningConfig:
         )
         check_not_negative(self, "alpha_learning_rate")
         check_counts(self, "actor_width", "critic_width", "candidates")
+        self.check_cloning()
 
 
 class CLearningState(eqx.Module):
@@ -220,5 +222,11 @@ class CLearning(RandomGoalActor):
 
 
 register_agent(
-    AgentSpec("c_learning", "C-learning: classify future states, by temporal differences", CLearningConfig, CLearning)
+    AgentSpec(
+        "c_learning",
+        "C-learning: classify future states, by temporal differences",
+        CLearningConfig,
+        CLearning,
+        offline={"behaviour_cloning": 0.1},
+    )
 )

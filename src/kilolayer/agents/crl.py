@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents.core.action_chunks import ChunkConfig
 from kilolayer.agents.core.base import Optimizers, Probe, sizes_of
+from kilolayer.agents.core.behaviour_cloning import CloningConfig, climb_and_clone
 from kilolayer.agents.core.checks import check_choice, check_counts, check_positive
 from kilolayer.agents.core.contrastive_critic import (
     ContrastiveAgent,
@@ -27,7 +28,7 @@ from kilolayer.agents.core.contrastive_critic import (
     critic_inputs,
 )
 from kilolayer.agents.core.failure import FailureConfig, log_survival, survival_loss
-from kilolayer.agents.core.gaussian_policy import alpha_loss, choose, policy, policy_input, split_policy
+from kilolayer.agents.core.gaussian_policy import choose, hold_entropy, policy, policy_input, split_policy
 from kilolayer.agents.core.interface import ActionMode, Metrics
 from kilolayer.agents.core.registry import AgentSpec, NetworkSettings, Problem, register_agent
 from kilolayer.data import Batch, ReplayBuffer
@@ -45,7 +46,7 @@ SHUFFLE = 2**32 - 1
 
 
 @dataclasses.dataclass(frozen=True)
-class CRLConfig(FailureConfig, ChunkConfig, ContrastiveConfig):
+class CRLConfig(CloningConfig, FailureConfig, ChunkConfig, ContrastiveConfig):
     """Settings of contrastive RL; the defaults are the paper's."""
 
     actor_depth: int | None = None
@@ -77,6 +78,7 @@ class CRLConfig(FailureConfig, ChunkConfig, ContrastiveConfig):
         check_counts(self, "actor_width", "candidates")
         self.check_chunk()
         self.check_failure_settings()
+        self.check_cloning()
         if self.critics not in (1, 2):
             raise ConfigurationError(f"critics={self.critics} must be 1 or 2")
 
@@ -310,7 +312,8 @@ class CRL(ContrastiveAgent):
     ) -> tuple[Scalar, Metrics]:
         """Return the mean of alpha log pi(a | s, g) - f(s, a, g) (Wang et al., 2025, section 3).
 
-        With a weight on survival, weight log P(survive | s, a) is part of the score f (Safe-CRL, 2026).
+        With a weight on survival, weight log P(survive | s, a) is part of the score f (Safe-CRL, 2026). With a weight
+        on imitating the data, the loss is that of `climb_and_clone`.
 
         Args:
             mean: of pi(. | s, g), before the tanh.
@@ -321,11 +324,15 @@ class CRL(ContrastiveAgent):
             key: randomness of the actions.
         """
         action, log_density = tanh_gaussian.sample(mean, log_std, key)
+        action = tanh_gaussian.mode(mean) if self.config.clones else action
         value = self.score(judge.critics, batch.observation, action, judge.psis)
         if judge.survival is not None:
             value = value + self.config.survival_weight * log_survival(judge.survival, batch.observation, action)
-        loss = jnp.mean(alpha * log_density - value)
-        return loss, {"actor_loss": loss, "entropy": -jnp.mean(log_density), "actor_value": jnp.mean(value)}
+        if self.config.clones:
+            loss, metrics = climb_and_clone(mean, value, batch.action, self.config.behaviour_cloning, batch.valid)
+        else:
+            loss, metrics = jnp.mean(alpha * log_density - value), {"actor_value": jnp.mean(value)}
+        return loss, {**metrics, "actor_loss": loss, "entropy": -jnp.mean(log_density)}
 
     def losses(self, learning: Learning, alpha: Scalar, batch: Batch, key: PRNGKeyArray) -> tuple[Scalar, Metrics]:
         """Return the sum of all losses, and metrics. Critics are constant in the actor's: the gradients do not mix.
@@ -366,12 +373,8 @@ class CRL(ContrastiveAgent):
         if survival is not None:
             survival, optimizers = self.descend("survival", survival, gradient.survival, optimizers)
 
-        # Raise alpha where the entropy is below its target, lower it where it is above.
-        loss, alpha_gradient = jax.value_and_grad(alpha_loss)(state.log_alpha, metrics["entropy"], self.target_entropy)
-        log_alpha, optimizers = self.descend("alpha", state.log_alpha, alpha_gradient, optimizers)
-
-        new_state = CRLState(actor, critic, log_alpha, optimizers, second_critic, survival)
-        return new_state, metrics | {"alpha_loss": loss, "alpha": alpha}
+        log_alpha, optimizers, of_alpha = hold_entropy(self, state.log_alpha, metrics["entropy"], optimizers)
+        return CRLState(actor, critic, log_alpha, optimizers, second_critic, survival), metrics | of_alpha
 
     def update(self, state: CRLState, data: ReplayBuffer, key: PRNGKeyArray) -> tuple[CRLState, Metrics]:
         """Draw a batch of state-actions with hindsight goals from the whole buffer and learn from it."""
@@ -391,4 +394,6 @@ class CRL(ContrastiveAgent):
         return {"actor": actor_probe, **self.critic_probes(state.critic, gradient.critics[0], batch)}
 
 
-register_agent(AgentSpec("crl", "contrastive RL, the paper's method", CRLConfig, CRL))
+register_agent(
+    AgentSpec("crl", "contrastive RL, the paper's method", CRLConfig, CRL, offline={"behaviour_cloning": 0.1})
+)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents.core.base import Optimizers, Probe
+from kilolayer.agents.core.behaviour_cloning import CloningConfig
 from kilolayer.agents.core.checks import check_counts, check_finite, check_not_negative, check_positive, check_share
 from kilolayer.agents.core.interface import Metrics
 from kilolayer.agents.core.random_goal_actor import RandomGoalActor, has_next
@@ -32,7 +33,7 @@ Embedding = Float[Array, "*batch representation"]
 
 
 @dataclasses.dataclass(frozen=True)
-class QRLConfig:
+class QRLConfig(CloningConfig):
     """Settings of quasimetric RL."""
 
     representation_size: int = 256
@@ -97,6 +98,7 @@ class QRLConfig:
         )
         check_not_negative(self, "alpha_learning_rate")
         check_counts(self, "actor_width", "critic_width", "candidates")
+        self.check_cloning()
 
 
 class QuasimetricCritic(eqx.Module):
@@ -285,5 +287,6 @@ register_agent(
         "quasimetric RL: the shortest path as the largest quasimetric, for worlds that are nearly deterministic",
         QRLConfig,
         QRL,
+        offline={"behaviour_cloning": 0.003},
     )
 )

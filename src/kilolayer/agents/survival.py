@@ -21,8 +21,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kilolayer.agents.core.base import Optimizers, Probe, sizes_of
+from kilolayer.agents.core.behaviour_cloning import CloningConfig, climb_and_clone
 from kilolayer.agents.core.checks import check_counts, check_positive
-from kilolayer.agents.core.gaussian_policy import alpha_loss, choose, policy, scored_by
+from kilolayer.agents.core.gaussian_policy import choose, hold_entropy, policy, scored_by
 from kilolayer.agents.core.interface import ActionMode, Metrics
 from kilolayer.agents.core.registry import AgentSpec, NetworkSettings, Problem, register_agent
 from kilolayer.agents.core.survival_critic import SurvivalCriticAgent, SurvivalCriticConfig, TimeCritic
@@ -34,7 +35,7 @@ Scalar = Float[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
-class SurvivalConfig(SurvivalCriticConfig):
+class SurvivalConfig(CloningConfig, SurvivalCriticConfig):
     """Settings of survival agents."""
 
     critic_first: bool = True
@@ -61,6 +62,7 @@ class SurvivalConfig(SurvivalCriticConfig):
         super().__post_init__()
         check_positive(self, "actor_learning_rate", "alpha_learning_rate")
         check_counts(self, "actor_width", "candidates")
+        self.check_cloning()
 
 
 class SurvivalState(eqx.Module):
@@ -162,14 +164,21 @@ class Survival(SurvivalCriticAgent):
     def actor_loss(
         self, actor: Torso, critic: TimeCritic, alpha: Scalar, rows: Arrivals, key: PRNGKeyArray
     ) -> tuple[Scalar, Metrics]:
-        """Return the mean of alpha log pi(a | s, g) - Q(s, a, g)."""
-        goal = rows.goal[:, 0]
-        action, log_density = tanh_gaussian.sample(*policy(actor, rows.observation, goal), key)
+        """Return the mean of alpha log pi(a | s, g) - Q(s, a, g); with a weight on imitating the data, the loss of
+        `climb_and_clone`.
+        """
+        goal, clones = rows.goal[:, 0], self.config.clones
+        mean, log_std = policy(actor, rows.observation, goal)
+        action, log_density = tanh_gaussian.sample(mean, log_std, key)
+        action = tanh_gaussian.mode(mean) if clones else action
         beta = mean_where(rows.valid, rows.failed.astype(alpha.dtype))
         value = self.score(critic, rows.observation, action, goal, beta)
+        more = {"entropy": -jnp.mean(log_density), "failure_share": beta}
+        if clones:
+            loss, metrics = climb_and_clone(mean, value, rows.action, self.config.behaviour_cloning, rows.valid)
+            return loss, metrics | more
         loss = jnp.mean(alpha * log_density - value)
-        metrics = {"actor_loss": loss, "entropy": -jnp.mean(log_density), "actor_value": jnp.mean(value)}
-        return loss, metrics | {"failure_share": beta}
+        return loss, {"actor_loss": loss, "actor_value": jnp.mean(value)} | more
 
     def learn(self, state: SurvivalState, rows: Arrivals, key: PRNGKeyArray) -> tuple[SurvivalState, Metrics]:
         """Take one gradient step of the critic, and one of actor and alpha."""
@@ -179,10 +188,9 @@ class Survival(SurvivalCriticAgent):
         judge = critic if self.config.critic_first else state.critic
         gradient, metrics = jax.grad(self.actor_loss, has_aux=True)(state.actor, judge, alpha, rows, key)
         actor, optimizers = self.descend("actor", state.actor, gradient, optimizers)
-        loss, gradient = jax.value_and_grad(alpha_loss)(state.log_alpha, metrics["entropy"], self.target_entropy)
-        log_alpha, optimizers = self.descend("alpha", state.log_alpha, gradient, optimizers)
+        log_alpha, optimizers, of_alpha = hold_entropy(self, state.log_alpha, metrics["entropy"], optimizers)
         new_state = SurvivalState(actor=actor, critic=critic, log_alpha=log_alpha, optimizers=optimizers)
-        return new_state, critic_metrics | metrics | {"alpha_loss": loss, "alpha": alpha}
+        return new_state, critic_metrics | metrics | of_alpha
 
     def update(self, state: SurvivalState, data: ArrivalBuffer, key: PRNGKeyArray) -> tuple[SurvivalState, Metrics]:
         """Draw a batch from the whole buffer and learn from it."""
@@ -249,6 +257,8 @@ for _name, _summary, _settings in (
             _settings,
             Survival,
             needs_success=True,
+            # A data set's episodes may end before the horizon: what was not seen is not known.
+            offline={"behaviour_cloning": 0.1, "censoring": "observed"},
             preset=functools.partial(suited_to_episodes, _name),
         )
     )

@@ -5,6 +5,7 @@ COMMANDS = {
     "train": "train an agent, or resume a run",
     "distill": "train a smaller policy to act as a trained one",
     "eval": "evaluate a run",
+    "record": "write episodes of a run as a data set",
     "prune": "leave out blocks of an actor: table and figure, or a smaller run",
     "report": "write report.html and pictures of a run",
     "play": "look at a robot live, before or after training",
@@ -26,7 +27,7 @@ MODULES = {"eval": "evaluate", "new-task": "new_task"}
 """Modules of subcommands that have another name."""
 
 COMPUTING = frozenset(
-    {"demo", "train", "distill", "prune", "eval", "report", "play", "render", "export", "study", "bench"}
+    {"demo", "train", "distill", "prune", "eval", "record", "report", "play", "render", "export", "study", "bench"}
 )
 """Subcommands that compile programs, which are kept on disk for the next process."""
 

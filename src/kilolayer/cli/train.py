@@ -18,6 +18,7 @@ from kilolayer.files import json_text
 from kilolayer.kernel_choices import own_kernel_choices
 from kilolayer.runs import RunDirectory, SeedGroup
 from kilolayer.training import choose_mode, train, train_seeds
+from kilolayer.training.given_data import with_dataset
 
 UNITS = ("_bytes", "_seconds", "_milliseconds", "_minutes")
 """Ends of names in a plan."""
@@ -45,7 +46,8 @@ def run(arguments: Sequence[str]) -> int:
         own_kernel_choices(options.resume if group is None else group.first_run().path)
     if options.dry_run:
         seeds: Any = {} if group is None else {"seeds": len(group.seeds), "mode": group.mode}
-        _print_plan(plan(options.settings, timed=True, **seeds), as_json=options.json)
+        settings, _ = with_dataset(options.settings)
+        _print_plan(plan(settings, timed=True, **seeds), as_json=options.json)
         return 0
     if group is None:
         results = [train(**(started if options.resume is None else resumed))]

@@ -12,6 +12,7 @@ from kilolayer.cli.lists import OptionalSeeds
 from kilolayer.cli.options import parse, scan, wants_help
 from kilolayer.cli.spellings import in_full
 from kilolayer.data import ReplaySettings
+from kilolayer.data.datasets import environment_of
 from kilolayer.errors import ConfigurationError
 from kilolayer.nn import torso_names, torso_spec
 from kilolayer.runs import RunDirectory, TrainConfig, default_config, read_config
@@ -19,7 +20,7 @@ from kilolayer.runs.growth_schedule import GrowthSchedule
 from kilolayer.runs.seed_group import SeedGroup
 from kilolayer.training.population import SeedsModeChoice
 
-NAMES = ("agent", "torso", "variant", "engine", "eval_env")
+NAMES = ("agent", "torso", "variant", "engine", "eval_env", "dataset", "dataset_dir", "init_from")
 """Settings by name that other defaults depend on."""
 
 MOST_DIGITS = 4000
@@ -136,6 +137,8 @@ def _base(given: Mapping[str, str], *, help_alone: bool) -> TrainConfig:
         env = base.pop("env")
     elif "env" in given:
         base, env = {}, given["env"]
+    elif "dataset" in given and (told := environment_of(given["dataset"])):
+        base, env = {}, told
     elif help_alone:
         torso = torso_spec(given.get("torso", TrainConfig.torso))
         return TrainConfig(**_choices(given), architecture=torso.settings())

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from kilolayer.data.hindsight import chunk_of_actions, episode_ends, sample_times
+from kilolayer.data.hindsight import chunk_of_actions, episode_ends, last_actions, sample_times
 from kilolayer.data.ring_buffer import ReplayBuffer
 
 RADII = (1.0, 2.0, 4.0)
@@ -124,7 +124,7 @@ def sample_arrivals(data: ArrivalBuffer, batch_size: int, draw: Draw, key: PRNGK
         observed=jnp.clip(complete, 0, draw.horizon),
         failed=buffer.terminated[last % buffer.capacity, environment] & (ahead < draw.horizon),
         nearness=_nearness(draw, states[..., 1 : draw.horizon + 1], goal[..., :1]) if draw.nearness else None,
-        valid=ahead >= draw.action_chunk - 1,
+        valid=time + draw.action_chunk - 1 <= last_actions(buffer, environment, time),
     )
 
 

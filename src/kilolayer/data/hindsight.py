@@ -57,6 +57,14 @@ def episode_ends(
     return buffer.last_time[episode % buffer.capacity, environment]
 
 
+def last_actions(
+    buffer: ReplayBuffer, environment: Int[Array, "*batch"], time: Int[Array, "*batch"]
+) -> Int[Array, "*batch"]:
+    """Return the latest time of each time's episode whose action may be drawn: not that of a step that diverged."""
+    last = episode_ends(buffer, environment, time)
+    return last - _diverged(buffer, environment, last)
+
+
 def episode_starts(
     buffer: ReplayBuffer, environment: Int[Array, "*batch"], time: Int[Array, "*batch"]
 ) -> Int[Array, "*batch"]:
@@ -74,7 +82,8 @@ def sample_times(
 ) -> tuple[Int[Array, "*batch"], Int[Array, "*batch"], Int[Array, "*batch"]]:
     """Draw an environment, a time and a later time of the same episode, uniformly over the whole buffer.
 
-    Steps in which the robot diverged are left out: they are drawn again, `REDRAWS` times at most.
+    Steps in which the robot diverged are left out: they are drawn again, `REDRAWS` times at most, and then the step
+    before takes their place, if its episode has one.
 
     Args:
         buffer: holds at least one step.
@@ -98,6 +107,7 @@ def sample_times(
     time = buffer.num_steps - 1 - jax.random.randint(age_key, drawn, 0, buffer.size)
     first_usable = jnp.argmin(_diverged(buffer, environment, time), axis=0)[None]
     environment, time = (jnp.take_along_axis(draws, first_usable, axis=0)[0] for draws in (environment, time))
+    time = jnp.where(_diverged(buffer, environment, time), _step_before(buffer, environment, time), time)
     last_time = episode_ends(buffer, environment, time)
     if repeats > 1:
         first_time = episode_starts(buffer, environment, time)
@@ -108,6 +118,15 @@ def sample_times(
         time = jax.random.randint(within_key, batch_shape, first_time, last_usable + 1)
     goal_time = time + truncated_geometric(last_time - time, discount, goal_key)
     return environment, time, goal_time
+
+
+def _step_before(
+    buffer: ReplayBuffer, environment: Int[Array, "*batch"], time: Int[Array, "*batch"]
+) -> Int[Array, "*batch"]:
+    """Return the time before each, where it is held and of the same episode; elsewhere the time itself."""
+    row, before = time % buffer.capacity, (time - 1) % buffer.capacity
+    same = buffer.episode[row, environment] == buffer.episode[before, environment]
+    return jnp.where(same & (time > buffer.num_steps - buffer.size), time - 1, time)
 
 
 def _diverged(
@@ -146,7 +165,7 @@ def sample_hindsight(
         survived = _survived(buffer, environment, time, failure_discount, jax.random.fold_in(key, FAILURES))
     valid = None
     if action_chunk > 1:
-        valid = time + action_chunk - 1 <= episode_ends(buffer, environment, time)
+        valid = time + action_chunk - 1 <= last_actions(buffer, environment, time)
     return Batch(
         observation=buffer.observation[row, environment],
         action=chunk_of_actions(buffer, environment, time, action_chunk),
@@ -176,6 +195,6 @@ def chunk_of_actions(
     if action_chunk == 1:
         return buffer.action[time % buffer.capacity, environment]
     times = time[..., None] + jnp.arange(action_chunk)
-    taken = times <= episode_ends(buffer, environment, time)[..., None]
+    taken = times <= last_actions(buffer, environment, time)[..., None]
     actions = buffer.action[times % buffer.capacity, environment[..., None]]
     return jnp.where(taken[..., None], actions, 0.0).reshape(*time.shape, -1)

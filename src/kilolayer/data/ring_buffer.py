@@ -23,7 +23,8 @@ class Trajectory(eqx.Module):
     done: Bool[Array, "*length num_envs"]
     """The episode ended with this step: terminated, truncated or diverged."""
     diverged: Bool[Array, "*length num_envs"]
-    """The robot diverged with this step: what follows is unknown, and no sampler draws the step."""
+    """The robot diverged with this step: what follows is unknown, and no sampler draws the step. In data sets also the
+    last state of an episode, of which no action is known: others may have it as goal and as next state."""
 
 
 class ReplayBuffer(eqx.Module):

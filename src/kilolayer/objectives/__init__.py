@@ -1,7 +1,7 @@
 """Objectives: energies, contrastive losses, quasimetrics, the tanh-Gaussian. Pure mathematics."""
 
 from kilolayer.objectives import survival, tanh_gaussian
-from kilolayer.objectives.advantages import generalized_advantages, normalized
+from kilolayer.objectives.advantages import advantage_weights, expectile_loss, generalized_advantages, normalized
 from kilolayer.objectives.contrastive import (
     LOSSES,
     LossName,
@@ -27,9 +27,11 @@ __all__ = [
     "Spacing",
     "Success",
     "TimeBins",
+    "advantage_weights",
     "binary_nce",
     "check_components",
     "contrastive_metrics",
+    "expectile_loss",
     "generalized_advantages",
     "infonce_backward",
     "infonce_forward",

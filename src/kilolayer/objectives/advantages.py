@@ -1,4 +1,4 @@
-"""Generalised advantage estimation (Schulman et al., 2016)."""
+"""Advantages: generalised estimation (Schulman et al., 2016), and what offline learners do with them."""
 
 import jax
 import jax.numpy as jnp
@@ -44,3 +44,21 @@ def normalized(values: Float[Array, " steps"], where: Bool[Array, " steps"]) -> 
     """Return the values with mean 0 and standard deviation 1 where a mask is true."""
     centred = values - mean_where(where, values)
     return centred / (jnp.sqrt(mean_where(where, jnp.square(centred))) + 1e-8)
+
+
+def expectile_loss(
+    advantage: Float[Array, "*batch"], error: Float[Array, "*batch"], expectile: float
+) -> Float[Array, "*batch"]:
+    """Return squared errors, weighed by `expectile` where the advantage is positive and by 1 - expectile elsewhere.
+
+    With the advantage as error, the value that minimises the mean is the expectile of what is estimated: above the
+    mean for more than 0.5 (Kostrikov et al., 2022, equation 5).
+    """
+    return jnp.where(advantage >= 0.0, expectile, 1.0 - expectile) * jnp.square(error)
+
+
+def advantage_weights(
+    advantage: Float[Array, "*batch"], sharpness: float, most: float = 100.0
+) -> Float[Array, "*batch"]:
+    """Return exp(sharpness * advantage), at most `most`: weights of actions to imitate (Peng et al., 2019)."""
+    return jnp.minimum(jnp.exp(sharpness * advantage), most)

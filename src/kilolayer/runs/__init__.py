@@ -1,5 +1,6 @@
 """Runs: configuration, presets, clocks, the run directory, checkpoints and metric sinks."""
 
+from kilolayer.runs import ogbench  # noqa: F401  (it registers its preset)
 from kilolayer.runs.checkpoints import Checkpoints
 from kilolayer.runs.clock import Clocks, Count
 from kilolayer.runs.config import TrainConfig

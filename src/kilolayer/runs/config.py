@@ -16,6 +16,7 @@ from kilolayer.errors import ConfigurationError
 from kilolayer.nn import Architecture, ResidualArchitecture, torso_names, torso_spec
 from kilolayer.runs.clock import Clocks, Count
 from kilolayer.runs.growth_schedule import GrowthSchedule
+from kilolayer.runs.offline import check_given
 from kilolayer.runs.option_types import EngineOption
 from kilolayer.runs.timetable import Timetable
 from kilolayer.settings import MOST_STEPS, check_count, check_seed, settings_from, validate
@@ -103,6 +104,15 @@ class TrainConfig:
     is always evaluated. None: num_evals evaluations, evenly spaced."""
     checkpoint_every: str | None = None
     """Steps between checkpoints, written like eval_every. None: only evaluations and checkpoint_minutes save them."""
+    dataset: str | None = None
+    """Data set to learn from, with nothing collected: ogbench:NAME, minari:NAME, or a path."""
+    dataset_dir: str | None = None
+    """Folder of the data sets that have names. None: where OGBench or Minari keep theirs."""
+    init_from: str | None = None
+    """Run whose networks this one begins with; its optimisers and clocks begin anew. Networks and settings of the agent
+    are those of that run."""
+    init_data: bool = False
+    """With init_from: begin with the replay buffer of that run, too."""
     architecture: Architecture = dataclasses.field(default_factory=ResidualArchitecture)
     optimizer: OptimizerSettings = dataclasses.field(default_factory=OptimizerSettings)
     replay: ReplaySettings = dataclasses.field(default_factory=ReplaySettings)
@@ -117,6 +127,7 @@ class TrainConfig:
             ConfigurationError: naming the field, its value and what would be valid.
         """
         self._check_blocks()
+        check_given(self)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type is int and field.name != "seed":

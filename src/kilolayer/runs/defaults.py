@@ -10,7 +10,9 @@ from kilolayer.envs.engine_choice import choice_made
 from kilolayer.envs.engines.registry import AUTO
 from kilolayer.runs.config import TrainConfig, text_setting
 from kilolayer.runs.growth_schedule import GrowthSchedule
+from kilolayer.runs.offline import NETWORKS, OFFLINE
 from kilolayer.runs.presets import named_preset, preset
+from kilolayer.runs.run_directory import RunDirectory
 
 
 def default_config(env: str, **settings: Any) -> TrainConfig:
@@ -35,7 +37,8 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     asked = {} if named is None else named_preset(text_setting({"preset": named}, "preset", ""), env).settings
     variant = text_setting(settings, "variant", asked.get("variant", TrainConfig.variant))
     suited: dict[str, Any] = {}
-    for part in (preset(env, variant), asked):
+    begun = _begun_with(text_setting(settings, "init_from", ""), offline=settings.get("dataset") is not None)
+    for part in (preset(env, variant), asked, begun):
         deep_merge(part, into=suited)
     agent = agent_spec(text_setting(settings, "agent", suited.get("agent", TrainConfig.agent)))
     others = set(agent_names()) - {agent.name}
@@ -44,6 +47,11 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     merged["agent"] = agent.name
     defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig) if f.default is not dataclasses.MISSING}
     deep_merge(agent.preset(defaults | merged | settings), into=merged)
+    deep_merge({name: value for name, value in begun.items() if name not in others}, into=merged)
+    if settings.get("dataset") is not None:
+        deep_merge({**OFFLINE, agent.name: agent.offline}, into=merged)
+        kept = others | (set(OFFLINE) - {"total_gradient_steps"})
+        deep_merge({name: value for name, value in asked.items() if name not in kept}, into=merged)
     deep_merge(settings, into=merged)
     if isinstance(merged.get("grow"), str) and "depth" not in settings:
         merged["depth"] = GrowthSchedule.parse(merged["grow"]).final_depth
@@ -53,7 +61,11 @@ def default_config(env: str, **settings: Any) -> TrainConfig:
     engine = text_setting(merged, "engine", TrainConfig.engine)
     config = with_engine(TrainConfig.from_dict(merged | {"engine": engine}))
     merged["engine"] = config.engine
-    return config if variant != "paper" else TrainConfig.from_dict(merged | _published(config, {**asked, **settings}))
+    return (
+        config
+        if variant != "paper" or config.dataset is not None
+        else TrainConfig.from_dict(merged | _published(config, {**asked, **settings}))
+    )
 
 
 def with_engine(config: TrainConfig) -> TrainConfig:
@@ -72,6 +84,21 @@ def describe_engine(config: TrainConfig) -> dict[str, Any]:
     spec = registry.spec(config.env)
     choice = choice_made(spec.make_task(config.variant), spec.name, config.num_envs)
     return {"name": config.engine, **({"env_steps_per_second": dict(choice.speeds)} if choice else {})}
+
+
+def _begun_with(run: str, *, offline: bool) -> dict[str, Any]:
+    """Return the settings of the networks and of the agent of the run that another one begins with.
+
+    Args:
+        run: its directory; nothing is returned for an empty text.
+        offline: nothing is collected. Else settings of the agent that suit that are left out.
+    """
+    if not run:
+        return {}
+    base = RunDirectory.open(run).config().to_dict()
+    found = {name: base[name] for name in NETWORKS}
+    dropped = () if offline else agent_spec(base["agent"]).offline
+    return found | {base["agent"]: {name: one for name, one in base[base["agent"]].items() if name not in dropped}}
 
 
 def _published(config: TrainConfig, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import kilolayer.studies.engines
 import kilolayer.studies.frontier
 import kilolayer.studies.growth
 import kilolayer.studies.norms
+import kilolayer.studies.offline
 import kilolayer.studies.random_exploration
 import kilolayer.studies.representation
 import kilolayer.studies.residual_scaling

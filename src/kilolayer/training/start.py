@@ -2,19 +2,22 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
+from kilolayer.checkpoint_files import steps_in
 from kilolayer.data import ReplayBuffer
+from kilolayer.data.datasets import environment_of
 from kilolayer.errors import ConfigurationError
 from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.defaults import default_config, with_engine
 from kilolayer.runs.run_directory import RunDirectory, new_directory
 from kilolayer.runs.seed_group import SeedGroup, SeedsMode, check_same_settings, check_seeds, parse_seeds
 from kilolayer.runs.sinks import require_extras
-from kilolayer.training.given_data import check_data, settings_for
+from kilolayer.training.given_data import check_data, settings_for, with_dataset
+from kilolayer.training.initial import check_begun_with
 from kilolayer.training.memory import check_run_fits
 from kilolayer.training.policies import load_teacher
 from kilolayer.training.population import SeedsModeChoice, choose_mode
@@ -80,9 +83,9 @@ def train(
         if env or config or run_dir:
             raise ConfigurationError("resume takes env, config and run_dir from the run; leave them out")
         directory = RunDirectory.open(resume)
-        config = _resumed_config(directory, settings)
+        config, data = _resumed_config([directory], settings, data)
     else:
-        config = _new_config(env, config, settings, checkpoint, data)
+        config, data = _new_config(env, config, settings, checkpoint, data)
     setup = _build(config, data, resumed=None if resume is None else directory)
     if resume is None:
         directory = RunDirectory.create(run_dir or new_directory(config), config)
@@ -115,10 +118,10 @@ def begin(config: TrainConfig, *, run_dir: str | os.PathLike | None = None, prog
         RunError: if the directory cannot be written.
         TrainingError: if the save fails.
     """
-    config = _new_config(None, config, {}, None, None)
-    setup = _build(config, None)
+    config, data = _new_config(None, config, {}, None, None)
+    setup = _build(config, data)
     directory = RunDirectory.create(run_dir or new_directory(config), config)
-    (result,) = _train(setup, config, {config.seed: directory}, steps=False, show=progress)
+    (result,) = _train(setup, config, {config.seed: directory}, steps=False, data=data, show=progress)
     return result
 
 
@@ -168,16 +171,14 @@ def train_seeds(
             raise ConfigurationError("resume takes env, seeds, mode, config and run_dir from the runs; leave them out")
         group = SeedGroup.open(resume)
         directories = group.open_runs()
-        configs = [_resumed_config(directory, settings) for directory in directories]
-        check_same_settings(directories, configs)
-        config = configs[0]
+        config, data = _resumed_config(directories, settings, data)
     else:
         if "seed" in settings:
             raise ConfigurationError(f"seed={settings['seed']} and seeds exclude each other; leave seed out")
         if seeds is None:
             raise ConfigurationError("seeds is missing; give such as range(8) or '0..7'")
         chosen = parse_seeds(seeds) if isinstance(seeds, str) else check_seeds(seeds)
-        config = _new_config(env, config, settings, checkpoint, data)
+        config, data = _new_config(env, config, settings, checkpoint, data)
         group = SeedGroup(
             Path(run_dir or new_directory(config, "seeds")), chosen, choose_mode(mode, overlap=config.overlap)
         )
@@ -238,15 +239,20 @@ def _new_config(
     settings: Mapping[str, Any],
     checkpoint: int | None,
     data: ReplayBuffer | None,
-) -> TrainConfig:
-    """Return the settings of a new run, from an environment and changes to its defaults, or from `config`.
+) -> tuple[TrainConfig, ReplayBuffer | None]:
+    """Return the settings of a new run, from an environment and changes to its defaults or from `config`, and its data.
 
     Raises:
         ConfigurationError: for invalid settings, or if `env` and `config` are both given, or neither is.
     """
     if config is None:
+        dataset = settings.get("dataset")
+        if data is not None and dataset is not None:
+            raise ConfigurationError(f"data and dataset={dataset!r} exclude each other; leave one of them out")
+        env = env or (environment_of(dataset) if isinstance(dataset, str) else None)
         if not env:
-            raise ConfigurationError("env is missing; `kilolayer envs` lists the environments")
+            told = "" if dataset is None else f"; dataset={dataset!r} does not tell its own"
+            raise ConfigurationError(f"env is missing; `kilolayer envs` lists the environments{told}")
         config = default_config(env, **(settings if data is None else settings_for(data, settings)))
     elif env or settings:
         raise ConfigurationError("config holds all settings; leave env and the other settings out")
@@ -255,12 +261,37 @@ def _new_config(
     if checkpoint is not None:
         raise ConfigurationError(f"checkpoint={checkpoint} needs resume")
     load_teacher(config)  # before a directory is made
+    if config.init_from is not None:
+        check_begun_with(config)
+    if config.dataset is not None:
+        if data is not None:
+            raise ConfigurationError(f"data and dataset={config.dataset!r} exclude each other; leave one of them out")
+        config, data = with_dataset(config)
     if data is None and not config.collects:
         raise ConfigurationError("total_env_steps=0 collects nothing to learn from: pass data to kilolayer.train")
-    return config
+    return config, data
 
 
-def _resumed_config(directory: RunDirectory, settings: Mapping[str, Any]) -> TrainConfig:
+def _resumed_config(
+    directories: Sequence[RunDirectory], settings: Mapping[str, Any], data: ReplayBuffer | None
+) -> tuple[TrainConfig, ReplayBuffer | None]:
+    """Return the configuration of runs of several seeds with `settings` changed, and their data.
+
+    A data set is read again only where a run has no checkpoint yet, which would hold it.
+
+    Raises:
+        RunError: if an older version wrote a run.
+        ConfigurationError: for settings that cannot change when a run is resumed, or runs that differ.
+    """
+    configs = [_changed(directory, settings) for directory in directories]
+    check_same_settings(directories, configs)
+    config = configs[0]
+    if data is None and not all(steps_in(directory.checkpoints) for directory in directories):
+        data = with_dataset(config)[1]
+    return config, data
+
+
+def _changed(directory: RunDirectory, settings: Mapping[str, Any]) -> TrainConfig:
     """Return the configuration of a run with `settings` changed.
 
     Raises:

@@ -1,12 +1,14 @@
 """What agents with a tanh-Gaussian policy share: reading the actor, choosing actions, and holding the entropy."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kilolayer.agents.core.interface import ActionMode, check_action_mode
+from kilolayer.agents.core.base import Optimizers
+from kilolayer.agents.core.interface import ActionMode, Metrics, check_action_mode
 from kilolayer.nn import Torso
 from kilolayer.objectives import tanh_gaussian
 
@@ -89,3 +91,20 @@ def alpha_loss(log_alpha: Scalar, entropy: Scalar, target_entropy: float) -> Sca
     Source: Haarnoja et al., 2018, "Algorithms and Applications", section 5.
     """
     return jnp.exp(log_alpha) * jax.lax.stop_gradient(entropy - target_entropy)
+
+
+def hold_entropy(
+    agent: Any, log_alpha: Scalar, entropy: Scalar, optimizers: Optimizers
+) -> tuple[Scalar, Optimizers, Metrics]:
+    """Raise alpha where the entropy is below the agent's target, lower it where it is above.
+
+    An agent whose actor imitates the data holds no entropy, and its alpha stays.
+
+    Returns:
+        The logarithm of alpha, the states of all optimisers, and metrics.
+    """
+    if agent.config.clones:
+        return log_alpha, optimizers, {}
+    loss, gradient = jax.value_and_grad(alpha_loss)(log_alpha, entropy, agent.target_entropy)
+    new, optimizers = agent.descend("alpha", log_alpha, gradient, optimizers)
+    return new, optimizers, {"alpha_loss": loss, "alpha": jnp.exp(log_alpha)}

@@ -92,10 +92,19 @@ class ImitationAgent(DeepAgent):
         """A goal k steps ahead is drawn with weight goal_discount^k."""
         raise NotImplementedError
 
+    def log_likelihood(
+        self,
+        mean: Float[Array, "*batch action"],
+        log_std: Float[Array, "*batch action"],
+        action: Float[Array, "*batch action"],
+    ) -> Float[Array, "*batch"]:
+        """Return log pi(a | s, g) for actions of the data, given what the actor returns."""
+        return tanh_gaussian.log_density(mean, log_std, action)
+
     def actor_loss(self, actor: Torso, batch: Batch, key: PRNGKeyArray) -> tuple[Scalar, Metrics]:
         """Return minus the mean of log pi(a | s, g). The key is for metrics alone."""
         mean, log_std = policy(actor, batch.observation, batch.desired_goal)
-        loss = -jnp.mean(tanh_gaussian.log_density(mean, log_std, batch.action))
+        loss = -jnp.mean(self.log_likelihood(mean, log_std, batch.action))
         _, own_log_density = tanh_gaussian.sample(mean, log_std, key)
         return loss, {
             "actor_loss": loss,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from kilolayer.agents.core.base import DeepAgent, Optimizers
+from kilolayer.agents.core.behaviour_cloning import climb_and_clone
 from kilolayer.agents.core.gaussian_policy import alpha_loss, choose, policy, scored_by
 from kilolayer.agents.core.interface import ActionMode, AgentState, Metrics
 from kilolayer.data import ReplayBuffer, Transitions, sample_transitions
@@ -24,8 +25,8 @@ Scalar = Float[Array, ""]
 class RandomGoalActor(DeepAgent):
     """A learner without rewards whose critic must know every pair of a state and a goal, not only those of one episode.
 
-    An agent adds `score`, how good its critic finds an action. Its state has `actor`, `critic`, `log_alpha` and
-    `optimizers`.
+    An agent adds `score`, how good its critic finds an action. Its `config` is a `CloningConfig`; its state has
+    `actor`, `critic`, `log_alpha` and `optimizers`.
     """
 
     has_action_value: ClassVar[bool] = True
@@ -104,11 +105,17 @@ class RandomGoalActor(DeepAgent):
     def actor_loss(
         self, actor: Torso, critic: Any, alpha: Scalar, batch: Transitions, key: PRNGKeyArray
     ) -> tuple[Scalar, Metrics]:
-        """Return the mean of alpha log pi(a | s, g) - score(s, a, g), a drawn from the policy."""
-        goal = self.actor_goals(batch)
+        """Return the mean of alpha log pi(a | s, g) - score(s, a, g), a drawn from the policy; with a weight on
+        imitating the data, the loss of `climb_and_clone`.
+        """
+        goal, clones = self.actor_goals(batch), self.config.clones
         mean, log_std = policy(actor, batch.observation, goal)
         action, log_density = tanh_gaussian.sample(mean, log_std, key)
+        action = tanh_gaussian.mode(mean) if clones else action
         value = self.score(critic, batch.observation, action, goal)
+        if clones:
+            loss, metrics = climb_and_clone(mean, value, batch.action, self.config.behaviour_cloning)
+            return loss, {**metrics, "entropy": -jnp.mean(log_density)}
         loss = jnp.mean(alpha * log_density - value)
         return loss, {"actor_loss": loss, "entropy": -jnp.mean(log_density), "actor_value": jnp.mean(value)}
 
@@ -124,6 +131,8 @@ class RandomGoalActor(DeepAgent):
         gradient, metrics = jax.grad(self.actor_loss, has_aux=True)(state.actor, state.critic, alpha, batch, key)
         actor, optimizers = self.descend("actor", state.actor, gradient, optimizers)
 
+        if self.config.clones:
+            return actor, state.log_alpha, optimizers, metrics
         # Raise alpha where the entropy is below its target, lower it where it is above.
         alpha_gradient = jax.grad(alpha_loss)(state.log_alpha, metrics["entropy"], self.target_entropy)
         log_alpha, optimizers = self.descend("alpha", state.log_alpha, alpha_gradient, optimizers)

@@ -98,6 +98,9 @@ class AgentSpec:
     """It learns from the policy of another run, so it is not trained by itself, and lists of agents leave it out. Its
     settings have a field `teacher`, a `Teacher`; the agent has a method `taught_by`, which puts the teacher's networks
     into the state of a new agent."""
+    offline: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Its settings that suit learning from a data set, to which nothing is added, better than their defaults. A run
+    that begins with its networks and collects takes the defaults again."""
     preset: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _no_preset
     """Takes the training settings so far (the environment's preset and what the user set) and returns settings that
     suit the agent better. What the user set takes precedence over them. The input is not validated yet."""
