@@ -24,7 +24,7 @@ class ExportOptions:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Directory of a run, or of a policy."""
     format: str = "onnx"
-    """onnx: for ONNX Runtime, from Python, C++ and others. jax: StableHLO, which jax.export reads."""
+    """Format. onnx: for ONNX Runtime, from Python, C++ and others. jax: StableHLO, which jax.export reads."""
     output: Path | None = None
     """Path to write: a directory, which must not exist yet; None takes RUN/export/FORMAT-ENV_STEPS."""
     checkpoint: str | None = None

@@ -28,9 +28,9 @@ class RecordOptions:
     episodes: int = 128
     """Episodes, each with a start and goal of its own."""
     format: Annotated[str, tyro.conf.arg(help_behavior_hint=lambda default: _choices(default))] = "npz"
-    """Layout: the library's own (npz), OGBench's or Minari's. Files of your own can register others."""
+    """Format: the library's own (npz), OGBench's or Minari's. Files of your own can register others."""
     actions: Actions = "policy"
-    """What acts: the run's policy, or random: uniform actions, whatever the goal."""
+    """What chooses the actions: the run's policy, or random: uniform actions, whatever the goal."""
     mode: ActionMode = "deterministic"
     """How actions are chosen by the policy."""
     noise: float = 0.0

@@ -77,9 +77,7 @@ class Exploring:
         if self.actions == "random" and self.mode != "deterministic":
             raise ConfigurationError(f"mode={self.mode!r} has no effect with actions='random'; leave it out")
         if self.actions == "policy" and self.hold != 1:
-            raise ConfigurationError(
-                f"hold={self.hold} has no effect with a policy; take actions='random'"
-            )
+            raise ConfigurationError(f"hold={self.hold} has no effect with a policy; take actions='random'")
 
 
 def record(
