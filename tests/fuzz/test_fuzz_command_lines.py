@@ -54,6 +54,18 @@ def other_line(number, command: str) -> list[str]:
         "eval": ["run", "--episodes", "--checkpoint", "--env", "--engine", "--mode", "--seed", "--randomize", "--json"],
         "distill": ["run", "--depth", "--width", "--torso", "--checkpoint", "--seeds", "--set", "a=b", "--json"],
         "prune": ["run", "--keep", "--fine-tune", "--checkpoint", "--order", "--states", "--results", "--json"],
+        "record": [
+            "run",
+            "--episodes",
+            "--format",
+            "minari",
+            "--output",
+            "--noise",
+            "--hold",
+            "--actions",
+            "random",
+            "--json",
+        ],
         "report": ["run", "--checkpoint"],
         "render": ["run", "--episodes", "--resolution", "--speed", "--camera", "--checkpoint", "--json"],
         "play": [
