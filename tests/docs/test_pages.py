@@ -72,7 +72,7 @@ def place(tmp_path_factory):
         *(f"chain_{links}" for links in (2, 4, 6, 8)),
     ):
         registry.unregister(name)
-    for name in ("crane", "servo_arm", "chain"):
+    for name in ("crane", "servo_arm", "chain", "my_robot", "two_links", "my_arm"):
         unregister_preset(name)
     unregister_agent("my_agent")
     unregister_torso("my_torso")
@@ -200,6 +200,7 @@ def test_blocks_of_python_run(page, tmp_path, monkeypatch):
             exec(compile(body, str(page), "exec"), {"__name__": "page"})
     finally:
         registry.unregister("my_robot")
+        unregister_preset("my_robot")
 
 
 # The reference
