@@ -77,6 +77,7 @@ def test_the_score_of_the_actor_is_the_energy_and_the_weighted_log_of_surviving(
     assert metrics["actor_value"] == pytest.approx(float(expected), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_survival_becomes_the_probability_of_it():
     """States at 0 always survive, those at 1 in a quarter of the rows."""
     learner = agent(survival_weight=1.0, critic_learning_rate=3e-3)

@@ -37,6 +37,7 @@ AGENTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_gradient_step_is_the_same(agent):
     before, after, metrics = step_of(agent, chain="short")

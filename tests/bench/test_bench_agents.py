@@ -15,6 +15,7 @@ def test_every_agent_with_continuous_actions_is_a_case_and_crl_is_the_first():
     assert sorted(names) == sorted(spec.name for spec in agent_specs() if not spec.discrete)
 
 
+@pytest.mark.slow
 def test_agents_learn_in_turn_from_one_buffer(monkeypatch):
     two: list = [("gcbc", {}), ("gcsl", {"random_action": 0.5})]
     monkeypatch.setattr(agents, "cases", lambda: two)

@@ -110,7 +110,7 @@ def test_the_command_gives_the_figures_of_acting(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["step", "--depths=4,x"], "depths='4,x' must be numbers"),
+        (["step", "--depths=4,x"], "'x' is not a number"),
         (["step", "--depths=6"], "depth=6 is not a multiple of block_size=4"),
         (["step", "--depths=0", "--against=naive"], "depth=0: the naive step needs at least one block"),
         (["step", "--rounds=0"], "rounds=0 must be at least 1"),

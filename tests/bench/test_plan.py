@@ -73,6 +73,7 @@ def test_only_what_is_timed_has_a_duration():
     assert plan(small_config(), timed=True)["training_minutes"] > 0.0
 
 
+@pytest.mark.slow
 def test_idle_seeds_keep_their_states(monkeypatch):
     monkeypatch.setattr(dry_run, "cpu_cores", lambda: 1)
     config = small_config()

@@ -18,6 +18,7 @@ def short(monkeypatch, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_it_trains_and_says_where_the_picture_is(short, capsys, monkeypatch):
     assert main(["demo", "--quiet"]) == 0
     out = capsys.readouterr().out

@@ -80,6 +80,7 @@ def test_json_has_null_for_numbers_that_are_not_finite():
     assert data == {"a": None, "b": [None, 1.5], "c": [True, None, "x"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", ["2>&1 | (trap '' INT; head -c 20)", "> /dev/full 2>&1", "2> /dev/full"])
 def test_training_ends_well_when_nobody_can_read_its_progress(tmp_path, streams):
     path = tmp_path / "run"
@@ -119,6 +120,7 @@ def test_a_signal_with_a_closed_pipe_saves_and_has_its_exit_code(tmp_path, numbe
     assert steps_in(path / "checkpoints")[-1] > saved[-1]
 
 
+@pytest.mark.slow
 def test_nohup_keeps_a_run_alive_when_its_terminal_is_lost(tmp_path):
     path = tmp_path / "run"
     arguments = ["train", "point_u_maze", f"--run-dir={path}", "--quiet", *flags()]

@@ -66,6 +66,7 @@ def same_episode(buffer, batch_size, keys):
     return np.mean(counts)
 
 
+@pytest.mark.slow
 def test_batches_hold_as_many_negatives_of_their_own_episode_as_published():
     """A window straddles two episodes: the squares of its parts add up to 2/3 on average, by integration."""
     num_envs, length, capacity = 64, 50, 500

@@ -89,6 +89,7 @@ def damage(number, checkpoint: Path, other: Path, outside: Path) -> str:
             return f"write noise at {start} of {name}"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*damaged now")
 def test_a_damaged_checkpoint_gives_the_saved_arrays_or_one_line(whole, tmp_path):
     first, last = Checkpoints(whole / "checkpoints").steps()

@@ -66,6 +66,7 @@ def run(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_every_checkpoint_holds_its_policy(run):
     rows = {row["env_steps"]: row for row in RunDirectory.open(run).metrics()}
     policy, setup = load_with_setup(run)

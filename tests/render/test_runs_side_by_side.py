@@ -43,7 +43,7 @@ def renderer():
 
 
 def test_a_film_and_a_strip_have_a_column_for_each_run(capsys, runs, renderer):
-    options = ["--side-by-side", "--episodes=2", "--size=128x96", "--speed=2", "--json", "--quiet"]
+    options = ["--side-by-side", "--episodes=2", "--resolution=128x96", "--speed=2", "--json", "--quiet"]
     assert main(["render", *runs, *options]) == 0
     out, err = capsys.readouterr()
     assert err == ""

@@ -123,6 +123,7 @@ def test_memory_is_that_of_state_and_scratch_and_grows_with_depth(shallow):
     assert less["memory_mib"] < memory.peak / MIB
 
 
+@pytest.mark.slow
 def test_the_figure_shows_every_cost_over_depth(outcomes, tmp_path):
     figure = COST.draw(outcomes)
     assert len(figure.axes) == len(PANELS) + 1

@@ -113,6 +113,7 @@ def test_a_trained_run_is_tried_on_every_distance(outcomes):
     assert STITCHING.measure(outcomes[0]) == outcomes[0].measured
 
 
+@pytest.mark.slow
 def test_the_figure_has_a_bar_for_every_distance_and_depth(outcomes, tmp_path):
     rows = [dict(row, success_any=1.0 if row["distance"] < 4 else 0.25) for row in outcomes[0].measured.rows]
     deep = [

@@ -43,6 +43,7 @@ def test_looking_changes_nothing(run, tmp_path):
     assert not RunDirectory.open(plain).diagnostics_file.exists()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_drops_the_rows_it_repeats(run, tmp_path):
     steps = [row["env_steps"] for row in RunDirectory.open(run).diagnostics()]
     copy = tmp_path / "copy"

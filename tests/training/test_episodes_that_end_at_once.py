@@ -9,6 +9,7 @@ from small_runs import flags
 WORDS = "every episode ends in its first step: check `failed` of the task"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [True, False])
 def test_it_is_said_at_the_end_and_in_the_progress_line(tmp_path, monkeypatch, capsys, fails):
     """The length of the task that fails is its own, so that it shares no program with another."""

@@ -25,6 +25,7 @@ def whole(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lr[3e-4]", "a*b?c", "{x}", "[!a]", ODD, "-x --y", "'\"\\n$(touch x)`"], ids=range(7))
 def test_every_character_of_a_file_name_works(tmp_path, name, whole):
     path = tmp_path / name / name

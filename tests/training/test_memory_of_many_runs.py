@@ -67,6 +67,7 @@ def test_films_keep_the_last_few_programs(run):
     assert engines_alive(film, run, RECORDINGS + 3) <= RECORDINGS
 
 
+@pytest.mark.slow
 def test_a_check_keeps_nothing():
     engines = []
     for _ in range(2):

@@ -48,6 +48,7 @@ def setup():
     return Setup.build(small_config(**OVERLAP))
 
 
+@pytest.mark.slow
 def test_until_the_first_round_that_learns_the_run_is_the_one_without_overlap(run, tmp_path):
     kl.train(config=small_config(**ROBOT | {"total_env_steps": 160, "num_evals": 4}), run_dir=tmp_path / "run")
     with_overlap, without = rows(run), rows(tmp_path / "run")
