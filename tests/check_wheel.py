@@ -15,7 +15,12 @@ from pathlib import Path
 
 DATA = (
     *("kilolayer/py.typed", "kilolayer/envs/coverage.csv", "kilolayer/envs/robots/ant.xml"),
-    *("kilolayer/render/viewer/page.html", "kilolayer/render/viewer/viewer.js", "kilolayer/studies/paper/figure_1.csv"),
+    *(
+        "kilolayer/render/viewer/page.html",
+        "kilolayer/render/viewer/player.js",
+        "kilolayer/render/play/live.js",
+        "kilolayer/studies/paper/figure_1.csv",
+    ),
 )
 """Files beside the code, one of each kind."""
 
