@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 STYLE = """
-:root { color-scheme: light dark; --text: #30343b; --quiet: #666; --code: #f5f5f5; --page: #fff; }
-@media (prefers-color-scheme: dark) { :root { --text: #d8dbe0; --quiet: #a0a5ad; --code: #24272c; --page: #16181b; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page);
-  max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+:root { color-scheme: light dark; background: light-dark(#fff, #16181b); color: light-dark(#30343b, #d8dbe0); }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-p.lead { color: var(--quiet); margin-top: .2rem; }
+p.lead { color: light-dark(#666, #a0a5ad); margin-top: .2rem; }
 img { max-width: 100%; background: #fff; }
 table { border-collapse: collapse; font-size: .9rem; } td, th { padding: .15rem .9rem .15rem 0; text-align: left; }
 td.number { font-variant-numeric: tabular-nums; text-align: right; }
-details { margin-top: 1rem; } pre { font-size: .8rem; overflow-x: auto; background: var(--code); padding: .8rem; }
+details { margin-top: 1rem; } pre { font-size: .8rem; overflow-x: auto; background: light-dark(#f5f5f5, #24272c); padding: .8rem; }
 """
 
 
