@@ -14,7 +14,8 @@ p.lead { color: light-dark(#666, #a0a5ad); margin-top: .2rem; }
 img { max-width: 100%; background: #fff; }
 table { border-collapse: collapse; font-size: .9rem; } td, th { padding: .15rem .9rem .15rem 0; text-align: left; }
 td.number { font-variant-numeric: tabular-nums; text-align: right; }
-details { margin-top: 1rem; } pre { font-size: .8rem; overflow-x: auto; background: light-dark(#f5f5f5, #24272c); padding: .8rem; }
+details { margin-top: 1rem; }
+pre { font-size: .8rem; overflow-x: auto; background: light-dark(#f5f5f5, #24272c); padding: .8rem; }
 """
 
 
