@@ -18,10 +18,9 @@ from kilolayer.agents import agent_spec
 from kilolayer.data import ReplayBuffer, empty_buffer
 from kilolayer.envs import MazeTask, registry
 from kilolayer.errors import TrainingError
-from kilolayer.report.style import colors_of, new_figure
 from kilolayer.runs import TrainConfig, default_config
 from kilolayer.studies.core.budgets import METRICS, SHALLOW_AND_DEEP
-from kilolayer.studies.core.figures import draw_mean_curve, finish_curves, having, values_of, with_caption, with_legend
+from kilolayer.studies.core.figures import agents_by_depth
 from kilolayer.studies.core.registry import register_study
 from kilolayer.studies.core.study import Case, Outcome, Scope, Size, Study
 from kilolayer.training import Setup, train
@@ -108,21 +107,8 @@ def cases(scope: Scope) -> list[Case]:
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
     """Draw a row for each task and metric and a column for each depth, with a curve for each agent."""
-    depths, agents = values_of(outcomes, "depth"), values_of(outcomes, "agent")
-    rows = list(itertools.product(values_of(outcomes, "task"), METRICS))
-    figure = new_figure(4.6 * len(depths) + 1.4, 2.9 * len(rows) + 0.3)
-    grid = figure.subplots(len(rows), len(depths), squeeze=False, sharey="row")
-    for line, (task, metric) in zip(grid, rows, strict=True):
-        for axes, depth in zip(line, depths, strict=True):
-            for agent, color in zip(agents, colors_of(len(agents)), strict=True):
-                own = having(outcomes, task=task, agent=agent, depth=depth)
-                draw_mean_curve(axes, own, metric, label=str(agent), color=color, band=False)
-            finish_curves(axes, f"{task}, depth {depth}", metric)
-            axes.set_xlabel("gradient steps")
-        for axes in line[1:]:
-            axes.set_ylabel("")
-    with_legend(figure, grid[0, 0])
-    return with_caption(figure, outcomes, "Learnt from given data alone; thick lines are means, thin lines are seeds")
+    what = "Learnt from given data alone; thick lines are means, thin lines are seeds"
+    return agents_by_depth(outcomes, METRICS, what, clock="gradient steps")
 
 
 OFFLINE = register_study(

@@ -1,5 +1,6 @@
 """Parts of figures: curves over env steps or seconds, scores over a number, bars with every seed."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -9,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from kilolayer.report.style import BLUE, DARK, GREY, tidy
+from kilolayer.report.style import BLUE, DARK, GREY, colors_of, new_figure, tidy
 from kilolayer.studies.core.results import by_case, short_name
 from kilolayer.studies.core.statistics import interquartile_mean, interval_name, interval_or_range, mean_and_error
 from kilolayer.studies.core.study import Label, Outcome
@@ -183,6 +184,34 @@ def draw_bars(
 def interval_of(outcomes: Sequence[Outcome]) -> str:
     """Return what the lines on bars are, for a caption: an interval, or the range of few seeds."""
     return interval_name(len(own) for own in by_case(outcomes))
+
+
+def agents_by_depth(
+    outcomes: Sequence[Outcome], metrics: Sequence[str], what: str, *, clock: str = "env steps"
+) -> Figure:
+    """Return a figure with a row for each task and metric, a column for each depth, and a curve for each agent.
+
+    Args:
+        outcomes: of a study by `task`, `agent` and `depth`.
+        metrics: names of metrics.
+        what: what the figure shows, for its caption.
+        clock: what the curves run over.
+    """
+    depths, agents = values_of(outcomes, "depth"), values_of(outcomes, "agent")
+    rows = list(itertools.product(values_of(outcomes, "task"), metrics))
+    figure = new_figure(4.6 * len(depths) + 1.4, 2.9 * len(rows) + 0.3)
+    grid = figure.subplots(len(rows), len(depths), squeeze=False, sharey="row")
+    for line, (task, metric) in zip(grid, rows, strict=True):
+        for axes, depth in zip(line, depths, strict=True):
+            for agent, color in zip(agents, colors_of(len(agents)), strict=True):
+                own = having(outcomes, task=task, agent=agent, depth=depth)
+                draw_mean_curve(axes, own, metric, label=str(agent), color=color, band=False)
+            finish_curves(axes, f"{task}, depth {depth}", metric)
+            axes.set_xlabel(clock)
+        for axes in line[1:]:
+            axes.set_ylabel("")
+    with_legend(figure, grid[0, 0])
+    return with_caption(figure, outcomes, what)
 
 
 def with_caption(figure: Figure, outcomes: Sequence[Outcome], what: str, *, untrained: str = UNTRAINED) -> Figure:
