@@ -5,6 +5,7 @@ from kilolayer.bench.agents import AgentCost, bench_agents
 from kilolayer.bench.env import Speed, bench_env
 from kilolayer.bench.flops import gradient_step_flops
 from kilolayer.bench.gpu import GpuRow, bench_gpu
+from kilolayer.bench.gym import VectorSpeed, bench_gym
 from kilolayer.bench.memory import Memory, learn_memory
 from kilolayer.bench.replay import ReplayCost, bench_replay
 from kilolayer.bench.seeds import SeedsCost, bench_seeds
@@ -19,10 +20,12 @@ __all__ = [
     "SeedsCost",
     "Speed",
     "StepCost",
+    "VectorSpeed",
     "bench_act",
     "bench_agents",
     "bench_env",
     "bench_gpu",
+    "bench_gym",
     "bench_replay",
     "bench_seeds",
     "bench_step",

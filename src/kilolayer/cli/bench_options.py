@@ -6,8 +6,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from kilolayer.bench import bench_act, bench_agents, bench_env, bench_gpu, bench_replay, bench_seeds, bench_step
+from kilolayer.bench import (
+    bench_act,
+    bench_agents,
+    bench_env,
+    bench_gpu,
+    bench_gym,
+    bench_replay,
+    bench_seeds,
+    bench_step,
+)
 from kilolayer.bench.env import TASKS
+from kilolayer.bench.gym import ENVS
 from kilolayer.bench.seeds import CASES
 from kilolayer.cli.lists import Numbers, OptionalNumbers, OptionalWords, Seeds, Words
 from kilolayer.errors import ConfigurationError
@@ -72,6 +82,35 @@ class EnvBench(BenchOptions):
             "of bare MuJoCo": lambda row: "" if row.ratio_to_bare is None else f"{row.ratio_to_bare:.0%}",
             "MuJoCo rollout is": lambda row: "" if row.rollout_ratio is None else f"{row.rollout_ratio:.2f}x",
             "compile s": lambda row: f"{row.compile_seconds:.1f}",
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GymBench(BenchOptions):
+    """Measure env steps per second of gymnasium.make_vec against the library's own rollout."""
+
+    envs: Words = ENVS
+    """Environments, such as reacher,ant."""
+    num_envs: int = 256
+    """Environments in parallel."""
+    num_steps: int = 200
+    """Steps of each environment in a round."""
+    rounds: int = 5
+    """Rounds to take the median of; both sides take turns in each."""
+
+    def rows(self, log: Activity) -> Iterable[Any]:
+        """Return an iterator over the measurements."""
+        sizes = {"num_envs": self.num_envs, "num_steps": self.num_steps, "rounds": self.rounds}
+        return bench_gym(self.envs, **sizes, log=log)
+
+    def columns(self) -> Columns:
+        """Return the columns of the table."""
+        return {
+            "task": lambda row: row.env,
+            "envs": lambda row: str(row.num_envs),
+            "own steps/s": lambda row: f"{row.own_steps_per_second:,.0f}",
+            "make_vec steps/s": lambda row: f"{row.gym_steps_per_second:,.0f}",
+            "of own": lambda row: f"{row.ratio:.0%}",
         }
 
 
