@@ -3,7 +3,21 @@
 from collections.abc import Callable
 
 import numpy as np
-from results import LAST, Estimate, bench, cases, data, difference, gain, measured, paper_rows, rows, score
+from results import (
+    LAST,
+    Estimate,
+    bench,
+    cases,
+    data,
+    difference,
+    estimate,
+    gain,
+    last,
+    measured,
+    paper_rows,
+    rows,
+    score,
+)
 from tables import inside
 
 
@@ -26,6 +40,17 @@ def within_errors(task: str, find: Callable[..., Estimate]) -> list[bool]:
     for (agent,) in cases("baselines", "agent"):
         shallow, deep = (find("baselines", "time_at_goal", task=task, agent=agent, depth=depth) for depth in (4, 16))
         found.append(deep.mean - shallow.mean <= shallow.error + deep.error)
+    return found
+
+
+def ends_ahead_offline() -> list[tuple[str, str]]:
+    """Return task and agent of the study `offline` where depth 16 ends ahead of 4 by more than both errors."""
+    found = []
+    for task, agent in cases("offline", "task", "agent"):
+        labels = {"task": task, "agent": agent}
+        shallow, deep = (estimate(last("offline", "time_at_goal", **labels, depth=depth)) for depth in (4, 16))
+        if deep.mean - shallow.mean > shallow.error + deep.error:
+            found.append((task, agent))
     return found
 
 

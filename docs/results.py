@@ -111,8 +111,10 @@ def at(study: str, metric: str, env_steps: int, **labels: Any) -> Estimate:
 
 def last(study: str, metric: str, **labels: Any) -> np.ndarray:
     """Return a metric of each seed of a case in the last evaluation."""
-    end = max(row["env_steps"] for row in rows(f"{study}/curves.csv") if has(row, labels))
-    return np.array(_column(f"{study}/curves.csv", metric, labels | {"env_steps": end}), float)
+    name = f"{study}/curves.csv"
+    clocks = [clock for clock in ("env_steps", "gradient_steps") if clock in rows(name)[0]]
+    end = max(tuple(row[clock] for clock in clocks) for row in rows(name) if has(row, labels))
+    return np.array(_column(name, metric, labels | dict(zip(clocks, end, strict=True))), float)
 
 
 def measured(study: str, metric: str, **labels: Any) -> Estimate:

@@ -1,4 +1,4 @@
-"""Pages that lead from a robot to its policy: their command lines run one after the other, with small networks."""
+"""The command lines of pages run one after the other, as a reader would type them, with small networks."""
 
 import os
 import re
@@ -12,17 +12,52 @@ from pathlib import Path
 import pytest
 from test_pages import DOCS, ROOT, blocks
 
+from kilolayer.agents import agent_names, unregister_agent
 from kilolayer.cli import train_options
 from kilolayer.cli.main import main
 from kilolayer.envs import names, registry
+from kilolayer.nn import torso_names, unregister_torso
 from kilolayer.runs import unregister_preset
 from small_runs import SMALL
 
-PAGES = ("start/first_run.md", "start/own_robot.md", "your_robot.md")
+REACHER, MAZE, DEEP = (
+    f"kilolayer train {what}"
+    for what in (
+        "reacher --run-dir runs/reacher",
+        "point_u_maze --run-dir runs/first",
+        "reacher --depth 8 --run-dir runs/deep",
+    )
+)
 
-ELSEWHERE = re.compile(r"examples/robots/| (play|demo)\b(?!.*--headless)|--resume|--urdf|my_robot\.xml|cmake")
-"""Lines with tests of their own: robots of other packages, pages that are served, runs that are interrupted; and those
-that speak of a file of the reader's."""
+PAGES: dict[str, tuple[str, ...]] = {
+    "agents.md": (),
+    "datasets.md": (REACHER,),
+    "deploy.md": (REACHER, "python save.py runs/reacher policies/mine"),
+    "distil.md": (DEEP,),
+    "guides/clusters.md": (),
+    "guides/look_at_a_robot.md": (MAZE,),
+    "guides/own_agent.md": (),
+    "guides/reading_a_report.md": (MAZE,),
+    "guides/robot_tasks.md": (
+        "kilolayer --import examples/robust_crane.py train robust_crane --run-dir runs/robust_crane",
+    ),
+    "guides/when_depth_pays.md": (),
+    "gymnasium.md": ("kilolayer train reacher --run-dir runs/mine",),
+    "index.md": (),
+    "start/first_run.md": (),
+    "start/own_robot.md": (),
+    "start/paper_task.md": (),
+    "torsos.md": (),
+    "your_robot.md": (),
+}
+"""Pages, and what a reader has done before; `studies/` and `performance.md`, whose commands take long, are left out."""
+
+ELSEWHERE = re.compile(
+    r"examples/robots/|(gym|ogbench|minari):| (play|demo)\b(?!.*--headless)|--resume|--urdf|my_robot\.xml|cmake|"
+    r"study (?!.*--dry-run)|1024@|--realtime|my_envs\.py"
+)
+"""Lines with tests of their own: robots and environments of other packages, pages that are served, runs that are
+interrupted, studies, networks that take minutes to compile; and those that speak of a file of the reader's."""
 
 
 def lines_of(page: Path) -> list[str]:
@@ -43,6 +78,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "my_robot.py").write_text(blocks(DOCS / "start" / "own_robot.md", "python")[0])
     maze = next(body for body in blocks(DOCS / "start" / "first_run.md", "text") if "#R" in body)
     (tmp_path / "my_maze.txt").write_text(maze)
+    (tmp_path / "save.py").write_text("import sys, kilolayer\nkilolayer.load(sys.argv[1]).save(sys.argv[2])\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -50,13 +86,18 @@ def place(tmp_path, monkeypatch):
 @contextmanager
 def own_process(place):
     """Forget what a command imports, as the end of its process would."""
-    known, folders = set(names()), list(sys.path)
+    known = [set(listed()) for listed in (names, agent_names, torso_names)]
+    folders = list(sys.path)
     try:
         yield
     finally:
-        for name in set(names()) - known:
+        for name in set(names()) - known[0]:
             registry.unregister(name)
             unregister_preset(name)
+        for name in set(agent_names()) - known[1]:
+            unregister_agent(name)
+        for name in set(torso_names()) - known[2]:
+            unregister_torso(name)
         sys.path[:] = folders
         for name, module in list(sys.modules.items()):
             if str(place) in str(getattr(module, "__file__", "")):
@@ -69,8 +110,8 @@ def test_the_command_lines_run(page, place, monkeypatch):
     settings, small = train_options.default_config, {name: value for name, value in SMALL.items() if name != "depth"}
     monkeypatch.setattr(train_options, "default_config", lambda *env, **given: settings(*env, **(given | small)))
     lines = lines_of(DOCS / page)
-    assert len(lines) > 3
-    for line in lines:
+    assert lines
+    for line in (*PAGES[page], *lines):
         program, *words = shlex.split(line)
         if program == "python":
             done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=dict(os.environ))
