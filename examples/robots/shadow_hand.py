@@ -1,5 +1,8 @@
 """The Shadow hand of gymnasium-robotics: bring all five fingertips to points that the hand can reach at once.
 
+An action is a posture: targets of all servos, for half a second, in which the hand gets there. So the next step tells
+what an action achieves, and it is enough to imitate random postures, each with what it achieved as its goal.
+
 pip install --no-deps gymnasium-robotics
 kilolayer --import examples/robots/shadow_hand.py envs check shadow_hand
 kilolayer --import examples/robots/shadow_hand.py train shadow_hand --run-dir runs/shadow_hand
@@ -12,15 +15,15 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
-from kilolayer.envs import EnvironmentSpec, RobotTask, control, installed_file, register
-from kilolayer.runs import HIGH_UTD, register_preset
+from kilolayer.envs import EnvironmentSpec, RobotTask, installed_file, register
+from kilolayer.runs import LAPTOP, register_preset
 
 
-class ShadowHand(control.JointDeltas, RobotTask):
-    """Move the fingertips to 5 points, to within 5 cm in all, by small steps of the joints."""
+class ShadowHand(RobotTask):
+    """Move the fingertips to 5 points, to within 5 cm in all."""
 
     mjcf = installed_file("gymnasium_robotics", "envs/assets/hand/reach.xml")
-    engines, success_distance, joint_step = ("mujoco",), 0.05, 0.1
+    engines, success_distance, servo_share, control_step = ("mujoco",), 0.05, None, 0.5
     sites = tuple(f"robot0:S_{finger}tip" for finger in ("ff", "mf", "rf", "lf", "th"))
 
     @cached_property
@@ -43,5 +46,18 @@ class ShadowHand(control.JointDeltas, RobotTask):
         return state.sites.position.reshape(-1)
 
 
-register(EnvironmentSpec("shadow_hand", "Shadow hand moves its fingertips", ShadowHand, episode_length=50))
-register_preset("shadow_hand", HIGH_UTD)
+register(EnvironmentSpec("shadow_hand", "Shadow hand moves its fingertips", ShadowHand, episode_length=10))
+register_preset(
+    "shadow_hand",
+    {
+        **LAPTOP,
+        "agent": "gcbc",
+        "gcbc": {"exploration": "random", "discount": 0.01, "likelihood": "constant_width"},
+        "total_env_steps": 100_000,
+        "batch_size": 512,
+        "unroll_length": 10,
+        "gradient_steps_per_unroll": 128,
+        "min_replay": 20,
+        "num_evals": 8,
+    },
+)
