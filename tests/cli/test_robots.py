@@ -15,6 +15,7 @@ import kilolayer as kl
 from kilolayer.cli.main import main
 from kilolayer.envs import registry
 from kilolayer.runs import RunDirectory, unregister_preset
+from own_process import own_process
 from small_runs import SMALL, assert_same_state, final_state, flags
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -23,22 +24,8 @@ CRANE, CHAIN = EXAMPLES / "crane.py", EXAMPLES / "chain.py"
 
 @pytest.fixture(autouse=True)
 def forget_the_examples():
-    yield
-    for name in (
-        "crane",
-        "robust_crane",
-        "heavy_crane",
-        "weak_crane",
-        "free_crane",
-        "windy_crane",
-        "noisy_crane",
-        *(f"chain_{links}" for links in (2, 4, 6, 8)),
-    ):
-        registry.unregister(name)
-    for name in ("crane", "chain", "robust_crane"):
-        unregister_preset(name)
-    for module in ("crane", "chain", "robust_crane"):
-        sys.modules.pop(module, None)
+    with own_process():
+        yield
 
 
 @pytest.mark.slow

@@ -6,18 +6,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from test_pages import DOCS, ROOT, blocks
 
-from kilolayer.agents import agent_names, unregister_agent
 from kilolayer.cli import train_options
 from kilolayer.cli.main import main
-from kilolayer.envs import names, registry
-from kilolayer.nn import torso_names, unregister_torso
-from kilolayer.runs import unregister_preset
+from own_process import own_process
 from small_runs import SMALL
 
 REACHER, MAZE, DEEP = (
@@ -51,8 +47,8 @@ PAGES: dict[str, tuple[str, ...]] = {
 """Pages, and what a reader has done before; `studies/` and `performance.md`, whose commands take long, are left out."""
 
 ELSEWHERE = re.compile(
-    r"examples/robots/|(gym|ogbench|minari):|format minari| (play|demo)\b(?!.*--headless)|--resume|--urdf|my_robot\.xml|cmake|"
-    r"study (?!.*--dry-run)|1024@|--realtime|my_envs\.py"
+    r"examples/robots/|(gym|ogbench|minari):|format minari| (play|demo)\b(?!.*--headless)|--resume|"
+    r"--urdf|my_robot\.xml|cmake|study (?!.*--dry-run)|1024@|--realtime|my_envs\.py"
 )
 """Lines with tests of their own: robots and environments of other packages, pages that are served, runs that are
 interrupted, studies, networks that take minutes to compile; and those that speak of a file of the reader's."""
@@ -90,27 +86,6 @@ def shrunk(given):
     return given | small
 
 
-@contextmanager
-def own_process(place):
-    """Forget what a command imports, as the end of its process would."""
-    known = [set(listed()) for listed in (names, agent_names, torso_names)]
-    folders = list(sys.path)
-    try:
-        yield
-    finally:
-        for name in set(names()) - known[0]:
-            registry.unregister(name)
-            unregister_preset(name)
-        for name in set(agent_names()) - known[1]:
-            unregister_agent(name)
-        for name in set(torso_names()) - known[2]:
-            unregister_torso(name)
-        sys.path[:] = folders
-        for name, module in list(sys.modules.items()):
-            if str(place) in str(getattr(module, "__file__", "")):
-                del sys.modules[name]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_the_command_lines_run(page, place, monkeypatch):
@@ -124,5 +99,5 @@ def test_the_command_lines_run(page, place, monkeypatch):
             done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=dict(os.environ))
             assert done.returncode == 0, f"{line}\n{done.stderr}"
         else:
-            with own_process(place):
+            with own_process():
                 assert main(words) == 0, line

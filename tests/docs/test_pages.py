@@ -6,22 +6,18 @@ import pkgutil
 import re
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
 import kilolayer
-from kilolayer.agents import unregister_agent
 from kilolayer.cli import options
 from kilolayer.cli.commands import COMMANDS, module_of
 from kilolayer.cli.main import main
 from kilolayer.cli.train_options import parse_train
-from kilolayer.envs import registry
-from kilolayer.nn import unregister_torso
-from kilolayer.runs import RunDirectory, unregister_preset
-from kilolayer.studies import unregister_study
+from kilolayer.runs import RunDirectory
 from kilolayer.user_code import import_code
+from own_process import own_process
 from small_runs import SMALL, small_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,49 +59,21 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
         yield path
-    for name in (
-        "crane",
-        "servo_arm",
-        "my_robot",
-        "two_links",
-        "my_arm",
-        *(f"chain_{links}" for links in (2, 4, 6, 8)),
-    ):
-        registry.unregister(name)
-    for name in ("crane", "servo_arm", "chain", "my_robot", "two_links", "my_arm"):
-        unregister_preset(name)
-    unregister_agent("my_agent")
-    unregister_torso("my_torso")
-    unregister_study("energies")
-    for module in (
-        "crane",
-        "servo_arm",
-        "chain",
-        "my_robot",
-        "two_links",
-        "my_arm",
-        "my_envs",
-        "my_agent",
-        "my_torso",
-        "energies",
-    ):
-        sys.modules.pop(module, None)
 
 
 class Parsed(Exception):  # noqa: N818
     """The parser took a command line; nothing is to run."""
 
 
-def parse(words: list[str], imported: set[str], monkeypatch) -> None:
+def parse(words: list[str], monkeypatch) -> None:
     """Parse a command line by the command's own parser, and stop before it runs."""
     words = list(words)
     while "--import" in words:
         at = words.index("--import")
         file = words[at + 1]
         # Robots of other packages, which need not be there, have tests of their own.
-        if file not in imported and not file.startswith("examples/robots/"):
+        if not file.startswith("examples/robots/"):
             import_code(file)
-            imported.add(file)
         del words[at : at + 2]
     if "ogbench" in words:  # the preset of those environments
         del words[words.index("ogbench") - 1 : words.index("ogbench") + 1]
@@ -139,11 +107,11 @@ def parse(words: list[str], imported: set[str], monkeypatch) -> None:
 def test_every_command_line_of_the_pages_parses(place, monkeypatch):
     lines = command_lines()
     assert len(lines) > 100
-    imported: set[str] = set()
     wrong = []
     for line, page in lines.items():
         try:
-            parse(shlex.split(line)[1:], imported, monkeypatch)
+            with own_process():
+                parse(shlex.split(line)[1:], monkeypatch)
         except Exception as error:
             wrong.append(f"{page.relative_to(ROOT)}: {line}: {type(error).__name__}: {error}")
     assert not wrong, "\n".join(wrong)
@@ -151,9 +119,9 @@ def test_every_command_line_of_the_pages_parses(place, monkeypatch):
 
 def test_a_flag_that_is_not_there_would_be_found(place, monkeypatch):
     with pytest.raises(kilolayer.ConfigurationError, match="--dept"):
-        parse(["train", "point_u_maze", "--dept", "4"], set(), monkeypatch)
+        parse(["train", "point_u_maze", "--dept", "4"], monkeypatch)
     with pytest.raises(kilolayer.ConfigurationError, match="--chekpoint"):
-        parse(["report", "runs/first", "--chekpoint", "best"], set(), monkeypatch)
+        parse(["report", "runs/first", "--chekpoint", "best"], monkeypatch)
 
 
 MADE_HERE = {"energies", "crane", "chain", "numpy", "onnxruntime"}
@@ -195,12 +163,9 @@ def test_blocks_of_python_run(page, tmp_path, monkeypatch):
     train = kilolayer.train
     monkeypatch.setattr(kilolayer, "train", lambda *given, **named: train(*given, progress=False, **(named | SMALL)))
     kilolayer.train("point_u_maze", run_dir="runs/first")
-    try:
+    with own_process():
         for body in blocks(page, "python"):
             exec(compile(body, str(page), "exec"), {"__name__": "page"})
-    finally:
-        registry.unregister("my_robot")
-        unregister_preset("my_robot")
 
 
 # The reference

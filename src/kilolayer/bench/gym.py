@@ -82,7 +82,7 @@ def _measure(
         vector = VectorGoalEnv(environment, num_envs)
         vector.action_space.seed(0)
         actions = [vector.action_space.sample() for _ in range(num_steps)]
-        own = _rollout(environment, num_envs, jnp.stack([vector.functions.action(one) for one in actions]))
+        own = _rollout(environment, num_envs, jnp.stack([jnp.asarray(vector.functions.action(one)) for one in actions]))
         sides = (own, functools.partial(_step_through, vector, actions))
         for run in sides:
             run()

@@ -39,7 +39,6 @@ class GoalEnv(GoalMethods, gymnasium.Env):
         self.observation_space = self.functions.observation_space()
         self.action_space = self.functions.action_space()
         self._reset = jax.jit(lambda key: environment.reset(key, 1))
-        self._step = jax.jit(environment.step)
         self._state: EnvironmentState | None = None
         self._drawn: tuple[Any, Any, bool] | None = None
 
@@ -66,12 +65,12 @@ class GoalEnv(GoalMethods, gymnasium.Env):
         if self._state is None:
             raise gymnasium.error.ResetNeeded("call reset before the first step")
         before = self._state
-        self._state, result = self._step(before, self.functions.action(action))
+        self._state, result, reward = self.functions.step(before, self.functions.action(action))
         success, failed, truncated = (bool(x[0]) for x in (result.success, result.terminated, result.truncated))
         # With the step that ends an episode, the next one has begun: the last pose that can be drawn is the one before.
         self._seen(before if failed or truncated else self._state, result.desired_goal[0], success)
         info = {SUCCESS: success, FAILED: failed, TRUNCATED: truncated}
-        return _shown(result), float(self.functions.reward_of(result)[0]), failed, truncated, info
+        return _shown(result), float(reward[0]), failed, truncated, info
 
     def render(self) -> Any:
         """Return the picture of the robot, with `rgb_array`.

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array
 
 from kilolayer.envs.divergence import LARGEST
-from kilolayer.envs.environment import Environment, StepResult
+from kilolayer.envs.environment import Environment, EnvironmentState, StepResult
 from kilolayer.errors import ConfigurationError
 
 Reward = Literal["sparse", "dense"]
@@ -86,7 +86,8 @@ class GoalFunctions:
             raise ConfigurationError(f"reward='sparse': {environment.name} does not tell success; take 'dense'")
         self.environment, self.reward = environment, reward
         self._success = jax.jit(jax.vmap(environment.task.success))
-        self._dense = jax.jit(jax.vmap(environment.task.reward))
+        self._rewards = jax.jit(self._reward)
+        self.step = jax.jit(self._step)
 
     def observation_space(self) -> Any:
         """Return the space of observations and goals. Its bounds are those beyond which a robot counts as diverged."""
@@ -106,11 +107,12 @@ class GoalFunctions:
             return gymnasium.spaces.Discrete(size)
         return gymnasium.spaces.Box(-1.0, 1.0, (size,), np.float32)
 
-    def action(self, given: Any) -> Array:
+    def action(self, given: Any) -> np.ndarray:
         """Return actions of Gymnasium as the environment takes them, one in a row."""
+        size = self.environment.action_size
         if self.environment.discrete_actions:
-            return 2.0 * jax.nn.one_hot(jnp.asarray(given, jnp.int32).reshape(-1), self.environment.action_size) - 1.0
-        return jnp.asarray(np.asarray(given, np.float32).reshape(-1, self.environment.action_size))
+            return 2.0 * np.eye(size, dtype=np.float32)[np.asarray(given, np.int32).reshape(-1)] - 1.0
+        return np.asarray(given, np.float32).reshape(-1, size)
 
     def metadata(self, modes: Sequence[str]) -> dict[str, Any]:
         """Return what Gymnasium knows of an environment, with the render modes that work."""
@@ -122,19 +124,24 @@ class GoalFunctions:
         del info
         achieved, desired = (np.asarray(goal, np.float32) for goal in (achieved_goal, desired_goal))
         rows = (goal.reshape(-1, self.environment.goal_size) for goal in (achieved, desired))
-        if self.reward == "sparse":
-            found = self.at_goal(*rows).astype(np.float64) - 1.0
-        else:
-            found = np.asarray(self._dense(*rows)).astype(np.float64)
+        found = np.asarray(self._rewards(*rows)).astype(np.float64)
         return float(found[0]) if achieved.ndim == 1 else found.reshape(achieved.shape[:-1])
 
     def at_goal(self, achieved_goal: Any, desired_goal: Any) -> np.ndarray:
         """Return for each row of goals whether it is reached."""
         return np.asarray(self._success(achieved_goal, desired_goal))
 
-    def reward_of(self, result: StepResult) -> np.ndarray:
-        """Return the rewards of a step of all environments: those of `compute_reward`."""
-        return self.compute_reward(result.achieved_goal, result.desired_goal)
+    def _step(self, state: EnvironmentState, action: Array) -> tuple[EnvironmentState, StepResult, Array]:
+        """Return the next state of all environments, what the step led to, and its rewards: one compiled program."""
+        state, result = self.environment.step(state, action)
+        return state, result, self._reward(result.achieved_goal, result.desired_goal)
+
+    def _reward(self, achieved_goal: Array, desired_goal: Array) -> Array:
+        """Return the reward of each row of goals."""
+        task = self.environment.task
+        if self.reward == "sparse":
+            return jax.vmap(task.success)(achieved_goal, desired_goal) - jnp.float32(1.0)
+        return jax.vmap(task.reward)(achieved_goal, desired_goal)
 
 
 def flag(info: Any, name: str) -> Any:

@@ -7,8 +7,9 @@ from typing import Any
 import gymnasium
 import jax
 import numpy as np
+from jaxtyping import Array
 
-from kilolayer.envs.environment import Environment, EnvironmentState
+from kilolayer.envs.environment import Environment
 from kilolayer.envs.gym.goals import FAILED, NOT_DRAWN, SUCCESS, TRUNCATED, Drawing, GoalFunctions, GoalMethods, Reward
 
 SEEN = ("observation", "achieved_goal", "desired_goal")
@@ -54,8 +55,8 @@ class VectorGoalEnv(GoalMethods, gymnasium.vector.VectorEnv):
         self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, num_envs)
         self.action_space = gymnasium.vector.utils.batch_space(self.single_action_space, num_envs)
         self._reset = jax.jit(lambda key: environment.reset(key, num_envs))
-        self._step = jax.jit(environment.step)
-        self._state: EnvironmentState | None = None
+        self._step = jax.jit(self._advance)
+        self._leaves: list[Array] | None = None
 
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
@@ -68,8 +69,9 @@ class VectorGoalEnv(GoalMethods, gymnasium.vector.VectorEnv):
         """
         if seed is not None:
             self._np_random = np.random.default_rng(seed)
-        self._state = self._reset(jax.random.key(int(self.np_random.integers(2**31))))
-        return _shown(self._state), {}
+        state = self._reset(jax.random.key(int(self.np_random.integers(2**31))))
+        self._leaves, self._tree = jax.tree.flatten(state)
+        return _copied({name: getattr(state, name) for name in SEEN}), {}
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Take a step of every robot.
@@ -77,27 +79,35 @@ class VectorGoalEnv(GoalMethods, gymnasium.vector.VectorEnv):
         Raises:
             gymnasium.error.ResetNeeded: before the first `reset`.
         """
-        if self._state is None:
+        if self._leaves is None:
             raise gymnasium.error.ResetNeeded("call reset before the first step")
-        self._state, result = self._step(self._state, self.functions.action(actions))
-        success, failed, truncated = (np.array(x) for x in (result.success, result.terminated, result.truncated))
+        self._leaves, seen, last, *flags, reward = self._step(self._leaves, self.functions.action(actions))
+        success, failed, truncated = (np.array(one) for one in flags)
         done = failed | truncated
         info: dict[str, Any] = {SUCCESS: success, f"_{SUCCESS}": ~done}
         if done.any():
-            last = _shown(result)
+            last = _copied(last)
             info["final_obs"] = np.full(self.num_envs, None, object)
             for robot in np.flatnonzero(done):
                 info["final_obs"][robot] = {name: values[robot] for name, values in last.items()}
             flags = {SUCCESS: success, FAILED: failed, TRUNCATED: truncated}
             info["final_info"] = flags | {f"_{name}": done for name in flags}
             info["_final_obs"] = info["_final_info"] = done
-        return _shown(self._state), self.functions.reward_of(result), failed, truncated, info
+        return _copied(seen), np.array(reward, np.float64), failed, truncated, info
+
+    def _advance(self, leaves: list[Array], action: Array) -> tuple[Any, ...]:
+        """Take a step. The state comes and goes as its arrays alone: to take it apart costs a small robot as much as
+        the step.
+        """
+        state, result, reward = self.functions.step(jax.tree.unflatten(self._tree, leaves), action)
+        seen, last = ({name: getattr(one, name) for name in SEEN} for one in (state, result))
+        return jax.tree.leaves(state), seen, last, result.success, result.terminated, result.truncated, reward
 
     def render(self) -> tuple[Any, ...] | None:
         """Return a picture of each robot, with `rgb_array`."""
-        if self.render_mode is None or self._state is None:
+        if self.render_mode is None or self._leaves is None:
             return None
-        state = self._state
+        state = jax.tree.unflatten(self._tree, self._leaves)
         reached = self.functions.at_goal(state.achieved_goal, state.desired_goal)
         return tuple(
             self.draw(
@@ -113,5 +123,5 @@ class VectorGoalEnv(GoalMethods, gymnasium.vector.VectorEnv):
         self.close_painter()
 
 
-def _shown(seen: Any) -> dict[str, np.ndarray]:
-    return {name: np.array(getattr(seen, name)) for name in SEEN}
+def _copied(seen: dict[str, Array]) -> dict[str, np.ndarray]:
+    return {name: np.array(values) for name, values in seen.items()}
