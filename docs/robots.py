@@ -18,7 +18,7 @@ CRANES = {
 IN_ONE_THING = tuple(CRANES)[2:]
 """Those that differ from the model in one thing."""
 
-ROBOTS = ("panda_reach", "servo_arm", "suite_quadruped")
+ROBOTS = ("panda_reach", "servo_arm", "shadow_hand", "suite_quadruped")
 """Robots whose runs are in `results/robots`."""
 
 
