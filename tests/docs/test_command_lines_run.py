@@ -48,7 +48,7 @@ PAGES: dict[str, tuple[str, ...]] = {
 
 ELSEWHERE = re.compile(
     r"examples/robots/|(gym|ogbench|minari):|format minari| (play|demo)\b(?!.*--headless)|--resume|"
-    r"--urdf|my_robot\.xml|cmake|study (?!.*--dry-run)|1024@|--realtime|my_envs\.py"
+    r"--urdf|my_robot\.xml|cmake|study (?!.*--dry-run)|reacher_grown|--realtime|my_envs\.py"
 )
 """Lines with tests of their own: robots and environments of other packages, pages that are served, runs that are
 interrupted, studies, networks that take minutes to compile; and those that speak of a file of the reader's."""
@@ -80,6 +80,7 @@ def place(tmp_path, monkeypatch):
 def shrunk(given):
     """Return settings of a run, those that it was given among them, that take seconds."""
     small = {name: value for name, value in SMALL.items() if name != "depth"}
+    small |= {"replay_capacity": 200, "total_env_steps": 800}  # room for the batches that pages ask for
     if given.get("dataset") is not None:
         collecting = ("num_envs", "episode_length", "unroll_length", "replay_capacity", "min_replay", "total_env_steps")
         small = {name: value for name, value in small.items() if name not in collecting} | {"total_gradient_steps": 6}
