@@ -121,6 +121,7 @@ def test_every_mistake_of_a_space_is_a_line(capsys, directory):
         (["--submit", "ray,num_cpus=-1"], "submit: "),
         (["--submit", "cluster=7"], "submit: cluster=7 must be a name"),
         (["--set", "seed=3"], "seed cannot be changed as a setting: all trials have the same seeds"),
+        (["--set", "wdith=8"], "error: setting 'wdith' is unknown; there are"),
         (["--set", "width=8"], "space: width is set for all trials, too; leave it out in one place"),
     ],
 )
@@ -132,6 +133,11 @@ def test_invalid_options_are_refused_in_one_line(capsys, directory, monkeypatch,
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (directory / "runs").exists()
+
+
+def test_an_unknown_environment_is_no_mistake_of_the_space(capsys):
+    assert main(["sweep", "point_u_mase", "--space", "space.json"]) == 2
+    assert capsys.readouterr().err.startswith("kilolayer: error: env 'point_u_mase' is unknown; did you mean")
 
 
 def test_a_sweep_that_is_stopped_writes_what_there_is(stand_in, capsys, monkeypatch, directory):

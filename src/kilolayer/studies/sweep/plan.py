@@ -82,6 +82,7 @@ class Sweep:
         for name in NOT_SWEPT:
             if name in ("env", "seed") and name in settings:
                 raise ConfigurationError(f"{name} cannot be changed as a setting: {NOT_SWEPT[name]}")
+        default_config(env)  # an unknown environment is no mistake of the space
         return cls(env, read_space(space, lambda own: trial_config(env, settings, own)), settings, **others)
 
     def config(self, parameters: Mapping[str, Any]) -> TrainConfig:

@@ -308,10 +308,17 @@ def _bad_combinations(
     A mistake that comes with several numbers is said once.
     """
     found: dict[str, str] = {}
+    beside = ""
+    try:
+        config_of({})
+    except ConfigurationError as error:  # of the settings beside the space, or of defaults that it replaces
+        beside = str(error)
     for settings in _combinations(parameters):
         try:
             config_of(settings)
         except ConfigurationError as error:
+            if str(error) == beside:
+                return [beside]
             shown = ", ".join(f"{name}={value}" for name, value in settings.items())
             found.setdefault(NUMBER.sub("", str(error)), f"space: {error} (a trial may have {shown})")
     return list(found.values())
