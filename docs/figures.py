@@ -4,7 +4,7 @@
     python docs/figures.py --write    # write tables and figures from the data
 
 A comment in Markdown says where a figure comes from. Its expression is Python with the
-words of the modules `results`, `tables`, `robots`, `trained` and `claims` beside this one:
+words of the modules `results`, `tables`, `robots`, `trained`, `claims` and `scaling` beside this one:
 
     0.88 ± 0.02<!-- is score("depth", "success_any", depth=16) -->     the two numbers before the comment
     every seed is ahead<!-- holds (difference(...) > 0).all() -->       a sentence that must be true
@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import claims  # the modules beside this one
 import results
 import robots
+import scaling
 import tables
 import trained
 
@@ -99,7 +100,8 @@ def _visit(text: str) -> Iterator[tuple[int, str, Edit | None]]:
 def _evaluate(expression: str) -> Any:
     words = {
         name: value
-        for name, value in (vars(results) | vars(tables) | vars(robots) | vars(claims) | vars(trained)).items()
+        for module in (results, tables, robots, claims, trained, scaling)
+        for name, value in vars(module).items()
         if not name.startswith("_")
     }
     return eval(expression, words)

@@ -12,11 +12,12 @@ import pytest
 from kilolayer import user_code
 from kilolayer.cli import study as command
 from kilolayer.cli.main import main
-from kilolayer.cli.values import nested, values
+from kilolayer.cli.values import values
 from kilolayer.envs import registry
 from kilolayer.errors import ConfigurationError, TrainingError
 from kilolayer.studies import STUDIES, StudyStoppedError, run_study, table, write_results
 from kilolayer.studies.core import run as running
+from kilolayer.studies.core.study import nested
 from small_runs import SMALL
 from small_study import STUDY
 
@@ -152,6 +153,15 @@ def test_invalid_settings_are_refused_in_one_line(capsys, monkeypatch, tmp_path,
     monkeypatch.chdir(tmp_path)
     assert message in one_error_line(capsys, *arguments, "--quiet")
     assert list(tmp_path.glob("runs/**/config.json")) == []
+
+
+def test_cases_are_submitted_where_it_is_said(capsys, monkeypatch, tmp_path):
+    def note(submit, jobs):
+        raise ConfigurationError(f"{submit} {jobs}")
+
+    monkeypatch.setattr(command, "submitted", note)
+    arguments = ["small", "--submit", "ray,num_gpus=1", "--jobs", "3", "--run-dir", str(tmp_path)]
+    assert one_error_line(capsys, *arguments) == "('ray', 'num_gpus=1') 3"
 
 
 def test_a_failed_case_leaves_the_table_of_the_others(finished_study, capsys, monkeypatch, tmp_path):

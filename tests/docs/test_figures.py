@@ -55,6 +55,7 @@ MEASURED = [
     "docs/guides/robot_tasks.md",
     "docs/guides/when_depth_pays.md",
     "docs/performance.md",
+    "docs/scaling.md",
     "docs/start/first_run.md",
     "docs/start/paper_task.md",
     "docs/trained.md",

@@ -27,6 +27,9 @@ def directory(tmp_path, monkeypatch):
     """A working directory with a maze, and commands that stop before they train, draw or measure."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "maze.txt").write_text("#####\n#R.G#\n#####\n")
+    (tmp_path / "space.yaml").write_text(
+        "depth: [4, 8]\ncrl.critic_learning_rate: {low: 1e-4, high: 1e-3, log: true}\n"
+    )
     monkeypatch.setenv("COLUMNS", "100")
     for what in ("_page", "_headless"):
         monkeypatch.setattr(f"kilolayer.cli.play.{what}", lambda *given: 0)
@@ -85,6 +88,18 @@ def other_line(number, command: str) -> list[str]:
         "export": ["run", ".", "--format", "jax", "--output", "--checkpoint", "--int8", "--episodes", "--json"],
         "envs": ["show", "check", *ENVS, "--variant", "--json", "--num-envs", "--steps"],
         "study": [*STUDIES, "zzz", "--dry-run", "--size", "--seeds", "--set", "--run-dir", "--results"],
+        "sweep": [
+            *ENVS,
+            "--space",
+            "space.yaml",
+            "maze.txt",
+            "--trials",
+            "3",
+            "--metric",
+            "--last",
+            "--seeds",
+            "--set",
+        ],
         "compare": ["run", "other", "--metrics", "--json", "--results"],
         "demo": ["--seed", "--run-dir", "--zzz"],
         "completion": ["bash", "zsh", "fish", "tcsh", "--json"],
@@ -92,7 +107,7 @@ def other_line(number, command: str) -> list[str]:
         "bench": ["zzz", "--json", "--zzz"],
     }[command]
     line = [number.choice([number.choice(words), number.choice(HOSTILE)]) for _ in range(number.randint(0, 5))]
-    if command == "study":
+    if command in ("study", "sweep"):
         line.append("--dry-run")
     if command in ("bench", "demo"):  # a valid line would measure, or train
         line.append("--no-such-flag")
@@ -126,4 +141,4 @@ def test_no_command_is_taken_for_another(directory, capsys):
         if word not in COMMANDS:
             check_command(main, [word, *number.choices(HOSTILE, k=number.randint(0, 3))], capsys, case=case)
     assert contents(directory) == before
-    assert os.listdir(directory) == ["maze.txt"]
+    assert sorted(os.listdir(directory)) == ["maze.txt", "space.yaml"]

@@ -14,7 +14,7 @@ from kilolayer.envs import registry
 from kilolayer.errors import ConfigurationError, KilolayerError, RunError, TrainingError
 from kilolayer.studies import StudyStoppedError, Work, by_submitit, in_processes
 from kilolayer.studies.core import cluster as clusters
-from kilolayer.studies.core import processes, watch
+from kilolayer.studies.core import executor, processes, watch
 from kilolayer.studies.core import run as running
 from small_study import SEEDS, STUDY, numbers, run_all, small_case
 
@@ -45,7 +45,7 @@ def quick_children(monkeypatch):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(clusters, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(executor, "POLL_SECONDS", 0.001)
     monkeypatch.setattr(watch, "LOG_SECONDS", 0.0)
 
 
@@ -112,7 +112,7 @@ def test_progress_shows_shares_and_the_time_left(finished_study, tmp_path, monke
     now.time = 120.0
     progress.update(works)
     done = dataclasses.replace(works[0], directory=finished_study[0])
-    progress.end(done)
+    progress.end(done.name)
     now.time = 240.0
     progress.update(works[1:])
     assert told == [

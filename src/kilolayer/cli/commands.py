@@ -14,6 +14,7 @@ COMMANDS = {
     "envs": "list the environments, or check one",
     "new-task": "write a task file for a robot model of your own",
     "study": "run a study of the paper: table and figure",
+    "sweep": "try settings that Optuna chooses: table and figure",
     "compare": "compare runs: table and figure",
     "bench": "measure speed",
     "completion": "print what makes a shell complete commands, flags and names",
@@ -27,7 +28,8 @@ MODULES = {"eval": "evaluate", "new-task": "new_task"}
 """Modules of subcommands that have another name."""
 
 COMPUTING = frozenset(
-    {"demo", "train", "distill", "prune", "eval", "record", "report", "play", "render", "export", "study", "bench"}
+    {"demo", "train", "distill", "prune", "eval", "record", "report", "play", "render", "export"}
+    | {"study", "sweep", "bench"}
 )
 """Subcommands that compile programs, which are kept on disk for the next process."""
 

@@ -11,9 +11,10 @@ from kilolayer.agents import DistillConfig
 from kilolayer.cli.lists import OptionalSeeds, Pairs
 from kilolayer.cli.options import parse
 from kilolayer.cli.train_results import print_outcome
-from kilolayer.cli.values import nested, values
+from kilolayer.cli.values import values
 from kilolayer.errors import ConfigurationError
 from kilolayer.kernel_choices import own_kernel_choices
+from kilolayer.studies.core.study import nested
 from kilolayer.training import choose_mode, train, train_seeds
 from kilolayer.training.distillation import DEPTH, distillation_config
 

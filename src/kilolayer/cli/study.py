@@ -14,7 +14,8 @@ from kilolayer.cli.lists import OptionalSeeds, Pairs, Words
 from kilolayer.cli.options import parse
 from kilolayer.cli.output import command_asked, complain
 from kilolayer.cli.results_table import print_table
-from kilolayer.cli.values import nested, values
+from kilolayer.cli.submitting import submitted
+from kilolayer.cli.values import values
 from kilolayer.errors import ConfigurationError, TrainingError
 from kilolayer.kernel_choices import has_gpu, own_kernel_choices
 from kilolayer.studies import (
@@ -25,7 +26,6 @@ from kilolayer.studies import (
     Study,
     StudyStoppedError,
     Work,
-    by_submitit,
     find_study,
     in_processes,
     in_turn,
@@ -36,6 +36,7 @@ from kilolayer.studies.core.recorded import read_results
 from kilolayer.studies.core.results import PAGE
 from kilolayer.studies.core.run import Workers
 from kilolayer.studies.core.side_by_side import jobs_that_fit
+from kilolayer.studies.core.study import nested
 
 DIRECTORY = Path("runs") / "studies"
 """Default directory of the runs."""
@@ -70,9 +71,9 @@ class StudyOptions:
     """Train this many cases at once, each in a process of its own. None trains one after another in this process; at
     size gpu, on a GPU, as many at once as its memory and the cores of the host allow."""
     submit: Pairs = ()
-    """Submit the cases as jobs to a cluster with submitit (an extra) and these parameters, such as
-    cluster=slurm,slurm_partition=gpu,gpus_per_node=1,timeout_min=600. --jobs limits how many run at once; default
-    16."""
+    """Submit the cases as jobs: slurm or local with submitit (extra cluster), ray with Ray (extra ray), and parameters,
+    such as slurm,slurm_partition=gpu,gpus_per_node=1,timeout_min=600 or ray,num_gpus=1. --jobs limits how many run at
+    once; default 16."""
     run_dir: Path | None = None
     """Directory of the runs; None takes runs/studies. Studies with common cases share their runs."""
     results: Path | None = None
@@ -178,7 +179,7 @@ def _workers(options: StudyOptions, cases: Sequence[Case], seeds: Sequence[int],
     if not apart:
         return functools.partial(in_turn, progress=not options.quiet)
     if options.submit:
-        return by_submitit(16 if options.jobs is None else options.jobs, values(options.submit, flag="submit"))
+        return submitted(options.submit, options.jobs)
     jobs = options.jobs
     if jobs is None:
         jobs = jobs_that_fit([case.config for case in cases], len(seeds))

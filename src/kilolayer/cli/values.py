@@ -1,7 +1,7 @@
 """NAME=VALUE pairs of the command line as plain data."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from kilolayer.errors import ConfigurationError
@@ -33,22 +33,4 @@ def values(pairs: Sequence[str], *, flag: str) -> dict[str, Any]:
             found[name] = text
         except RecursionError:
             raise ConfigurationError(f"{flag}: the value of {name} is nested too deep") from None
-    return found
-
-
-def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with `block.field` as a dictionary of the block.
-
-    Raises:
-        ConfigurationError: if a block is given both whole and by its fields.
-    """
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        block, dot, field = name.partition(".")
-        if dot and block in settings:
-            raise ConfigurationError(f"{block} and {name} exclude each other; give one of them")
-        if dot:
-            found.setdefault(block, {})[field] = value
-        else:
-            found[name] = value
     return found

@@ -230,6 +230,15 @@ class RunDirectory:
             remove_partial(self.path)
             yield
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether another process trains in this directory."""
+        lock = self.path / ".lock"
+        if not lock.exists():
+            return False
+        with write_errors(self.path), locked(lock) as is_free:
+            return not is_free
+
 
 def read_config(path: Path) -> TrainConfig:
     """Read a config.json.

@@ -1,26 +1,23 @@
 """Train several cases of a study at once as jobs of a cluster, with submitit."""
 
-import functools
 import itertools
 import os
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kilolayer.errors import ConfigurationError, RunError
-from kilolayer.studies.core.run import StudyStoppedError, Work, Workers, one_line
-from kilolayer.studies.core.watch import POLL_SECONDS, Progress, check_jobs
-from kilolayer.training.interrupts import StopRequest
+from kilolayer.studies.core.executor import Executor, Job
+from kilolayer.studies.core.run import StudyStoppedError, Work, one_line
 from kilolayer.user_code import import_missing, imported
 
 SUBMITIT_LOG_LEVEL = "SUBMITIT_LOG_LEVEL"
 """Environment variable that submitit reads when it is imported."""
 
 
-def by_submitit(jobs: int, parameters: Mapping[str, Any]) -> Workers:
+def by_submitit(jobs: int, parameters: Mapping[str, Any]) -> Executor:
     """Return workers that submit the cases as an array of jobs to a cluster and wait for them.
 
     A job that is preempted or reaches its time limit is submitted again and resumes from its checkpoint. A signal
@@ -34,23 +31,61 @@ def by_submitit(jobs: int, parameters: Mapping[str, Any]) -> Workers:
     Raises:
         ConfigurationError: if submitit is not installed, or for an unknown cluster or parameter.
     """
-    check_jobs(jobs)
-    submitit = _submitit()
-    others = dict(parameters)
-    cluster = others.pop("cluster", None)
+    return _Submitit(jobs, parameters)
 
-    def executor(directory: Path) -> Any:
+
+class _Submitit(Executor):
+    queues = True
+
+    def __init__(self, jobs: int, parameters: Mapping[str, Any]):
+        super().__init__(jobs)
+        _submitit()
+        self._others = dict(parameters)
+        self._cluster = self._others.pop("cluster", None)
+
+    def start(self, works: Sequence[Work], log: Callable[[str], object]) -> Sequence["_SubmittedJob"]:
+        executor = self._executor(works[0].directory)
         try:
-            found = submitit.AutoExecutor(folder=directory / "jobs", cluster=cluster)
-            array = {"slurm_array_parallelism": jobs} if found.cluster == "slurm" else {}
-            found.update_parameters(**{"name": "kilolayer", "timeout_min": 24 * 60, **array, **others})
+            submitted = executor.map_array(_Submitted(imported()), works)
+        except (OSError, RuntimeError) as refusal:  # submitit's own errors are RuntimeErrors
+            raise RunError(f"submit: {' '.join(str(refusal).split())}") from None
+        first = submitted[0]
+        what = f"{len(works)} jobs submitted, the first is" if len(works) > 1 else "a job submitted,"
+        log(f"{what} {first.job_id}; logs are in {first.paths.folder}")
+        return [_SubmittedJob(job) for job in submitted]
+
+    def _executor(self, directory: Path) -> Any:
+        try:
+            found = _submitit().AutoExecutor(folder=directory / "jobs", cluster=self._cluster)
+            array = {"slurm_array_parallelism": self.jobs} if found.cluster == "slurm" else {}
+            found.update_parameters(**{"name": "kilolayer", "timeout_min": 24 * 60, **array, **self._others})
         except (RuntimeError, ValueError, TypeError, NameError, AssertionError) as error:
             raise ConfigurationError(f"submit: {' '.join(str(error).split())}") from None
         except OSError as error:
             raise RunError(f"{directory} cannot be written: {error.strerror}") from error
         return found
 
-    return functools.partial(_by_submitit, executor=executor)
+
+class _SubmittedJob(Job):
+    def __init__(self, job: Any):
+        self.job = job
+
+    def has_ended(self) -> bool:
+        return bool(self.job.done())
+
+    def failure(self) -> str | None:
+        error = self.job.exception()
+        return self.job.result() if error is None else _headline(error)
+
+    @property
+    def was_interrupted(self) -> bool:
+        return self.job.exception() is not None  # it left no answer; a case that fails is an answer
+
+    def stop(self) -> None:
+        self.job.cancel()
+
+    def join(self) -> None:
+        """Do not wait: the cluster lets a job save."""
 
 
 def _submitit() -> Any:
@@ -100,33 +135,6 @@ class _Submitted:
     def checkpoint(self, work: Work) -> Any:
         """Return the job to submit in place of a preempted one: the same, which resumes."""
         return _submitit().helpers.DelayedSubmission(self, work)
-
-
-def _by_submitit(
-    works: Sequence[Work], log: Callable[[str], object], *, executor: Callable[[Path], Any]
-) -> Iterator[tuple[Work, str | None]]:
-    try:
-        submitted = executor(works[0].directory).map_array(_Submitted(imported()), works)
-    except (OSError, RuntimeError) as refusal:  # submitit's own errors are RuntimeErrors
-        raise RunError(f"submit: {' '.join(str(refusal).split())}") from None
-    running = dict(zip(submitted, works, strict=True))
-    log(f"{len(works)} jobs submitted, the first is {submitted[0].job_id}; logs are in {submitted[0].paths.folder}")
-    progress = Progress(works, log)
-    with StopRequest() as stop:
-        try:
-            while running:
-                time.sleep(POLL_SECONDS)
-                if stop.signal is not None:
-                    raise StudyStoppedError(works[0].directory, stop.signal)
-                for job in [one for one in running if one.done()]:
-                    work = running.pop(job)
-                    progress.end(work)
-                    error = job.exception()
-                    yield work, job.result() if error is None else _headline(error)
-                progress.update(list(running.values()))
-        finally:
-            for job in running:
-                job.cancel()
 
 
 def _headline(error: BaseException) -> str:

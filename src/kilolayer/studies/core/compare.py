@@ -14,8 +14,11 @@ from kilolayer.report.style import PALETTE, colors_of, new_figure
 from kilolayer.runs import Clocks, RunDirectory, TrainConfig, default_config
 from kilolayer.studies.core.budgets import METRICS
 from kilolayer.studies.core.figures import UNTRAINED, draw_mean_curve, finish_curves
+from kilolayer.studies.core.registry import register_made_study
 from kilolayer.studies.core.results import by_case
 from kilolayer.studies.core.study import Case, Label, Outcome, Study, by_full_name, decisive_settings
+
+NAME = "compare"
 
 FIRST = ("agent", "env", "depth")
 """Labels that come first, and the labels of a single case."""
@@ -57,16 +60,28 @@ def compare(
     cases = [own[0].case for own in by_case(outcomes)]
     if len(cases) > len(PALETTE):
         log(f"{len(cases)} cases are more than the {len(PALETTE)} colours that are easy to distinguish")
-    study = Study(
-        name="compare",
-        question=f"{len(outcomes)} runs compared",
+    return _study(f"{len(outcomes)} runs compared", cases, names), outcomes
+
+
+def _study(question: str, cases: Sequence[Case], metrics: tuple[str, ...]) -> Study:
+    return Study(
+        name=NAME,
+        question=question,
         tasks={},
         settings={},
         cases=lambda scope: cases,
-        metrics=names,
-        draw=lambda found: draw(found, names),
+        metrics=metrics,
+        draw=lambda found: draw(found, metrics),
     )
-    return study, outcomes
+
+
+def _from_description(description: Mapping[str, Any]) -> Study:
+    """Return the study that `compare` made, without its cases."""
+    metrics = tuple(name.removesuffix("_stderr") for name in description["table"][0] if name.endswith("_stderr"))
+    return _study(description["question"], (), tuple(name for name in metrics if not name.endswith("_untrained")))
+
+
+register_made_study(NAME, _from_description)
 
 
 def find_runs(paths: Sequence[str | os.PathLike]) -> list[RunDirectory]:

@@ -1,29 +1,27 @@
 """Train several cases of a study at once, each in a process of its own on this machine."""
 
-import functools
 import multiprocessing
 import multiprocessing.connection
 import os
 import sys
 import threading
 import traceback
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from multiprocessing.context import SpawnProcess
 from signal import Signals
-from typing import Any
 
 from kilolayer.errors import KilolayerError
 from kilolayer.runs.run_directory import write_errors
-from kilolayer.studies.core.run import StudyStoppedError, Work, Workers, one_line
-from kilolayer.studies.core.watch import POLL_SECONDS, Progress, check_jobs
-from kilolayer.training.interrupts import StopRequest
+from kilolayer.studies.core.executor import Executor, Job
+from kilolayer.studies.core.run import StudyStoppedError, Work, one_line
+from kilolayer.studies.core.watch import POLL_SECONDS
 from kilolayer.user_code import import_missing, imported
 
 LOG_FILE = "log.txt"
 """Output of training a case, in the directory of its runs."""
 
 
-def in_processes(jobs: int) -> Workers:
+def in_processes(jobs: int) -> Executor:
     """Return workers that train up to `jobs` cases at once, each in a process of its own.
 
     On a GPU that several processes share, each process allocates memory as it needs it.
@@ -31,40 +29,46 @@ def in_processes(jobs: int) -> Workers:
     Raises:
         ConfigurationError: if `jobs` is below 1.
     """
-    check_jobs(jobs)
-    return functools.partial(_in_processes, jobs=jobs)
+    return _Processes(jobs)
 
 
-def _in_processes(
-    works: Sequence[Work], log: Callable[[str], object], *, jobs: int
-) -> Iterator[tuple[Work, str | None]]:
-    context = multiprocessing.get_context("spawn")
-    waiting = deque(works)
-    running: dict[Any, Work] = {}
-    progress = Progress(works, log)
-    with StopRequest() as stop:
-        try:
-            while waiting or running:
-                while waiting and len(running) < jobs:
-                    work = waiting.popleft()
-                    with write_errors(work.path):
-                        work.path.mkdir(parents=True, exist_ok=True)
-                    process = context.Process(target=_train_here, args=(work, imported()))
-                    process.start()
-                    running[process] = work
-                multiprocessing.connection.wait([process.sentinel for process in running], timeout=POLL_SECONDS)
-                if stop.signal is not None:
-                    raise StudyStoppedError(works[0].directory, stop.signal)
-                for process in [one for one in running if one.exitcode is not None]:
-                    work = running.pop(process)
-                    progress.end(work)
-                    yield work, None if process.exitcode == 0 else _why(work, process.exitcode)
-                progress.update(list(running.values()))
-        finally:  # SIGTERM makes each process save its runs
-            for process in running:
-                process.terminate()
-            for process in running:
-                process.join()
+class _Processes(Executor):
+    def start(self, works: Sequence[Work], log: Callable[[str], object]) -> Sequence["_Process"]:
+        context = multiprocessing.get_context("spawn")
+        started = []
+        for work in works:
+            with write_errors(work.path):
+                work.path.mkdir(parents=True, exist_ok=True)
+            process = context.Process(target=_train_here, args=(work, imported()))
+            process.start()
+            started.append(_Process(work, process))
+        return started
+
+    def wait(self, running: Sequence[Job]) -> None:
+        sentinels = [job.process.sentinel for job in running if isinstance(job, _Process)]
+        multiprocessing.connection.wait(sentinels, timeout=POLL_SECONDS)
+
+
+class _Process(Job):
+    def __init__(self, work: Work, process: SpawnProcess):
+        self.work, self.process = work, process
+
+    def has_ended(self) -> bool:
+        return self.process.exitcode is not None
+
+    def failure(self) -> str | None:
+        return None if self.process.exitcode == 0 else _why(self.work, self.process.exitcode)
+
+    @property
+    def was_interrupted(self) -> bool:
+        code = self.process.exitcode or 0
+        return code < 0 or code > 128
+
+    def stop(self) -> None:
+        self.process.terminate()  # SIGTERM makes it save its runs
+
+    def join(self) -> None:
+        self.process.join()
 
 
 def _train_here(work: Work, imports: Sequence[str]) -> None:
@@ -72,9 +76,7 @@ def _train_here(work: Work, imports: Sequence[str]) -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before JAX opens the device
     os.setpgrp()  # Ctrl-C in the terminal reaches the parent only, which terminates this process
     threading.Thread(target=_stop_without_parent, daemon=True).start()
-    with (work.path / LOG_FILE).open("a") as log:
-        for stream in (1, 2):
-            os.dup2(log.fileno(), stream)
+    log_to_file(work)
     work.set_up_process()
     try:
         import_missing(imports)
@@ -86,6 +88,15 @@ def _train_here(work: Work, imports: Sequence[str]) -> None:
             traceback.print_exc()
         print(one_line(error), file=sys.stderr)
         sys.exit(2)
+
+
+def log_to_file(work: Work) -> None:
+    """Send what this process prints to the log of a case."""
+    with write_errors(work.path):
+        work.path.mkdir(parents=True, exist_ok=True)
+        with (work.path / LOG_FILE).open("a") as log:
+            for stream in (1, 2):
+                os.dup2(log.fileno(), stream)
 
 
 def _stop_without_parent() -> None:

@@ -13,8 +13,7 @@ import numpy as np
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.runs import RunDirectory, TrainConfig
 from kilolayer.runs.old_format import upgrade_settings
-from kilolayer.studies.core import compare
-from kilolayer.studies.core.registry import find_study
+from kilolayer.studies.core.registry import MADE, find_study
 from kilolayer.studies.core.results import CURVES, DESCRIPTION, MEASURED, SCORES
 from kilolayer.studies.core.study import Case, Label, Measured, Outcome, Row, Study
 
@@ -64,7 +63,7 @@ def read_results(directory: str | os.PathLike) -> tuple[Study, list[Outcome], st
     try:
         description = json.loads((directory / DESCRIPTION).read_text())
         name = description["study"]
-        study = _comparison(description) if name == "compare" else find_study(name)
+        study = MADE[name](description) if name in MADE else find_study(name)
         return study, list(_outcomes(directory, description, study)), str(description.get("command", ""))
     except ConfigurationError:
         raise
@@ -96,9 +95,10 @@ def _outcomes(directory: Path, description: Mapping[str, Any], study: Study) -> 
                 rows,
                 _measured(score, study, in_curves, "_untrained"),
             ),
-            _rows_of(curves, own),
-            _systems(description),
-            int(rows[0].get("seeds_side_by_side", 0)) if rows else 0,
+            last=study.last,
+            recorded_rows=_rows_of(curves, own),
+            recorded_systems=_systems(description),
+            together=int(rows[0].get("seeds_side_by_side", 0)) if rows else 0,
         )
 
 
@@ -116,21 +116,6 @@ def _case(description: Mapping[str, Any], columns: Sequence[str], labels: Mappin
     if "torso" not in settings:  # written by a version whose configurations had another format
         settings = upgrade_settings(settings)
     return Case(dict(labels), TrainConfig.from_dict(settings))
-
-
-def _comparison(description: Mapping[str, Any]) -> Study:
-    """Return the study that `compare` made."""
-    metrics = tuple(name.removesuffix("_stderr") for name in description["table"][0] if name.endswith("_stderr"))
-    metrics = tuple(name for name in metrics if not name.endswith("_untrained"))
-    return Study(
-        name="compare",
-        question=description["question"],
-        tasks={},
-        settings={},
-        cases=lambda scope: (),
-        metrics=metrics,
-        draw=lambda found: compare.draw(found, metrics),
-    )
 
 
 def _measured(score: Mapping[str, Any], study: Study, in_curves: set[str], suffix: str = "") -> dict[str, float]:

@@ -1,6 +1,8 @@
 """The registry of studies: those of the library and those of a user's file, by name."""
 
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from kilolayer.errors import ConfigurationError, UnknownNameError, nearest_names
 from kilolayer.studies.core.study import Study
@@ -8,6 +10,9 @@ from kilolayer.user_code import is_rerun
 
 STUDIES: dict[str, Study] = {}
 """All registered studies by name."""
+
+MADE: dict[str, Callable[[Mapping[str, Any]], Study]] = {}
+"""Makes studies from the description that their results have, by the names of those that are made of what there is."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -24,6 +29,16 @@ def register_study(study: Study) -> Study:
         raise ConfigurationError(f"a study named {study.name!r} is registered already; choose another name")
     STUDIES[study.name] = study
     return study
+
+
+def register_made_study(name: str, make: Callable[[Mapping[str, Any]], Study]) -> None:
+    """Register how a study is made from the contents of its study.json, to draw its results again.
+
+    Args:
+        name: of studies that are not in the registry: they are made of existing runs.
+        make: returns the study.
+    """
+    MADE[name] = make
 
 
 def unregister_study(name: str) -> None:

@@ -130,6 +130,7 @@ def describe(study: Study, outcomes: Sequence[Outcome]) -> dict[str, Any]:
             case: {name: value for name, value in own.items() if name not in common} for case, own in settings.items()
         },
         "systems": _distinct(systems),
+        **({"about": dict(study.about)} if study.about else {}),
         "dates": sorted({str(system["started"]).partition("T")[0] for system in systems if "started" in system}),
     }
 
@@ -206,8 +207,8 @@ def _page(study: Study, outcomes: Sequence[Outcome], description: Mapping[str, A
                 page.paragraph(
                     "Mean and standard error over seeds; interquartile mean and its 95 % interval by the stratified "
                     f"bootstrap, or below {LEAST_SEEDS} seeds their range. The score of a run is the mean of its last "
-                    "five evaluations, or what the study measured in the trained run. Rows named untrained have the "
-                    "scores of the networks that the runs began with."
+                    f"{study.last} evaluations, or what the study measured in the trained run. Rows named untrained "
+                    "have the scores of the networks that the runs began with."
                 ),
                 page.table(header, rows),
             ),
@@ -217,6 +218,7 @@ def _page(study: Study, outcomes: Sequence[Outcome], description: Mapping[str, A
                 "How it was made",
                 page.folded("settings of all cases", json.dumps(description["settings"], indent=1)),
                 page.folded("settings in which each case differs", json.dumps(description["cases"], indent=1)),
+                *([page.folded("what was asked", json.dumps(study.about, indent=1))] if study.about else []),
                 page.folded("versions, hardware", json.dumps(description["systems"], indent=1)),
             ),
         ],

@@ -6,10 +6,10 @@ import os
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from signal import Signals
-from typing import Protocol
+from typing import Any, Protocol
 
 from kilolayer.data import ReplayBuffer
 from kilolayer.errors import KilolayerError, RunError, TrainingError
@@ -40,11 +40,18 @@ class Work:
     """Directory of the runs of a study, or of several studies that share runs."""
     data: Callable[[TrainConfig], ReplayBuffer] | None = None
     """Makes the data that the case learns from; its runs have a directory of their own."""
+    folder: str = ""
+    """Directory of the runs of the case in `directory`; empty: one that all cases with equal settings share."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in lines of progress."""
+        return self.folder or self.case.name
 
     @property
     def path(self) -> Path:
         """Directory of the runs of the case. It holds a directory for each group of seeds trained side by side."""
-        name = self.case.directory
+        name = self.folder or self.case.directory
         if self.data is not None:
             name += f"-{getattr(self.data, '__name__', 'data')}"
         return self.directory / name
@@ -97,10 +104,22 @@ class Work:
     @property
     def share(self) -> float:
         """Share of the training that is done, from 0 to 1, by the evaluations so far."""
-        runs = [run for seed, run in self._runs().items() if seed in self.seeds]
         end = self.case.config.timetable.end.step
-        steps = [Clocks.of_row(rows[-1]).step for run in runs if (rows := run.metrics())]
+        steps = [Clocks.of_row(rows[-1]).step for rows in self.evaluations() if rows]
         return min(sum(steps) / (len(self.seeds) * end), 1.0)
+
+    def evaluations(self) -> list[Sequence[Mapping[str, Any]]]:
+        """Return the rows of metrics.jsonl of each seed so far, also while another process begins the runs."""
+        found: list[Sequence[Mapping[str, Any]]] = []
+        for seed in self.seeds:
+            paths = sorted(self.path.glob(f"seeds-*/seed-{seed}"))
+            found.append(RunDirectory(paths[0]).metrics() if paths else [])
+        return found
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a process trains one of the runs."""
+        return any(RunDirectory(path).is_in_use for path in self.path.glob("seeds-*/seed-*"))
 
     def _runs(self) -> dict[int, RunDirectory]:
         """Return the runs that exist already, by seed."""
@@ -129,7 +148,7 @@ class Work:
 
 
 class Workers(Protocol):
-    """A way to train cases: in this process, in several processes, or on a cluster."""
+    """A way to train cases: in this process, or in jobs of an `Executor`."""
 
     def __call__(self, works: Sequence[Work], log: Callable[[str], object]) -> Iterator[tuple[Work, str | None]]:
         """Train all cases.
@@ -183,7 +202,7 @@ def run_study(
         cases: all or some cases of its grid; cases with equal settings are trained once.
         seeds: seeds of each case.
         directory: directory of the runs; studies with common cases can share it.
-        workers: how to train: `in_turn`, or what `in_processes` or `by_submitit` return.
+        workers: how to train: `in_turn`, or what `in_processes`, `by_submitit` or `by_ray` return.
         log: called with lines about progress.
 
     Yields:

@@ -83,6 +83,24 @@ def by_full_name(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with `block.field` as a dictionary of the block.
+
+    Raises:
+        ConfigurationError: if a block is given both whole and by its fields.
+    """
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        block, dot, field = name.partition(".")
+        if dot and block in settings:
+            raise ConfigurationError(f"{block} and {name} exclude each other; give one of them")
+        if dot:
+            found.setdefault(block, {})[field] = value
+        else:
+            found[name] = value
+    return found
+
+
 def _unlike(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that differ from others; of a block, only the fields that differ."""
     found = {}
@@ -165,6 +183,8 @@ class Outcome:
     seed: int
     run: RunDirectory
     measured: Measured = Measured()
+    last: int = LAST
+    """Its score is the mean of so many evaluations at its end."""
 
     @cached_property
     def rows(self) -> Sequence[Mapping[str, Any]]:
@@ -191,7 +211,7 @@ class Outcome:
         if metric in self.measured.scores:
             return self.measured.scores[metric]
         values = self.curve(metric)[1]
-        return float(values[-LAST:].mean()) if values.size else np.nan
+        return float(values[-self.last :].mean()) if values.size else np.nan
 
     def untrained(self, metric: str) -> float:
         """Return what the networks score that the run began with: measured, or in its evaluation before any gradient
@@ -244,6 +264,10 @@ class Study:
     other processes call it too."""
     seeds: int = 3
     """Default number of seeds of each case."""
+    last: int = LAST
+    """Scores are means of so many evaluations at the end of a run."""
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Plain data to keep in its description, of a study that is made of what there is."""
 
     def grid(
         self, size: Size, *, tasks: Sequence[str] = (), limits: bool = False, changes: Mapping[str, Any] | None = None
