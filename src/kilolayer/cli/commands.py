@@ -34,7 +34,7 @@ COMPUTING = frozenset(
 """Subcommands that compile programs, which are kept on disk for the next process."""
 
 BELOW = {
-    "bench": ("step", "compile", "replay", "env", "act", "seeds", "agents", "gpu"),
+    "bench": ("step", "compile", "replay", "env", "gym", "act", "seeds", "agents", "gpu"),
     "envs": ("show", "check", "explore"),
 }
 """Commands below a subcommand. `envs` is a command by itself, too."""
