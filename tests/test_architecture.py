@@ -23,6 +23,7 @@ FILES = {
     "process_setup": 0,
     "progress": 0,
     "settings": 0,
+    "shards": 0,
     "system": 0,
     "user_code": 0,
     "version": 0,

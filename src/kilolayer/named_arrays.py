@@ -20,7 +20,7 @@ def fill(template: Tree, arrays: Mapping[str, np.ndarray], *, others: bool = Fal
     """Return a tree with the structure of `template` and its leaves taken from `arrays`.
 
     Args:
-        template: a tree of arrays or `jax.ShapeDtypeStruct`.
+        template: a tree of arrays or `jax.ShapeDtypeStruct`. Where one of these has a sharding, its array gets it.
         arrays: as `to_arrays` returns them.
         others: `arrays` may hold other arrays too.
 
@@ -42,10 +42,17 @@ def fill(template: Tree, arrays: Mapping[str, np.ndarray], *, others: bool = Fal
     found = jax.tree_util.tree_map_with_path(take, template)
     if unknown and not others:
         raise ValueError(f"{min(unknown)} has no place")
-    placed = jax.device_put(found)
-    return jax.tree.map(
-        lambda leaf, value: jax.random.wrap_key_data(value) if _is_key(leaf) else value, template, placed
-    )
+    if not any(isinstance(leaf, jax.ShapeDtypeStruct) and leaf.sharding for leaf in jax.tree.leaves(template)):
+        found = jax.device_put(found)  # all at once
+    return jax.tree.map(_placed, template, found)
+
+
+def _placed(leaf: Any, value: Any) -> jax.Array:
+    """Return a value in the place of a leaf, on the devices that it names."""
+    where = leaf.sharding if isinstance(leaf, jax.ShapeDtypeStruct) else None
+    if where is not None:  # each device, and each process, takes its own part
+        value = jax.make_array_from_callback(value.shape, where, lambda part: value[part])
+    return jax.random.wrap_key_data(value) if _is_key(leaf) else value
 
 
 def _is_key(leaf: Any) -> bool:

@@ -20,7 +20,7 @@ from kilolayer.runs.sinks import DiagnosticsFile, FileSink, Row, Sink, TensorBoa
 from kilolayer.training.initial import begun_with
 from kilolayer.training.policies import load_teacher, taught
 from kilolayer.training.setup import Setup
-from kilolayer.training.step import TrainState, begin_again, init_states, state_shape
+from kilolayer.training.step import TrainState, begin_again, init_states, on_devices, state_shape
 
 
 class SeedRun:
@@ -143,7 +143,8 @@ def first_states(
             raise ConfigurationError("data is missing: the run collects nothing and has no checkpoint yet")
         states, teacher = init_states(setup, [run.seed for run in runs], data), load_teacher(runs[0].config)
         states = [dataclasses.replace(one, agent=taught(runs[0].config, setup, one.agent, teacher)) for one in states]
-        return states if runs[0].config.init_from is None else begun_with(runs[0].config, states)
+        states = states if runs[0].config.init_from is None else begun_with(runs[0].config, states)
+        return [on_devices(setup, state) for state in states]
     states = [run.restore(setup, step) for run in runs]
     if not setup.collector.resumes_exactly:
         states = [begin_again(setup, state, run.seed) for state, run in zip(states, runs, strict=True)]

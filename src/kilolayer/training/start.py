@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
+from kilolayer.agents import agent_spec
 from kilolayer.checkpoint_files import steps_in
 from kilolayer.data import ReplayBuffer
 from kilolayer.data.datasets import environment_of
@@ -16,6 +17,7 @@ from kilolayer.runs.defaults import default_config, with_engine
 from kilolayer.runs.run_directory import RunDirectory, new_directory
 from kilolayer.runs.seed_group import SeedGroup, SeedsMode, check_same_settings, check_seeds, parse_seeds
 from kilolayer.runs.sinks import require_extras
+from kilolayer.shards import mesh_of
 from kilolayer.training.given_data import check_data, settings_for, with_dataset
 from kilolayer.training.initial import check_begun_with
 from kilolayer.training.memory import check_run_fits
@@ -26,6 +28,8 @@ from kilolayer.training.setup import Setup
 from kilolayer.training.trainer import Trainer, TrainResult
 
 RESUMABLE_SETTINGS = (
+    "devices",
+    "shards",
     "total_env_steps",
     "total_gradient_steps",
     "checkpoint_minutes",
@@ -36,7 +40,8 @@ RESUMABLE_SETTINGS = (
     "tensorboard",
     "wandb",
 )
-"""Settings that may change when a run is resumed: none of them changes a training step."""
+"""Settings that may change when a run is resumed: none of them changes a training step, but for the shards, which
+change what the batches to come are drawn from."""
 
 LEAST_KEPT = 2
 """Checkpoints that each of several seeds keeps at least: one seed may have its next checkpoint while another, stopped
@@ -224,7 +229,7 @@ def _build(
 ) -> Setup:
     """Build what the settings amount to, and validate everything that can be validated before a file is written."""
     with nullcontext() if resumed is None else resumed.explain_unknown_names():
-        setup = Setup.build(config, seeds=seeds)
+        setup = Setup.build(config, seeds=seeds, mesh=mesh_of(config.devices))
     config.architecture.check_device()
     check_run_fits(setup, config, seeds=seeds)
     if data is not None:
@@ -311,4 +316,15 @@ def _changed(directory: RunDirectory, settings: Mapping[str, Any]) -> TrainConfi
             f"total_env_steps={wanted} cannot replace {config.total_env_steps} when a run is resumed: "
             "0 collects nothing"
         )
-    return TrainConfig.from_dict(config.to_dict() | dict(settings))
+    return TrainConfig.from_dict(config.to_dict() | _shards_kept(config, settings) | dict(settings))
+
+
+def _shards_kept(config: TrainConfig, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the shards of a run that goes on with other devices: its own, where these can hold them, to compute the
+    same; else as many as devices, into which what was collected is cut again.
+    """
+    devices = settings.get("devices")
+    if not isinstance(devices, int) or devices < 1 or agent_spec(config.agent).on_policy:
+        return {}
+    own = config.num_shards
+    return {"shards": own if own % devices == 0 and own != devices else None}

@@ -120,6 +120,8 @@ class Trainer:
             stop = stack.enter_context(StopRequest())
             if len(self.runs) > 1:
                 display.note(f"{len(self.runs)} seeds by {self.mode}; steps of each, mean success")
+            if self.setup.shards.devices > 1:
+                display.note(self._spread())
             for run in self.runs:
                 if run.set_aside is not None:
                     display.note(f"what the run had after {self.clocks} is in {run.set_aside}")
@@ -174,6 +176,12 @@ class Trainer:
     def _display(self) -> Display:
         unit = "env steps" if self.config.collects else "gradient steps"
         return progress_display("training", self.timetable.end.step, start=self.clocks.step, unit=unit)
+
+    def _spread(self) -> str:
+        """Return in words what each device has."""
+        devices, config = self.setup.shards.devices, self.config
+        has = f"{config.num_envs // devices} environments and {config.batch_size // devices} rows of a batch"
+        return f"{devices} devices, each with {has}"
 
     def _populate(self, setup: Setup, states: Sequence[TrainState]) -> None:
         """Use this setup from now on, and prepare its programs for the states."""

@@ -1,0 +1,157 @@
+"""Programs on one, two, four and eight devices, which a CPU can be told to have before JAX starts.
+
+    XLA_FLAGS=--xla_force_host_platform_device_count=8 python tests/many_devices.py DEVICES,... CASE...
+
+prints a line of JSON for each case: how far what is learnt on each number of devices is from what one device learns.
+With `quick` in place of the devices, it prints one for each of some checks.
+"""
+
+import dataclasses
+import json
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from kilolayer.data import Trajectory, insert
+from kilolayer.named_arrays import to_arrays
+from kilolayer.shards import AXIS, mesh_of
+from kilolayer.training import Setup, TrainState, compile_steps, init_state
+from small_runs import small_config
+
+SHARDS = 8
+UPDATES = 20
+SIZES = {"num_envs": 16, "batch_size": 32, "num_eval_envs": 8, "replay_capacity": 40, "width": 8, "depth": 2}
+SIZES |= {
+    "gradient_steps_per_unroll": UPDATES,
+    "unroll_length": 10,
+    "min_replay": 20,
+    "architecture": {"block_size": 2},
+}
+
+CASES = {
+    **{f"crl {loss}": {"crl": {"loss": loss}} for loss in ("infonce_forward", "infonce_backward", "binary_nce")},
+    "crl infonce_symmetric": {"crl": {"loss": "infonce_symmetric", "actor_goals": "resampled", "action_chunk": 2}},
+    "crl local": {"crl": {"negatives": "local"}},
+    "crl windows": {"replay": {"windows": 15}},
+    "survival": {"agent": "survival", "survival": {"horizon": 8, "bins": 4, "representation_size": 8}},
+    "sac_her": {"agent": "sac_her"},
+    "gcbc": {"agent": "gcbc"},
+    "ppo": {"agent": "ppo", "replay_capacity": 10, "min_replay": 0, "batch_size": 80},
+}
+"""Settings of runs."""
+
+
+def built(case: str, devices: int) -> Setup:
+    settings = SIZES | CASES[case]
+    shards = None if settings.get("agent") == "ppo" else SHARDS
+    return Setup.build(small_config(**settings, shards=shards, devices=devices), mesh=mesh_of(devices))
+
+
+def filled(setup: Setup, state: TrainState) -> TrainState:
+    """Return a state whose buffer holds calm random numbers, of episodes of ten steps."""
+    rng = np.random.default_rng(0)
+    length, num_envs = setup.replay_capacity, setup.collector.num_envs
+
+    def normal(size: int) -> jax.Array:
+        return jnp.asarray(0.3 * rng.standard_normal((length, num_envs, size)), jnp.float32)
+
+    done = np.arange(length)[:, None] % 10 == 9
+    trajectory = Trajectory(
+        observation=normal(setup.collector.observation_size),
+        achieved_goal=normal(setup.collector.goal_size),
+        desired_goal=normal(setup.collector.goal_size),
+        action=jnp.tanh(normal(setup.collector.action_size)),
+        terminated=jnp.asarray(np.broadcast_to(done, (length, num_envs)) & (np.arange(num_envs) % 3 == 0)),
+        done=jnp.asarray(np.broadcast_to(done, (length, num_envs))),
+        diverged=jnp.zeros((length, num_envs), bool),
+    )
+    return dataclasses.replace(state, buffer=jax.jit(insert)(state.buffer, trajectory))
+
+
+def learnt(case: str, devices: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Return all parameters after some updates, and the means of the metrics."""
+    setup = built(case, devices)
+    state, (metrics, _) = compile_steps(setup).learn(filled(setup, init_state(setup, 0)))
+    networks = setup.agent.networks(state.agent)
+    paths = jax.tree_util.tree_flatten_with_path(networks)[0]
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in paths}, {
+        name: float(value) for name, value in metrics.items()
+    }
+
+
+def distance(a: dict, b: dict) -> float:
+    """Return the largest relative distance of arrays by the same name."""
+    return max(float(np.linalg.norm(a[name] - b[name]) / max(np.linalg.norm(a[name]), 1e-6)) for name in a)
+
+
+def compared(case: str, devices: list[int]) -> dict:
+    parameters, metrics = learnt(case, 1)
+    result = {"case": case, "parameters": {}, "metrics": {}}
+    for count in devices:
+        others = learnt(case, count)
+        result["parameters"][count] = distance(parameters, others[0])
+        result["metrics"][count] = distance(metrics, others[1])
+    return result
+
+
+def off_labels() -> dict:
+    """Return how far the loss is from that with positives one shard further, as a wrong offset of labels gives it."""
+    setup = built("crl infonce_symmetric", 8)
+    rows = jnp.asarray(np.random.default_rng(1).standard_normal((2, 32, 64)), jnp.float32)
+    phi, psi = jax.device_put(rows, setup.shards.sharding(PartitionSpec(None, AXIS)))
+    right, wrong = (
+        float(jax.jit(setup.agent.critic_loss)(phi, jnp.roll(psi, shift, axis=0))[0]) for shift in (0, 32 // SHARDS)
+    )
+    expected = float(built("crl infonce_symmetric", 1).agent.critic_loss(*rows)[0])
+    assert abs(right - expected) < 1e-5 * abs(expected)
+    return {"case": "labels", "off": abs(wrong - expected) / abs(expected)}
+
+
+def parts() -> dict:
+    """Return what each device holds, and how often the compiled updates gather something as long as the buffer."""
+    setup = built("crl infonce_forward", 8)
+    state = filled(setup, init_state(setup, 0))
+    program = compile_steps(setup).learn.lower(state).compile().as_text()
+    gathers = [line for line in program.splitlines() if re.search(r"= \S+ all-gather(-start)?\(", line)]
+    shapes = [[int(n) for n in re.findall(r"\d+", re.search(r"\[([\d,]*)\]", line)[1])] for line in gathers]
+    return {
+        "case": "parts",
+        "environments on a device": state.buffer.observation.addressable_shards[0].data.shape[1],
+        "copies of a parameter": len(jax.tree.leaves(state.agent)[0].addressable_shards),
+        "gathers": bool(gathers),
+        "gathers of the buffer": sum(setup.replay_capacity in shape for shape in shapes),
+    }
+
+
+def replays() -> dict:
+    """Return which arrays of the replay buffer differ after some rounds on one device and on eight."""
+    found = []
+    for devices in (1, 8):
+        setup = built("crl infonce_forward", devices)
+        state = init_state(setup, 0)
+        steps = compile_steps(setup)
+        for _ in range(6):  # the ring wraps
+            state, _ = steps.collect(state)
+        found.append(to_arrays(state.buffer))
+    one, eight = found
+    exact = [name for name in one if one[name].dtype.kind != "f" and not np.array_equal(one[name], eight[name])]
+    close = [name for name in one if not np.allclose(one[name], eight[name], rtol=1e-3, atol=1e-3)]
+    return {"case": "replay", "different": sorted({*exact, *close}), "sizes": list(one["episode"].shape)}
+
+
+def show(result: dict) -> None:
+    print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "quick":
+        show(compared("crl infonce_symmetric", [4, 8]))
+        for check in (off_labels, parts, replays):
+            show(check())
+    else:
+        for name in sys.argv[2:] or CASES:
+            show(compared(name, [int(count) for count in sys.argv[1].split(",")]))
