@@ -3,24 +3,29 @@
     XLA_FLAGS=--xla_force_host_platform_device_count=8 python tests/many_devices.py DEVICES,... CASE...
 
 prints a line of JSON for each case: how far what is learnt on each number of devices is from what one device learns.
-With `quick` in place of the devices, it prints one for each of some checks.
+With `quick` in place of the devices, it prints one for each of some checks; with `runs`, one about whole runs.
 """
 
 import dataclasses
 import json
 import re
 import sys
+import tempfile
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
+import kilolayer as kl
 from kilolayer.data import Trajectory, insert
 from kilolayer.named_arrays import to_arrays
+from kilolayer.runs import RunDirectory
 from kilolayer.shards import AXIS, mesh_of
 from kilolayer.training import Setup, TrainState, compile_steps, init_state
-from small_runs import small_config
+from small_runs import final_state, small_config
 
 SHARDS = 8
 UPDATES = 20
@@ -143,12 +148,47 @@ def replays() -> dict:
     return {"case": "replay", "different": sorted({*exact, *close}), "sizes": list(one["episode"].shape)}
 
 
+def runs() -> dict:
+    """Return how far runs are from the one that one device trains from beginning to end."""
+    settings = {"num_envs": 4, "num_eval_envs": 4, "width": 8, "gradient_steps_per_unroll": 2, "replay_capacity": 30}
+    config = small_config(**settings, shards=4, num_evals=5)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory)
+
+        def learnt(run: str) -> dict[str, np.ndarray]:
+            return to_arrays(final_state(path / run).agent)
+
+        def train(run: str, **own: Any) -> None:
+            kl.train(config=dataclasses.replace(config, **own), run_dir=path / run, progress=False)
+
+        train("one")
+        train("two", devices=2, total_env_steps=200)
+        kl.train(resume=path / "two", devices=4, total_env_steps=400, progress=False)
+        changed = RunDirectory.open(path / "two").config()
+        resumed = distance(learnt("one"), learnt("two"))
+        kl.train(resume=path / "two", devices=2, shards=2, total_env_steps=440, progress=False)
+        alone = dataclasses.replace(config, shards=None, seed=1)
+        kl.train(config=alone, run_dir=path / "alone", progress=False)
+        together = dataclasses.replace(config, shards=None, devices=2)
+        kl.train_seeds(config=together, seeds=(0, 1), run_dir=path / "seeds", progress=False)
+        return {
+            "case": "runs",
+            "resumed": resumed,
+            "seeds": distance(learnt("alone"), learnt("seeds/seed-1")),
+            "settings": [changed.devices, changed.shards],
+            "cut again": RunDirectory.open(path / "two").config().num_shards,
+            "seed": RunDirectory.open(path / "seeds/seed-1").config() == alone,
+        }
+
+
 def show(result: dict) -> None:
     print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "quick":
+    if sys.argv[1] == "runs":
+        show(runs())
+    elif sys.argv[1] == "quick":
         show(compared("crl infonce_symmetric", [4, 8]))
         for check in (off_labels, parts, replays):
             show(check())

@@ -134,6 +134,24 @@ def mesh_of(devices: int) -> Mesh | None:
     return None if devices == 1 else Mesh(np.array(there[:devices]), (AXIS,))
 
 
+def by_rows(mesh: Mesh) -> NamedSharding:
+    """Return how an array lies on devices that share its first axis."""
+    return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
+def each_on_its_device(function: Callable[..., Tree], mesh: Mesh | None) -> Callable[..., Tree]:
+    """Return a function that every device applies to its own part of all arrays, along their first axes.
+
+    Args:
+        function: takes and returns trees of arrays with equal first axes.
+        mesh: the devices; None changes nothing.
+    """
+    if mesh is None:
+        return function
+    rows = PartitionSpec(AXIS)
+    return jax.shard_map(function, mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False)
+
+
 def drawn_by_shards(sample: Callable[Parameters, Tree]) -> Callable[Parameters, Tree]:
     """Let a sampler draw as many rows from each shard as from any other.
 

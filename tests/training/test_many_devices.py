@@ -62,3 +62,13 @@ def test_every_agent_learns_the_same_on_any_number_of_devices():
     for result in on_eight_devices("1,2,4,8"):
         tolerance = 1e-3 if result["case"] == "ppo" else TOLERANCE
         assert max(result["parameters"].values()) < tolerance, result
+
+
+@pytest.mark.slow
+def test_runs_go_on_with_other_devices_and_seeds_share_them():
+    (result,) = on_eight_devices("runs")
+    assert result["resumed"] < 1e-3  # five rounds, of which each collects with what the last one learnt
+    assert result["seeds"] < 1e-3
+    assert result["settings"] == [4, None]  # the shards of the run, which are as many as its devices now
+    assert result["cut again"] == 2
+    assert result["seed"]

@@ -1,5 +1,6 @@
 """`kilolayer train`: train an agent, or resume a run."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,6 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.dry_run:
         seeds: Any = {} if group is None else {"seeds": len(group.seeds), "mode": group.mode}
         settings, _ = with_dataset(options.settings)
+        settings = dataclasses.replace(settings, devices=1)  # one device is timed
         _print_plan(plan(settings, timed=True, **seeds), as_json=options.json)
         return 0
     if group is None:
@@ -70,8 +72,9 @@ def _step(checkpoint: str, run: Path, group: SeedGroup | None) -> int:
 def _group(options: TrainOptions) -> SeedGroup | None:
     """Return the seeds to train together; None for a lone run."""
     if options.seeds is not None:
-        mode = choose_mode(options.seeds_mode, overlap=options.settings.overlap)
-        return SeedGroup(options.run_dir or Path(), options.seeds, mode)
+        devices = options.settings.devices
+        mode = choose_mode(options.seeds_mode, overlap=options.settings.overlap, devices=devices)
+        return SeedGroup(options.run_dir or Path(), options.seeds, mode, devices)
     if options.resume is not None and SeedGroup.is_at(options.resume):
         return SeedGroup.open(options.resume)
     return None

@@ -50,7 +50,8 @@ class TrainOptions:
     """With a maze file as ENV: the robot in the maze, such as ant; without, a point, or the robot that the file's first
     line names (robot: ant)."""
     seeds: OptionalSeeds = None
-    """Seeds, such as 0..7 or 0,3,5, to train side by side: runs RUN_DIR/seed-0 and so on, each as any other."""
+    """Seeds, such as 0..7 or 0,3,5, to train side by side: runs RUN_DIR/seed-0 and so on, each as any other. With
+    --devices, the devices share the seeds, and each seed is whole on one."""
     seeds_mode: SeedsModeChoice = "auto"
     """With --seeds: threads (each seed by the program that trains it alone, as many at once as there are cores; the
     fastest to the end of a short run on a CPU), vmap (one program for all seeds; on a CPU it has the faster step for
@@ -130,8 +131,10 @@ def _base(given: Mapping[str, str], *, help_alone: bool) -> TrainConfig:
     """Return the settings that flags change: those of the run, of the file, or the defaults of the environment."""
     if "resume" in given:
         path = Path(given["resume"])
-        several = SeedGroup.is_at(path)
-        return (SeedGroup.open(path).first_run() if several else RunDirectory.open(path)).config()
+        if not SeedGroup.is_at(path):
+            return RunDirectory.open(path).config()
+        group = SeedGroup.open(path)
+        return dataclasses.replace(group.first_run().config(), devices=group.devices)
     if "config" in given:
         base = read_config(Path(given["config"])).to_dict()
         env = base.pop("env")

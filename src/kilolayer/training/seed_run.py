@@ -123,6 +123,7 @@ def first_states(
     resumed: bool,
     checkpoint: int | None = None,
     data: ReplayBuffer | None = None,
+    homes: Sequence[jax.Device | None] | None = None,
 ) -> list[TrainState]:
     """Return the state of every seed to train from, all at the same point.
 
@@ -132,20 +133,22 @@ def first_states(
         resumed: the runs may have checkpoints.
         checkpoint: the checkpoint to resume from, by its step; None takes the latest that all seeds have.
         data: a replay buffer to learn from, if the run collects nothing. A checkpoint holds it too.
+        homes: the device that has the state of each seed; None leaves all on one.
 
     Raises:
         RunError: if there is no such checkpoint, or one cannot be read.
         ConfigurationError: if the data are missing, or are not those of the checkpoint.
     """
+    homes = homes or [None] * len(runs)
     step = _common_checkpoint(runs, checkpoint) if resumed else None
     if step is None:
         if data is None and not runs[0].config.collects:
             raise ConfigurationError("data is missing: the run collects nothing and has no checkpoint yet")
-        states, teacher = init_states(setup, [run.seed for run in runs], data), load_teacher(runs[0].config)
+        states, teacher = init_states(setup, [run.seed for run in runs], data, homes), load_teacher(runs[0].config)
         states = [dataclasses.replace(one, agent=taught(runs[0].config, setup, one.agent, teacher)) for one in states]
         states = states if runs[0].config.init_from is None else begun_with(runs[0].config, states)
-        return [on_devices(setup, state) for state in states]
-    states = [run.restore(setup, step) for run in runs]
+        return [on_devices(setup, state, home) for state, home in zip(states, homes, strict=True)]
+    states = [on_devices(setup, run.restore(setup, step), home) for run, home in zip(runs, homes, strict=True)]
     if not setup.collector.resumes_exactly:
         states = [begin_again(setup, state, run.seed) for state, run in zip(states, runs, strict=True)]
     if data is not None and not all(_same(state.buffer, data) for state in states):

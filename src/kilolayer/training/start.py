@@ -174,8 +174,12 @@ def train_seeds(
     if resume is not None:
         if env or seeds or config or run_dir or mode != "auto":
             raise ConfigurationError("resume takes env, seeds, mode, config and run_dir from the runs; leave them out")
-        group = SeedGroup.open(resume)
+        group, settings = SeedGroup.open(resume), dict(settings)
         directories = group.open_runs()
+        devices = settings.pop("devices", group.devices)
+        if devices != group.devices:
+            group = dataclasses.replace(group, devices=devices, mode="vmap" if devices > 1 else group.mode)
+            group.write()
         config, data = _resumed_config(directories, settings, data)
     else:
         if "seed" in settings:
@@ -184,10 +188,13 @@ def train_seeds(
             raise ConfigurationError("seeds is missing; give such as range(8) or '0..7'")
         chosen = parse_seeds(seeds) if isinstance(seeds, str) else check_seeds(seeds)
         config, data = _new_config(env, config, settings, checkpoint, data)
-        group = SeedGroup(
-            Path(run_dir or new_directory(config, "seeds")), chosen, choose_mode(mode, overlap=config.overlap)
-        )
-    setup = _build(config, data, seeds=len(group.seeds), resumed=None if resume is None else directories[0])
+        mode, devices = choose_mode(mode, overlap=config.overlap, devices=config.devices), config.devices
+        group = SeedGroup(Path(run_dir or "."), chosen, mode, devices)
+        config = dataclasses.replace(config, devices=1)  # of each seed
+        group = dataclasses.replace(group, path=Path(run_dir or new_directory(config, "seeds")))
+    mesh = mesh_of(group.devices)
+    each = len(group.seeds) // group.devices
+    setup = _build(config, data, seeds=each, resumed=None if resume is None else directories[0])
     if resume is None:
         directories = group.create(config)
     return _train(
@@ -195,6 +202,7 @@ def train_seeds(
         config,
         dict(zip(group.seeds, directories, strict=True)),
         group.mode,
+        mesh=mesh,
         resumed=resume is not None,
         checkpoint=checkpoint,
         keep_later=keep_later,

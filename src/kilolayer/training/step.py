@@ -6,18 +6,19 @@ kept in the compilation cache while the half that takes long to compile can.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from kilolayer.agents import AgentState, grow_agent
 from kilolayer.data import ReplayBuffer, draw_windows, empty_buffer, end_episodes, insert
 from kilolayer.runs.clock import Clocks
-from kilolayer.shards import Shards
+from kilolayer.shards import Shards, each_on_its_device
 from kilolayer.training.collector import Collected, CollectorState
 from kilolayer.training.faults import CollectFaults, LearnFaults, first_false
 from kilolayer.training.keys import stream
@@ -67,10 +68,18 @@ def init_state(setup: Setup, seed: int, data: ReplayBuffer | None = None) -> Tra
     return init_states(setup, [seed], data)[0]
 
 
-def init_states(setup: Setup, seeds: Sequence[int], data: ReplayBuffer | None = None) -> list[TrainState]:
-    """Return for each seed the state of a run that has not begun; see `init_state`."""
+def init_states(
+    setup: Setup,
+    seeds: Sequence[int],
+    data: ReplayBuffer | None = None,
+    homes: Sequence[jax.Device | None] | None = None,
+) -> list[TrainState]:
+    """Return for each seed the state of a run that has not begun; see `init_state` and, for `homes`, `on_devices`."""
     init = jax.jit(lambda key: _placed(setup, _init_state(setup, key)))
-    states = [init(jax.random.key(seed)) for seed in seeds]
+    states = [
+        on_devices(setup, init(jax.random.key(seed)), home)
+        for seed, home in zip(seeds, homes or [None] * len(seeds), strict=True)
+    ]
     if data is None:
         return states
     data = dataclasses.replace(data, shards=setup.shards)
@@ -102,9 +111,15 @@ def _placed(setup: Setup, state: TrainState) -> TrainState:
     return state if where is None else jax.lax.with_sharding_constraint(state, where)
 
 
-def on_devices(setup: Setup, state: TrainState) -> TrainState:
-    """Return a state whose arrays lie on the devices where they belong."""
-    where = _shardings(setup.shards, state)
+def on_devices(setup: Setup, state: TrainState, home: jax.Device | None = None) -> TrainState:
+    """Return a state whose arrays lie on the devices where they belong.
+
+    Args:
+        setup: the parts of the run.
+        state: of a run.
+        home: the device that has the whole state, if there is one.
+    """
+    where: Any = home if home is not None else _shardings(setup.shards, state)
     return state if where is None else jax.device_put(state, where)
 
 
@@ -218,14 +233,18 @@ class Steps(NamedTuple):
     learn: jax.stages.Wrapped
 
 
-def compile_steps(setup: Setup, *, stacked: bool = False) -> Steps:
+def compile_steps(setup: Setup, *, stacked: bool = False, mesh: Mesh | None = None) -> Steps:
     """Return `collect_step` and `learn_step` for a setup, jitted.
 
     Args:
         setup: the parts of the run.
         stacked: the state is that of several seeds, with a leading axis over them, and so are the results.
+        mesh: devices, each of which has as many of these seeds as any other; None takes one device.
     """
-    lift = jax.vmap if stacked else lambda step: step
+
+    def lift(step: Callable) -> Callable:
+        return each_on_its_device(jax.vmap(step), mesh) if stacked else step
+
     return Steps(
         jax.jit(lift(lambda state: collect_step(setup, state)), donate_argnums=0),
         jax.jit(lift(lambda state: learn_step(setup, state)), donate_argnums=0),

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from kilolayer.data import ReplayBuffer
 from kilolayer.device_errors import device_error
@@ -24,7 +25,7 @@ from kilolayer.training.evaluation import ends_at_once, summarize
 from kilolayer.training.interrupts import StopRequest
 from kilolayer.training.keys import stream
 from kilolayer.training.policies import policy_of
-from kilolayer.training.population import populate
+from kilolayer.training.population import home_of, populate
 from kilolayer.training.seed_run import SeedRun, first_states
 from kilolayer.training.setup import Setup
 from kilolayer.training.step import TrainState, grow_state
@@ -65,6 +66,7 @@ class Trainer:
         runs: Sequence[SeedRun],
         mode: SeedsMode = "threads",
         *,
+        mesh: Mesh | None = None,
         resumed: bool = False,
         checkpoint: int | None = None,
         keep_later: bool = True,
@@ -77,6 +79,7 @@ class Trainer:
             setup: the parts of the run, at its beginning.
             runs: one for each seed; the caller closes them.
             mode: how several seeds are trained.
+            mesh: devices that share the seeds.
             resumed: the runs may have begun before.
             checkpoint: the checkpoint to resume from, by its step; None takes the latest that all seeds have.
             keep_later: keep the checkpoints and metrics after it in `RUN/set-aside/`.
@@ -94,7 +97,9 @@ class Trainer:
             None if text is None else Count.parse(text)
             for text in (self.config.eval_every, self.config.checkpoint_every)
         )
-        states = first_states(setup, runs, resumed=resumed, checkpoint=checkpoint, data=data)
+        self._mesh = mesh
+        homes = None if mesh is None else [home_of(place, len(runs), mesh) for place in range(len(runs))]
+        states = first_states(setup, runs, resumed=resumed, checkpoint=checkpoint, data=data, homes=homes)
         self.clocks = states[0].clocks
         self._populate(setup.at(self.clocks), states)
         for run in runs:
@@ -119,7 +124,7 @@ class Trainer:
             stack.enter_context(closing(display))
             stop = stack.enter_context(StopRequest())
             if len(self.runs) > 1:
-                display.note(f"{len(self.runs)} seeds by {self.mode}; steps of each, mean success")
+                display.note(f"{len(self.runs)} seeds by {self._seeds()}; steps of each, mean success")
             if self.setup.shards.devices > 1:
                 display.note(self._spread())
             for run in self.runs:
@@ -177,6 +182,13 @@ class Trainer:
         unit = "env steps" if self.config.collects else "gradient steps"
         return progress_display("training", self.timetable.end.step, start=self.clocks.step, unit=unit)
 
+    def _seeds(self) -> str:
+        """Return in words how the seeds are moved."""
+        if self._mesh is None:
+            return self.mode
+        devices, each = self._mesh.size, len(self.runs) // self._mesh.size
+        return f"{self.mode} on {devices} devices, {each} on each, where none waits for another"
+
     def _spread(self) -> str:
         """Return in words what each device has."""
         devices, config = self.setup.shards.devices, self.config
@@ -186,7 +198,7 @@ class Trainer:
     def _populate(self, setup: Setup, states: Sequence[TrainState]) -> None:
         """Use this setup from now on, and prepare its programs for the states."""
         self.setup = setup
-        self.population = populate(self.mode, setup, states)
+        self.population = populate(self.mode, setup, states, self._mesh)
         self.diagnose = jax.jit(setup.agent.diagnose)
 
     def _advance(self, display: Display) -> None:

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool
 
 from kilolayer.envs.interface import Engine, Physics
-from kilolayer.shards import AXIS
+from kilolayer.shards import each_on_its_device
 
 
 class SpreadEngine:
@@ -54,5 +54,4 @@ class SpreadEngine:
         robots = jax.tree.leaves(arguments)[0].shape[0]
         if robots % self._mesh.size:
             return function(*arguments)
-        rows = PartitionSpec(AXIS)
-        return jax.shard_map(function, mesh=self._mesh, in_specs=rows, out_specs=rows, check_vma=False)(*arguments)
+        return each_on_its_device(function, self._mesh)(*arguments)
