@@ -16,6 +16,7 @@ FILES = {
     "device_errors": 0,
     "errors": 0,
     "files": 0,
+    "hosts": 0,
     "kernel_choices": 0,
     "machine": 0,
     "memory": 0,

@@ -7,13 +7,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kilolayer.shards import spread
+
 Tree = TypeVar("Tree")
 
 
-def to_arrays(tree: Any) -> dict[str, np.ndarray]:
-    """Return all leaves that hold numbers by name, copied to the host: training reuses the memory of its state."""
+def to_arrays(tree: Any) -> dict[str, Any]:
+    """Return all leaves that hold numbers by name, copied to the host: training reuses the memory of its state.
+
+    Of several processes, each returns the arrays that are spread over them as they are.
+    """
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {_name(path): np.array(_numbers(leaf), copy=True) for path, leaf in leaves if leaf.size}
+    return {_name(path): _copied(_numbers(leaf)) for path, leaf in leaves if leaf.size}
+
+
+def _copied(array: Any) -> Any:
+    """Return a copy on the host; of an array that is spread over several processes, the array itself."""
+    whole = getattr(array, "is_fully_addressable", True) or array.is_fully_replicated
+    return np.array(array, copy=True) if whole else array
 
 
 def fill(template: Tree, arrays: Mapping[str, np.ndarray], *, others: bool = False) -> Tree:
@@ -51,7 +62,7 @@ def _placed(leaf: Any, value: Any) -> jax.Array:
     """Return a value in the place of a leaf, on the devices that it names."""
     where = leaf.sharding if isinstance(leaf, jax.ShapeDtypeStruct) else None
     if where is not None:  # each device, and each process, takes its own part
-        value = jax.make_array_from_callback(value.shape, where, lambda part: value[part])
+        value = spread(value, where)
     return jax.random.wrap_key_data(value) if _is_key(leaf) else value
 
 

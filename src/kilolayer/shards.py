@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from kilolayer import hosts
 from kilolayer.errors import ConfigurationError
 
 AXIS = "data"
@@ -131,7 +132,17 @@ def mesh_of(devices: int) -> Mesh | None:
         raise ConfigurationError(
             f"devices={devices} is more than there are: {len(there)} ({kind}){trial if kind == 'cpu' else ''}"
         )
+    if hosts.count() > 1 and devices != len(there):
+        raise ConfigurationError(
+            f"devices={devices} leaves some of {hosts.count()} processes without: they have {len(there)} devices "
+            "together, which all take part"
+        )
     return None if devices == 1 else Mesh(np.array(there[:devices]), (AXIS,))
+
+
+def spread(value: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    """Return an array of which every device, also of other processes, takes its own part of a value."""
+    return jax.make_array_from_callback(value.shape, sharding, lambda part: value[part])
 
 
 def by_rows(mesh: Mesh) -> NamedSharding:

@@ -9,10 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from kilolayer import hosts
 from kilolayer.bench.plan import plan
 from kilolayer.checkpoint_files import find_step
 from kilolayer.cli.options import wants_help
-from kilolayer.cli.train_options import TrainOptions, parse_train
+from kilolayer.cli.together import together
+from kilolayer.cli.train_options import TrainOptions, given_in, parse_train
 from kilolayer.cli.train_results import print_outcome
 from kilolayer.errors import ConfigurationError
 from kilolayer.files import json_text
@@ -27,6 +29,11 @@ UNITS = ("_bytes", "_seconds", "_milliseconds", "_minutes")
 
 def run(arguments: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
+    with together({} if wants_help(arguments) else given_in(arguments)):
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     if not wants_help(arguments) and not any(argument.partition("=")[0] == "--resume" for argument in arguments):
         own_kernel_choices()  # before the defaults are known: engines may be timed for them
     options, changed = parse_train(arguments)
@@ -56,7 +63,7 @@ def run(arguments: Sequence[str]) -> int:
     else:
         new = started | {"seeds": group.seeds, "mode": group.mode}
         results = train_seeds(**(new if options.resume is None else resumed))
-    return print_outcome(results, several=group is not None, as_json=options.json)
+    return print_outcome(results, several=group is not None, as_json=options.json) if hosts.is_first() else 0
 
 
 def _step(checkpoint: str, run: Path, group: SeedGroup | None) -> int:

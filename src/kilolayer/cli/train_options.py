@@ -62,6 +62,13 @@ class TrainOptions:
     """Start a run with all settings from a config.json; flags beside it change single ones."""
     checkpoint: str | None = None
     """Checkpoint: latest, best, or its env steps, to go on from with --resume. None takes the latest."""
+    coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
+    """With several processes, which train one run together: where the first of them is. srun of SLURM and mpirun of
+    Open MPI tell it by themselves. Each process is given the same flags otherwise; --devices counts those of all."""
+    num_processes: int | None = None
+    """With --coordinator: how many processes there are."""
+    process_id: int | None = None
+    """With --coordinator: which of them this one is, from 0 on."""
     keep_later: bool = True
     """With --checkpoint: keep the checkpoints and metrics after it in RUN/set-aside; else they are deleted."""
     dry_run: bool = False
@@ -86,7 +93,7 @@ def parse_train(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]
         SystemExit: after printing help.
     """
     arguments = in_full(arguments, command="train")
-    given = scan(arguments, switches=_switches())
+    given = given_in(arguments)
     _check_exclusive(given)
     base = _base(given, help_alone=wants_help(arguments))
     depth_follows = "grow" in given and "depth" not in given
@@ -109,6 +116,11 @@ def parse_train(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]
     changed.pop("env", None)  # it may be a file, whose maze is in `base`
     full = default_config(**(base.to_dict() | changed))
     return dataclasses.replace(options, settings=full), changed
+
+
+def given_in(arguments: Sequence[str]) -> dict[str, str]:
+    """Return what is given for each flag, by name, without checking it; see `scan`."""
+    return scan(in_full(arguments, command="train"), switches=_switches())
 
 
 def _check_exclusive(given: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
+from kilolayer import hosts
 from kilolayer.errors import ConfigurationError
 from kilolayer.machine import cpu_cores
 from kilolayer.runs.clock import Clocks
@@ -163,7 +164,7 @@ class Threads:
                     self._ahead.wait("learn")
                     state, learnt = self._steps.learn(state)
             self._states[place] = state
-            return Outcome(*jax.device_get((collected, learnt)))
+            return Outcome(*jax.device_get(hosts.whole((collected, learnt))))
 
         return self._each("learn" if learn else "collect", step)
 
@@ -177,7 +178,7 @@ class Threads:
             episodes = self._one_at_a_time(
                 lambda: run_episodes(setup.agent, agent, setup.eval_environment, keys[place], num_episodes=num_episodes)
             )
-            return jax.device_get(episodes)
+            return jax.device_get(hosts.whole(episodes))
 
         return self._each("evaluate", run)
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from kilolayer import hosts
 from kilolayer.data import ReplayBuffer
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.runs.checkpoints import Checkpoints
@@ -30,7 +31,6 @@ class SeedRun:
         directory: holds all files of the run.
         config: the settings, with the seed.
         checkpoints: of the run.
-        diagnostics: takes rows after `begin`.
         train_metrics: of the last training step, by their names in metrics.jsonl.
         seconds_before: training time of the run before it was resumed.
         set_aside: where checkpoints and metrics after the point of resuming are; None if there were none.
@@ -52,6 +52,7 @@ class SeedRun:
         self.checkpoints = Checkpoints(directory.checkpoints, keep=max(config.checkpoints_to_keep, least_kept))
         self._open.enter_context(closing(self.checkpoints))
         self._sinks: list[Sink] = []
+        self._diagnostics: DiagnosticsFile | None = None
 
     @property
     def seed(self) -> int:
@@ -71,12 +72,15 @@ class SeedRun:
         """
         if any(step > clocks.step for step in self.checkpoints.steps()):
             if keep_later:
-                self.set_aside = self.directory.set_aside(clocks.step)
+                self.set_aside = Path(hosts.from_first(lambda: str(self.directory.set_aside(clocks.step))))
             self.checkpoints.drop_after(clocks.step, into=self.set_aside)
-        self._files = FileSink(self.directory, clocks.step)
+        first = hosts.is_first()
+        self._files = FileSink(self.directory, clocks.step, writes=first)
         self._add(self._files)
-        self.diagnostics = DiagnosticsFile(self.directory, clocks.step)
         self.seconds_before = float(self.last_row.get("perf/seconds", 0.0))
+        if not first:
+            return
+        self._diagnostics = DiagnosticsFile(self.directory, clocks.step)
         self.directory.record_system(describe_engine(self.config))
         if self.config.tensorboard:
             self._add(TensorBoardSink(self.directory, clocks.step))
@@ -107,6 +111,11 @@ class SeedRun:
         self.directory.check_present()
         for sink in self._sinks:
             sink.write(row)
+
+    def write_diagnostics(self, row: Row) -> None:
+        """Write a row of diagnostics; see `write`."""
+        if self._diagnostics is not None:
+            self._diagnostics.write(row)
 
     def close(self) -> None:
         """Close files and checkpoints."""

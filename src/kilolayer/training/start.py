@@ -1,12 +1,14 @@
 """Start and resume training: `train` for one seed, `train_seeds` for several."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
+from kilolayer import hosts
 from kilolayer.agents import agent_spec
 from kilolayer.checkpoint_files import steps_in
 from kilolayer.data import ReplayBuffer
@@ -91,9 +93,11 @@ def train(
         config, data = _resumed_config([directory], settings, data)
     else:
         config, data = _new_config(env, config, settings, checkpoint, data)
+    config = TrainConfig.from_dict(hosts.from_first(config.to_dict))  # processes may have measured differently
     setup = _build(config, data, resumed=None if resume is None else directory)
     if resume is None:
-        directory = RunDirectory.create(run_dir or new_directory(config), config)
+        make = functools.partial(_made, config, run_dir)
+        directory = RunDirectory.open(hosts.from_first(make))
     (result,) = _train(
         setup,
         config,
@@ -105,6 +109,11 @@ def train(
         show=progress,
     )
     return result
+
+
+def _made(config: TrainConfig, run_dir: str | os.PathLike | None) -> str:
+    """Make the directory of a run and return its path."""
+    return str(RunDirectory.create(run_dir or new_directory(config), config).path.resolve())
 
 
 def begin(config: TrainConfig, *, run_dir: str | os.PathLike | None = None, progress: bool = True) -> TrainResult:
@@ -225,7 +234,7 @@ def _train(
     with ExitStack() as stack:
         runs = []
         for seed, directory in directories.items():
-            stack.enter_context(directory.lock())
+            stack.enter_context(directory.lock() if hosts.is_first() else nullcontext())
             own = dataclasses.replace(config, seed=seed)
             runs.append(stack.enter_context(closing(SeedRun(directory, own, least_kept=least_kept))))
         trainer = Trainer(setup, runs, mode, **how)
@@ -238,12 +247,27 @@ def _build(
     """Build what the settings amount to, and validate everything that can be validated before a file is written."""
     with nullcontext() if resumed is None else resumed.explain_unknown_names():
         setup = Setup.build(config, seeds=seeds, mesh=mesh_of(config.devices))
+    if hosts.count() > 1:
+        _check_alone(setup, config, seeds)
     config.architecture.check_device()
     check_run_fits(setup, config, seeds=seeds)
     if data is not None:
         check_data(data, config, setup.collector)
     require_extras(config)
     return setup
+
+
+def _check_alone(setup: Setup, config: TrainConfig, seeds: int) -> None:
+    """Refuse what is for one process alone."""
+    asked = None
+    if seeds > 1:
+        asked = f"{seeds} seeds together"
+    elif config.init_data:
+        asked = "init_data=True"
+    elif not setup.collector.resumes_exactly:
+        asked = f"env {config.env!r}, an environment in Python,"
+    if asked is not None:
+        raise ConfigurationError(f"{asked} cannot be trained by {hosts.count()} processes together; start one process")
 
 
 def _new_config(

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from kilolayer.agents import AgentState, grow_agent
 from kilolayer.data import ReplayBuffer, draw_windows, empty_buffer, end_episodes, insert
 from kilolayer.runs.clock import Clocks
-from kilolayer.shards import Shards, each_on_its_device
+from kilolayer.shards import Shards, each_on_its_device, spread
 from kilolayer.training.collector import Collected, CollectorState
 from kilolayer.training.faults import CollectFaults, LearnFaults, first_false
 from kilolayer.training.keys import stream
@@ -86,7 +87,10 @@ def init_states(
     if setup.shards.mesh is None:
         return [dataclasses.replace(state, buffer=jax.tree.map(jnp.copy, data)) for state in states]
     where = setup.shards.by_rings(data)
-    return [dataclasses.replace(state, buffer=jax.device_put(data, where, may_alias=False)) for state in states]
+    return [
+        dataclasses.replace(state, buffer=jax.tree.map(lambda leaf, on: spread(np.array(leaf), on), data, where))
+        for state in states
+    ]
 
 
 def state_shape(setup: Setup) -> TrainState:

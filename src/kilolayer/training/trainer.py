@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from kilolayer import hosts
 from kilolayer.data import ReplayBuffer
 from kilolayer.device_errors import device_error
 from kilolayer.envs.check import ENDS_AT_ONCE
@@ -90,7 +91,7 @@ class Trainer:
             RunError: if there is no such checkpoint, or one cannot be read.
             ConfigurationError: if the data are missing, or are not those of the checkpoint.
         """
-        self.runs, self.mode, self.show = runs, mode, show
+        self.runs, self.mode, self.show = runs, mode, show and hosts.is_first()
         self.config = runs[0].config
         self.timetable = self.config.timetable
         self.eval_every, self.checkpoint_every = (
@@ -103,7 +104,7 @@ class Trainer:
         self.clocks = states[0].clocks
         self._populate(setup.at(self.clocks), states)
         for run in runs:
-            if resumed:
+            if resumed and hosts.is_first():
                 run.directory.write_config(run.config)
             run.begin(self.clocks, keep_later=keep_later)
 
@@ -138,7 +139,8 @@ class Trainer:
                 self._compile_ahead(display)
             if not all(run.rows for run in self.runs):
                 self._evaluate(0.0, start)
-            while self.rounds < self.timetable.rounds and stop.signal is None:
+            stopped_by = _asked_to_stop(stop)
+            while self.rounds < self.timetable.rounds and stopped_by is None:
                 self._advance(display)
                 self._grow_if_due(display)
                 display.update(self.clocks.step, self._status())
@@ -146,15 +148,16 @@ class Trainer:
                     self._evaluate(time.monotonic() - began, start)
                     self._save(evaluated=True)
                     saved = time.monotonic()
-                elif self._checkpoint_due(time.monotonic() - saved):
+                elif any(hosts.largest(self._checkpoint_due(time.monotonic() - saved))):
                     self._save()
                     saved = time.monotonic()
-            if stop.signal is not None:
+                stopped_by = _asked_to_stop(stop)
+            if stopped_by is not None:
                 self._save()
             self._wait()
-            if stop.signal is not None:  # speaking comes last: a reader that waits must not delay the save
-                display.note(f"{stop.signal.name}: saved after {self.clocks}")
-        return self._results(None if self.rounds >= self.timetable.rounds else stop.signal)
+            if stopped_by is not None:  # speaking comes last: a reader that waits must not delay the save
+                display.note(f"{stopped_by.name}: saved after {self.clocks}")
+        return self._results(None if self.rounds >= self.timetable.rounds else stopped_by)
 
     def begin(self) -> list[TrainResult]:
         """Evaluate and save the states as they are, without a training step.
@@ -247,6 +250,8 @@ class Trainer:
 
     def _compile_ahead(self, display: Display) -> None:
         """Compile the programs of the run side by side while the first of them already runs."""
+        if hosts.count() > 1:  # whose programs wait for each other: all begin them in one order
+            return
         programs = self.population.compile_ahead(self.config.num_eval_envs)
         display.update(self.clocks.step, f"compiling {programs} programs")
 
@@ -317,7 +322,7 @@ class Trainer:
             if self.config.diagnostics and self._has_data():
                 state = self.population.state(place)
                 found = jax.device_get(self.diagnose(state.agent, state.buffer, stream(keys[place], "diagnostics")))
-                run.diagnostics.write(
+                run.write_diagnostics(
                     {"env_steps": clocks.env_steps, "gradient_steps": clocks.gradient_steps}
                     | {name: value.tolist() for name, value in found.items()}
                 )
@@ -331,7 +336,8 @@ class Trainer:
         self._wait()
         for place, run in enumerate(self.runs):
             run.directory.check_present()
-            run.directory.keep_kernel_choices()
+            if hosts.is_first():
+                run.directory.keep_kernel_choices()
             state = self.population.state(place)
             policy = policy_of(run.config, self.setup, state.agent, clocks=self.population.clocks)
             run.checkpoints.save(state, run.last_row if evaluated else None, policy=policy.writer())
@@ -348,6 +354,12 @@ class Trainer:
             return "success --"
         success = f"success {statistics.fmean(row['eval/success_any'] for row in known):.2f}"
         return f"{success}; {ENDS_AT_ONCE}" if all(map(ends_at_once, known)) else success
+
+
+def _asked_to_stop(stop: StopRequest) -> signal.Signals | None:
+    """Return the signal that one of the processes was sent; None if none was."""
+    (number,) = hosts.largest(stop.signal or 0)
+    return signal.Signals(number) if number else None
 
 
 def _speed(steps: int, seconds: float) -> float:
