@@ -141,6 +141,7 @@ class Watch:
         now = time.monotonic()
         self._heard = dict.fromkeys(self._others, now)
         self._answered, self._failed = now, False
+        self._patience = SILENCE_SECONDS
         self._last_words: dict[int, str] = {}
         for loop in (self._beat, self._look):
             threading.Thread(target=loop, daemon=True).start()
@@ -155,6 +156,10 @@ class Watch:
         if self._own == 0:  # with the first process ends what carries it
             time.sleep(2 * BEAT_SECONDS)
 
+    def suspect(self) -> None:
+        """Wait less for signs of life from now on: a program failed as it does when another process is gone."""
+        self._patience = 4 * BEAT_SECONDS
+
     def gone(self) -> str | None:
         """Return a line about a process that is gone; None if all are there."""
         of = count()
@@ -163,10 +168,10 @@ class Watch:
         if self._failed:
             return f"process 0 of {of} has ended"
         now = time.monotonic()
-        if now - self._answered > SILENCE_SECONDS:
+        if now - self._answered > self._patience:
             return f"process 0 of {of} cannot be reached"
         for process, heard in self._heard.items():
-            if now - heard > SILENCE_SECONDS:
+            if now - heard > self._patience:
                 return f"process {process} of {of} has ended or cannot be reached"
         return None
 

@@ -67,7 +67,8 @@ def together(given: Mapping[str, str]) -> Iterator[None]:
         yield
     except BaseException as error:
         if hosts.is_of_others(error):
-            time.sleep(2 * hosts.SILENCE_SECONDS)  # the watch finds out which process is gone, and ends this one
+            watch.suspect()
+            time.sleep(hosts.SILENCE_SECONDS)  # the watch finds out which process is gone, and ends this one
         if not (isinstance(error, SystemExit) and not error.code):
             with suppress(Exception):
                 watch.say(str(error) or type(error).__name__)
