@@ -1,0 +1,84 @@
+"""Two processes of this machine train a run together; one is killed, the other ends, and the run goes on."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kilolayer.runs import RunDirectory
+from small_runs import final_state, flags
+
+LIMIT = 60.0
+"""Seconds for which a process is waited for after another one ended."""
+
+SIZES = {"width": 8, "num_envs": 4, "num_eval_envs": 4, "gradient_steps_per_unroll": 1, "num_evals": 200}
+
+
+def start(*words: str) -> list[subprocess.Popen]:
+    """Start two processes that train together."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    source = str(Path(__file__).parents[2] / "src")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
+    joined = ["--coordinator", f"127.0.0.1:{port}", "--num-processes", "2", "--process-id"]
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "kilolayer", "train", *words, *joined, str(process)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for process in range(2)
+    ]
+
+
+def wait_for_checkpoints(run: Path, count: int, processes: list[subprocess.Popen]) -> None:
+    while len([path for path in (run / "checkpoints").glob("*") if path.name.isdecimal()]) < count:
+        assert all(process.poll() is None for process in processes), [one.communicate()[1] for one in processes]
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_one_that_is_killed_ends_the_other_and_the_run_goes_on(tmp_path, killed):
+    run = tmp_path / "run"
+    processes = start("point_u_maze", *flags(**SIZES, total_env_steps=80_000), "--devices=2", f"--run-dir={run}")
+    wait_for_checkpoints(run, 2, processes)
+    processes[killed].send_signal(signal.SIGKILL)
+    _, said = processes[1 - killed].communicate(timeout=LIMIT)
+    assert processes[1 - killed].returncode != 0
+    assert said.splitlines()[-1].startswith(f"kilolayer: error: process {killed} ")
+    assert said.splitlines()[-1].endswith("resume from the last checkpoint, which is whole")
+    assert [row["env_steps"] for row in RunDirectory.open(run).metrics()][:2] == [0, 400]
+
+    state = final_state(run)  # whole: its checksums agree
+    end = state.env_steps + 200
+    done = start("--resume", str(run), f"--total-env-steps={end}")
+    assert [process.wait() for process in done] == [0, 0]
+    assert [process.stdout.read() == "" for process in done] == [False, True]  # the first alone speaks
+    assert final_state(run).env_steps == end
+
+    alone = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "kilolayer",
+            "train",
+            "--resume",
+            str(run),
+            "--devices=1",
+            f"--total-env-steps={end + 40}",
+        ],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+        check=True,
+    )
+    assert alone.returncode == 0
+    assert final_state(run).env_steps == end + 40
+    assert RunDirectory.open(run).config().num_shards == 2
