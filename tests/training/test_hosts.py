@@ -19,29 +19,25 @@ LIMIT = 60.0
 SIZES = {"width": 8, "num_envs": 4, "num_eval_envs": 4, "gradient_steps_per_unroll": 1, "num_evals": 200}
 
 
-def start(*words: str) -> list[subprocess.Popen]:
-    """Start two processes that train together."""
+def start(place: Path, *words: str) -> list[subprocess.Popen]:
+    """Start two processes that train together; process 0 prints to the files `out-0` and `error-0` of a directory."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     source = str(Path(__file__).parents[2] / "src")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
     joined = ["--coordinator", f"127.0.0.1:{port}", "--num-processes", "2", "--process-id"]
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", "kilolayer", "train", *words, *joined, str(process)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for process in range(2)
-    ]
+    processes = []
+    for process in range(2):
+        with open(place / f"out-{process}", "w") as out, open(place / f"error-{process}", "w") as error:
+            command = [sys.executable, "-m", "kilolayer", "train", *words, *joined, str(process)]
+            processes.append(subprocess.Popen(command, env=environment, stdout=out, stderr=error))
+    return processes
 
 
 def wait_for_checkpoints(run: Path, count: int, processes: list[subprocess.Popen]) -> None:
     while len([path for path in (run / "checkpoints").glob("*") if path.name.isdecimal()]) < count:
-        assert all(process.poll() is None for process in processes), [one.communicate()[1] for one in processes]
+        assert all(process.poll() is None for process in processes)
         time.sleep(0.2)
 
 
@@ -49,20 +45,23 @@ def wait_for_checkpoints(run: Path, count: int, processes: list[subprocess.Popen
 @pytest.mark.parametrize("killed", [0, 1])
 def test_one_that_is_killed_ends_the_other_and_the_run_goes_on(tmp_path, killed):
     run = tmp_path / "run"
-    processes = start("point_u_maze", *flags(**SIZES, total_env_steps=80_000), "--devices=2", f"--run-dir={run}")
+    processes = start(
+        tmp_path, "point_u_maze", *flags(**SIZES, total_env_steps=80_000), "--devices=2", f"--run-dir={run}"
+    )
     wait_for_checkpoints(run, 2, processes)
     processes[killed].send_signal(signal.SIGKILL)
-    _, said = processes[1 - killed].communicate(timeout=LIMIT)
-    assert processes[1 - killed].returncode != 0
+    assert processes[1 - killed].wait(timeout=LIMIT) != 0
+    processes[killed].wait()
+    said = (tmp_path / f"error-{1 - killed}").read_text()
     assert said.splitlines()[-1].startswith(f"kilolayer: error: process {killed} ")
     assert said.splitlines()[-1].endswith("resume from the last checkpoint, which is whole")
     assert [row["env_steps"] for row in RunDirectory.open(run).metrics()][:2] == [0, 400]
 
     state = final_state(run)  # whole: its checksums agree
     end = state.env_steps + 200
-    done = start("--resume", str(run), f"--total-env-steps={end}")
+    done = start(tmp_path, "--resume", str(run), f"--total-env-steps={end}")
     assert [process.wait() for process in done] == [0, 0]
-    assert [process.stdout.read() == "" for process in done] == [False, True]  # the first alone speaks
+    assert [(tmp_path / f"out-{process}").read_text() == "" for process in range(2)] == [False, True]
     assert final_state(run).env_steps == end
 
     alone = subprocess.run(
