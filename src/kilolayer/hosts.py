@@ -40,51 +40,51 @@ MPI_TASKS, MPI_TASK, MPI_ADDRESS = "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK
 _told = itertools.count()
 
 
-def count() -> int:
+def num_processes() -> int:
     """Return how many processes train together."""
     return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
-def is_first() -> bool:
+def is_first_process() -> bool:
     """Return whether this process prints and writes for all."""
-    return count() == 1 or jax.process_index() == 0
+    return num_processes() == 1 or jax.process_index() == 0
 
 
-def barrier(name: str) -> None:
+def wait_for_all(name: str) -> None:
     """Wait until all processes are here."""
-    if count() > 1:
+    if num_processes() > 1:
         multihost_utils.sync_global_devices(name)
 
 
-def largest(*values: int) -> tuple[int, ...]:
+def largest_of_all(*values: int) -> tuple[int, ...]:
     """Return for each value the largest that a process has, the same in all: a wish of one becomes that of all."""
-    if count() == 1:
+    if num_processes() == 1:
         return values
     return tuple(int(value) for value in multihost_utils.process_allgather(np.array(values)).max(axis=0))
 
 
-def from_first(make: Callable[[], Result]) -> Result:
+def from_first_process(make: Callable[[], Result]) -> Result:
     """Return what a function returns in the first process, which alone calls it.
 
     Args:
         make: returns what JSON can hold.
     """
-    if count() == 1:
+    if num_processes() == 1:
         return make()
     client, name = _client(), f"kilolayer/told/{next(_told)}"
-    if is_first():
+    if is_first_process():
         made = make()
         client.key_value_set(name, json.dumps(made))
         return made
     return json.loads(client.blocking_key_value_get(name, 1000 * 24 * 3600))
 
 
-def of_each(values: np.ndarray) -> np.ndarray:
+def from_each_process(values: np.ndarray) -> np.ndarray:
     """Return the values of all processes, each a row."""
-    return np.asarray(multihost_utils.process_allgather(values)) if count() > 1 else values[None]
+    return np.asarray(multihost_utils.process_allgather(values)) if num_processes() > 1 else values[None]
 
 
-def whole(tree: Any) -> Any:
+def readable(tree: Any) -> Any:
     """Return arrays that this process can read: those that are spread over several are gathered."""
     leaves = jax.tree.leaves(tree)
     if all(getattr(leaf, "is_fully_addressable", True) for leaf in leaves):
@@ -136,7 +136,11 @@ class Watch:
         Args:
             end: is called once, from another thread, with a line about the process that is gone; it ends this one.
         """
-        self._end, self._own, self._others = end, jax.process_index(), set(range(count())) - {jax.process_index()}
+        self._end, self._own, self._others = (
+            end,
+            jax.process_index(),
+            set(range(num_processes())) - {jax.process_index()},
+        )
         self._client, self._stop = _client(), threading.Event()
         now = time.monotonic()
         self._heard = dict.fromkeys(self._others, now)
@@ -162,7 +166,7 @@ class Watch:
 
     def gone(self) -> str | None:
         """Return a line about a process that is gone; None if all are there."""
-        of = count()
+        of = num_processes()
         for process, words in self._last_words.items():
             return f"process {process} of {of} has ended: {words}"
         if self._failed:
@@ -234,7 +238,7 @@ def join(place: Place, end: Callable[[str], None]) -> Watch:
 
 def leave(watch: Watch) -> None:
     """Part from the other processes once all have come to the end."""
-    barrier("kilolayer ends")
+    wait_for_all("kilolayer ends")
     watch.stop()
     jax.distributed.shutdown()
 

@@ -18,8 +18,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from kilolayer import hosts
 from kilolayer.errors import ConfigurationError
+from kilolayer.hosts import num_processes
 
 AXIS = "data"
 """Name of the axis of the devices."""
@@ -132,9 +132,9 @@ def mesh_of(devices: int) -> Mesh | None:
         raise ConfigurationError(
             f"devices={devices} is more than there are: {len(there)} ({kind}){trial if kind == 'cpu' else ''}"
         )
-    if hosts.count() > 1 and devices != len(there):
+    if num_processes() > 1 and devices != len(there):
         raise ConfigurationError(
-            f"devices={devices} leaves some of {hosts.count()} processes without: they have {len(there)} devices "
+            f"devices={devices} leaves some of {num_processes()} processes without: they have {len(there)} devices "
             "together, which all take part"
         )
     return None if devices == 1 else Mesh(np.array(there[:devices]), (AXIS,))

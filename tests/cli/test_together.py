@@ -12,6 +12,7 @@ from kilolayer import hosts
 from kilolayer.cli import together
 from kilolayer.cli.main import main
 from kilolayer.errors import ConfigurationError
+from kilolayer.runs import checksums
 from kilolayer.runs.checksums import agrees, checksums_of
 from kilolayer.training import choose_mode
 
@@ -78,7 +79,7 @@ def watched(monkeypatch):
     """A process beside process 1 of two, and what ends it."""
     service, ended = Service(), []
     monkeypatch.setattr(hosts, "_client", lambda: service)
-    monkeypatch.setattr(hosts, "count", lambda: 2)
+    monkeypatch.setattr(hosts, "num_processes", lambda: 2)
     monkeypatch.setattr(hosts, "BEAT_SECONDS", 0.01)
     watch = hosts.Watch(ended.append)
     yield service, watch, ended
@@ -115,10 +116,10 @@ def test_errors_of_lost_connections_are_told_apart():
 
 
 def test_alone_nothing_is_joined():
-    assert hosts.count() == 1
-    assert hosts.is_first()
-    assert hosts.largest(3, 0) == (3, 0)
-    assert hosts.from_first(lambda: {"a": 1}) == {"a": 1}
+    assert hosts.num_processes() == 1
+    assert hosts.is_first_process()
+    assert hosts.largest_of_all(3, 0) == (3, 0)
+    assert hosts.from_first_process(lambda: {"a": 1}) == {"a": 1}
 
 
 def test_the_scribe_says_in_one_line_what_jax_aborts_with():
@@ -143,7 +144,7 @@ class Shared:
 
 def test_checksums_of_shared_arrays_are_those_of_the_parts(monkeypatch):
     whole = np.arange(24.0).reshape(3, 8)
-    monkeypatch.setattr(hosts, "of_each", lambda own: np.stack([checksum_of_first(whole), own]))
+    monkeypatch.setattr(checksums, "from_each_process", lambda own: np.stack([checksum_of_first(whole), own]))
     found = checksums_of({"own": whole, "shared": Shared(whole)})
     assert found["shared"]["axis"] == 1
     for checksum in found.values():

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from kilolayer import hosts
 from kilolayer.cli.output import complain
 from kilolayer.errors import ConfigurationError
+from kilolayer.hosts import SILENCE_SECONDS, Place, is_of_others, join, leave, place_in
 
 FLAGS = ("coordinator", "num_processes", "process_id")
 
@@ -62,27 +62,27 @@ def together(given: Mapping[str, str]) -> Iterator[None]:
         yield
         return
     _take_down_what_is_printed_below()
-    watch = hosts.join(place, _end)
+    watch = join(place, _end)
     try:
         yield
     except BaseException as error:
-        if hosts.is_of_others(error):
+        if is_of_others(error):
             watch.suspect()
-            time.sleep(hosts.SILENCE_SECONDS)  # the watch finds out which process is gone, and ends this one
+            time.sleep(SILENCE_SECONDS)  # the watch finds out which process is gone, and ends this one
         if not (isinstance(error, SystemExit) and not error.code):
             with suppress(Exception):
                 watch.say(str(error) or type(error).__name__)
         watch.stop()
         raise
-    hosts.leave(watch)
+    leave(watch)
 
 
-def _place(given: Mapping[str, str]) -> hosts.Place | None:
+def _place(given: Mapping[str, str]) -> Place | None:
     if "coordinator" not in given:
         for name in FLAGS[1:]:
             if name in given:
                 raise ConfigurationError(f"--{name.replace('_', '-')} {given[name]} needs --coordinator HOST:PORT")
-        return hosts.place_in(os.environ) if _devices(given) > 1 else None
+        return place_in(os.environ) if _devices(given) > 1 else None
     numbers = []
     for name in FLAGS[1:]:
         flag = f"--{name.replace('_', '-')}"
@@ -94,7 +94,7 @@ def _place(given: Mapping[str, str]) -> hosts.Place | None:
         raise ConfigurationError(f"--process-id {process} must be below --num-processes {processes}")
     if not given["coordinator"].rpartition(":")[2].isdecimal():
         raise ConfigurationError(f"--coordinator {given['coordinator']} must be HOST:PORT")
-    return hosts.Place(given["coordinator"], processes, process)
+    return Place(given["coordinator"], processes, process)
 
 
 def _devices(given: Mapping[str, str]) -> int:

@@ -9,7 +9,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from kilolayer import hosts
 from kilolayer.bench.plan import plan
 from kilolayer.checkpoint_files import find_step
 from kilolayer.cli.options import wants_help
@@ -18,6 +17,7 @@ from kilolayer.cli.train_options import TrainOptions, given_in, parse_train
 from kilolayer.cli.train_results import print_outcome
 from kilolayer.errors import ConfigurationError
 from kilolayer.files import json_text
+from kilolayer.hosts import is_first_process
 from kilolayer.kernel_choices import own_kernel_choices
 from kilolayer.runs import RunDirectory, SeedGroup
 from kilolayer.training import choose_mode, train, train_seeds
@@ -63,7 +63,7 @@ def _run(arguments: Sequence[str]) -> int:
     else:
         new = started | {"seeds": group.seeds, "mode": group.mode}
         results = train_seeds(**(new if options.resume is None else resumed))
-    return print_outcome(results, several=group is not None, as_json=options.json) if hosts.is_first() else 0
+    return print_outcome(results, several=group is not None, as_json=options.json) if is_first_process() else 0
 
 
 def _step(checkpoint: str, run: Path, group: SeedGroup | None) -> int:

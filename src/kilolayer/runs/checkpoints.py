@@ -17,10 +17,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from kilolayer import hosts
 from kilolayer.checkpoint_files import POLICY_ITEM, best_in, find_step, score, set_damaged_files_aside, steps_in
 from kilolayer.errors import RunError, TrainingError
 from kilolayer.files import sync, without_patterns
+from kilolayer.hosts import is_first_process, num_processes, wait_for_all
 from kilolayer.named_arrays import fill, to_arrays
 from kilolayer.runs.checksums import agrees, checksums_of
 from kilolayer.runs.clock import Clocks
@@ -137,12 +137,12 @@ class Checkpoints:
             TrainingError: if one cannot be moved.
         """
         later = [each for each in self.steps() if each > step]
-        hosts.barrier("later checkpoints are known")
+        wait_for_all("later checkpoints are known")
         for each in later:
             if into is None:
                 self._manager.delete(each)
                 continue
-            if not hosts.is_first():
+            if not is_first_process():
                 continue
             try:
                 (self.directory / str(each)).rename(into / str(each))
@@ -150,7 +150,7 @@ class Checkpoints:
                 raise TrainingError(
                     f"checkpoint {self.directory / str(each)} cannot be moved to {into}: {error.strerror}"
                 ) from error
-        hosts.barrier("later checkpoints are dropped")
+        wait_for_all("later checkpoints are dropped")
         self._manager.reload()
 
     def save(
@@ -199,7 +199,7 @@ class Checkpoints:
         with self._save_errors():
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
-            if self._unconfirmed is not None and hosts.is_first():
+            if self._unconfirmed is not None and is_first_process():
                 _confirm(self.directory / str(self._unconfirmed))
             self._unconfirmed = None
 
@@ -308,16 +308,16 @@ def _late_reads_silenced() -> Iterator[None]:
 
 def _writer(directory: Path, path: Path, keep: int) -> ocp.CheckpointManager:
     """Return what saves checkpoints, and keeps the best and the latest of them; `path` leads to the directory."""
-    for step in steps_in(directory) if hosts.is_first() else ():
+    for step in steps_in(directory) if is_first_process() else ():
         set_damaged_files_aside(directory / str(step))
     policies = [LatestN(keep), BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
     # Named processes wait for each other without a program of JAX, which would meet those of training.
-    together = ocp.options.MultiprocessingOptions(active_processes=set(range(hosts.count())))
+    together = ocp.options.MultiprocessingOptions(active_processes=set(range(num_processes())))
     options = ocp.CheckpointManagerOptions(
-        **({"multiprocessing_options": together} if hosts.count() > 1 else {}),
+        **({"multiprocessing_options": together} if num_processes() > 1 else {}),
         best_fn=score,
         preservation_policy=AnyPreservationPolicy(policies),
-        create=hosts.count() == 1,  # `without_patterns` made it
+        create=num_processes() == 1,  # `without_patterns` made it
         cleanup_tmp_directories=True,
     )
     return ocp.CheckpointManager(path, options=options)

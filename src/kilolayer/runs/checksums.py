@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kilolayer import hosts
+from kilolayer.hosts import from_each_process
 
 Checksum = int | Mapping[str, Any]
 
@@ -22,7 +22,7 @@ def checksums_of(arrays: Mapping[str, Any]) -> dict[str, Checksum]:
     }
     shared = {name: _own_part(array) for name, array in arrays.items() if name not in found}
     if shared:
-        of_each = hosts.of_each(np.array([_crc(part) for _, part in shared.values()], np.uint32))
+        of_each = from_each_process(np.array([_crc(part) for _, part in shared.values()], np.uint32))
         for place, (name, (axis, _)) in enumerate(shared.items()):
             found[name] = {"axis": axis, "parts": [int(number) for number in of_each[:, place]]}
     return found

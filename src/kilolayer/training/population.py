@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
-from kilolayer import hosts
 from kilolayer.errors import ConfigurationError
+from kilolayer.hosts import readable
 from kilolayer.machine import cpu_cores
 from kilolayer.runs.clock import Clocks
 from kilolayer.runs.seed_group import SeedsMode
@@ -164,7 +164,7 @@ class Threads:
                     self._ahead.wait("learn")
                     state, learnt = self._steps.learn(state)
             self._states[place] = state
-            return Outcome(*jax.device_get(hosts.whole((collected, learnt))))
+            return Outcome(*jax.device_get(readable((collected, learnt))))
 
         return self._each("learn" if learn else "collect", step)
 
@@ -178,7 +178,7 @@ class Threads:
             episodes = self._one_at_a_time(
                 lambda: run_episodes(setup.agent, agent, setup.eval_environment, keys[place], num_episodes=num_episodes)
             )
-            return jax.device_get(hosts.whole(episodes))
+            return jax.device_get(readable(episodes))
 
         return self._each("evaluate", run)
 

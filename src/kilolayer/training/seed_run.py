@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from kilolayer import hosts
 from kilolayer.data import ReplayBuffer
 from kilolayer.errors import ConfigurationError, RunError
+from kilolayer.hosts import from_first_process, is_first_process
 from kilolayer.runs.checkpoints import Checkpoints
 from kilolayer.runs.clock import Clocks
 from kilolayer.runs.config import TrainConfig
@@ -72,9 +72,9 @@ class SeedRun:
         """
         if any(step > clocks.step for step in self.checkpoints.steps()):
             if keep_later:
-                self.set_aside = Path(hosts.from_first(lambda: str(self.directory.set_aside(clocks.step))))
+                self.set_aside = Path(from_first_process(lambda: str(self.directory.set_aside(clocks.step))))
             self.checkpoints.drop_after(clocks.step, into=self.set_aside)
-        first = hosts.is_first()
+        first = is_first_process()
         self._files = FileSink(self.directory, clocks.step, writes=first)
         self._add(self._files)
         self.seconds_before = float(self.last_row.get("perf/seconds", 0.0))

@@ -8,12 +8,12 @@ from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
-from kilolayer import hosts
 from kilolayer.agents import agent_spec
 from kilolayer.checkpoint_files import steps_in
 from kilolayer.data import ReplayBuffer
 from kilolayer.data.datasets import environment_of
 from kilolayer.errors import ConfigurationError
+from kilolayer.hosts import from_first_process, is_first_process, num_processes
 from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.defaults import default_config, with_engine
 from kilolayer.runs.run_directory import RunDirectory, new_directory
@@ -93,11 +93,11 @@ def train(
         config, data = _resumed_config([directory], settings, data)
     else:
         config, data = _new_config(env, config, settings, checkpoint, data)
-    config = TrainConfig.from_dict(hosts.from_first(config.to_dict))  # processes may have measured differently
+    config = TrainConfig.from_dict(from_first_process(config.to_dict))  # processes may have measured differently
     setup = _build(config, data, resumed=None if resume is None else directory)
     if resume is None:
         make = functools.partial(_made, config, run_dir)
-        directory = RunDirectory.open(hosts.from_first(make))
+        directory = RunDirectory.open(from_first_process(make))
     (result,) = _train(
         setup,
         config,
@@ -234,7 +234,7 @@ def _train(
     with ExitStack() as stack:
         runs = []
         for seed, directory in directories.items():
-            stack.enter_context(directory.lock() if hosts.is_first() else nullcontext())
+            stack.enter_context(directory.lock() if is_first_process() else nullcontext())
             own = dataclasses.replace(config, seed=seed)
             runs.append(stack.enter_context(closing(SeedRun(directory, own, least_kept=least_kept))))
         trainer = Trainer(setup, runs, mode, **how)
@@ -247,7 +247,7 @@ def _build(
     """Build what the settings amount to, and validate everything that can be validated before a file is written."""
     with nullcontext() if resumed is None else resumed.explain_unknown_names():
         setup = Setup.build(config, seeds=seeds, mesh=mesh_of(config.devices))
-    if hosts.count() > 1:
+    if num_processes() > 1:
         _check_alone(setup, config, seeds)
     config.architecture.check_device()
     check_run_fits(setup, config, seeds=seeds)
@@ -267,7 +267,9 @@ def _check_alone(setup: Setup, config: TrainConfig, seeds: int) -> None:
     elif not setup.collector.resumes_exactly:
         asked = f"env {config.env!r}, an environment in Python,"
     if asked is not None:
-        raise ConfigurationError(f"{asked} cannot be trained by {hosts.count()} processes together; start one process")
+        raise ConfigurationError(
+            f"{asked} cannot be trained by {num_processes()} processes together; start one process"
+        )
 
 
 def _new_config(

@@ -12,12 +12,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from kilolayer import hosts
 from kilolayer.data import ReplayBuffer
 from kilolayer.device_errors import device_error
 from kilolayer.envs.check import ENDS_AT_ONCE
 from kilolayer.envs.divergence import Divergence, suspects
 from kilolayer.errors import TrainingError
+from kilolayer.hosts import is_first_process, largest_of_all, num_processes
 from kilolayer.progress import Display, Silent, progress_display
 from kilolayer.runs.clock import Clocks, Count
 from kilolayer.runs.run_directory import RunDirectory
@@ -91,7 +91,7 @@ class Trainer:
             RunError: if there is no such checkpoint, or one cannot be read.
             ConfigurationError: if the data are missing, or are not those of the checkpoint.
         """
-        self.runs, self.mode, self.show = runs, mode, show and hosts.is_first()
+        self.runs, self.mode, self.show = runs, mode, show and is_first_process()
         self.config = runs[0].config
         self.timetable = self.config.timetable
         self.eval_every, self.checkpoint_every = (
@@ -104,7 +104,7 @@ class Trainer:
         self.clocks = states[0].clocks
         self._populate(setup.at(self.clocks), states)
         for run in runs:
-            if resumed and hosts.is_first():
+            if resumed and is_first_process():
                 run.directory.write_config(run.config)
             run.begin(self.clocks, keep_later=keep_later)
 
@@ -148,7 +148,7 @@ class Trainer:
                     self._evaluate(time.monotonic() - began, start)
                     self._save(evaluated=True)
                     saved = time.monotonic()
-                elif any(hosts.largest(self._checkpoint_due(time.monotonic() - saved))):
+                elif any(largest_of_all(self._checkpoint_due(time.monotonic() - saved))):
                     self._save()
                     saved = time.monotonic()
                 stopped_by = _asked_to_stop(stop)
@@ -250,7 +250,7 @@ class Trainer:
 
     def _compile_ahead(self, display: Display) -> None:
         """Compile the programs of the run side by side while the first of them already runs."""
-        if hosts.count() > 1:  # whose programs wait for each other: all begin them in one order
+        if num_processes() > 1:  # whose programs wait for each other: all begin them in one order
             return
         programs = self.population.compile_ahead(self.config.num_eval_envs)
         display.update(self.clocks.step, f"compiling {programs} programs")
@@ -336,7 +336,7 @@ class Trainer:
         self._wait()
         for place, run in enumerate(self.runs):
             run.directory.check_present()
-            if hosts.is_first():
+            if is_first_process():
                 run.directory.keep_kernel_choices()
             state = self.population.state(place)
             policy = policy_of(run.config, self.setup, state.agent, clocks=self.population.clocks)
@@ -358,7 +358,7 @@ class Trainer:
 
 def _asked_to_stop(stop: StopRequest) -> signal.Signals | None:
     """Return the signal that one of the processes was sent; None if none was."""
-    (number,) = hosts.largest(stop.signal or 0)
+    (number,) = largest_of_all(stop.signal or 0)
     return signal.Signals(number) if number else None
 
 
