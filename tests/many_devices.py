@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -20,15 +21,17 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 import kilolayer as kl
-from kilolayer.data import Trajectory, insert
+from kilolayer.data import Trajectory, empty_buffer, insert
 from kilolayer.named_arrays import to_arrays
-from kilolayer.runs import RunDirectory
-from kilolayer.shards import AXIS, mesh_of
+from kilolayer.runs import RunDirectory, TrainConfig
+from kilolayer.shards import AXIS, Shards, mesh_of
 from kilolayer.training import Setup, TrainState, compile_steps, init_state
+from kilolayer.training.memory import run_bytes
 from small_runs import final_state, small_config
 
 SHARDS = 8
 UPDATES = 20
+HISTORIES = 10
 SIZES = {"num_envs": 16, "batch_size": 32, "num_eval_envs": 8, "replay_capacity": 40, "width": 8, "depth": 2}
 SIZES |= {
     "gradient_steps_per_unroll": UPDATES,
@@ -50,10 +53,14 @@ CASES = {
 """Settings of runs."""
 
 
-def built(case: str, devices: int) -> Setup:
+def configured(case: str, devices: int) -> TrainConfig:
     settings = SIZES | CASES[case]
     shards = None if settings.get("agent") == "ppo" else SHARDS
-    return Setup.build(small_config(**settings, shards=shards, devices=devices), mesh=mesh_of(devices))
+    return small_config(**settings, shards=shards, devices=devices)
+
+
+def built(case: str, devices: int) -> Setup:
+    return Setup.build(configured(case, devices), mesh=mesh_of(devices))
 
 
 def filled(setup: Setup, state: TrainState) -> TrainState:
@@ -118,9 +125,12 @@ def off_labels() -> dict:
 
 def parts() -> dict:
     """Return what each device holds, and how often the compiled updates gather something as long as the buffer."""
-    setup = built("crl infonce_forward", 8)
+    config, setup = configured("crl infonce_forward", 8), built("crl infonce_forward", 8)
     state = filled(setup, init_state(setup, 0))
     program = compile_steps(setup).learn.lower(state).compile().as_text()
+    with mock.patch.object(jax, "default_backend", return_value="gpu"):
+        own = run_bytes(setup, config)["the replay buffer"]
+    whole = run_bytes(setup, config)["the replay buffer"]  # devices of a CPU share the memory of the process
     gathers = [line for line in program.splitlines() if re.search(r"= \S+ all-gather(-start)?\(", line)]
     shapes = [[int(n) for n in re.findall(r"\d+", re.search(r"\[([\d,]*)\]", line)[1])] for line in gathers]
     return {
@@ -128,6 +138,7 @@ def parts() -> dict:
         "environments on a device": state.buffer.observation.addressable_shards[0].data.shape[1],
         "copies of a parameter": len(jax.tree.leaves(state.agent)[0].addressable_shards),
         "gathers": bool(gathers),
+        "replay of a GPU": round(whole / own, 1),
         "gathers of the buffer": sum(setup.replay_capacity in shape for shape in shapes),
     }
 
@@ -145,7 +156,34 @@ def replays() -> dict:
     one, eight = found
     exact = [name for name in one if one[name].dtype.kind != "f" and not np.array_equal(one[name], eight[name])]
     close = [name for name in one if not np.allclose(one[name], eight[name], rtol=1e-3, atol=1e-3)]
-    return {"case": "replay", "different": sorted({*exact, *close}), "sizes": list(one["episode"].shape)}
+    return {
+        "case": "replay",
+        "different": sorted({*exact, *close}),
+        "sizes": list(one["episode"].shape),
+        "histories": sum(held_as_on_one_device(seed) for seed in range(HISTORIES)),
+    }
+
+
+def held_as_on_one_device(seed: int) -> bool:
+    """Return whether eight devices hold, of a random history, the last steps of every environment, each once."""
+    rng = np.random.default_rng(seed)
+    num_envs, capacity, length = SHARDS * int(rng.integers(1, 4)), int(rng.integers(6, 12)), int(rng.integers(1, 6))
+    rounds, ends = int(rng.integers(1, 8)), rng.random()
+    buffers = [empty_buffer(capacity, num_envs, 2, 1, 1, shards) for shards in (Shards(), Shards(8, mesh_of(8)))]
+    for round_ in range(rounds):
+        times = np.arange(round_ * length, (round_ + 1) * length)
+        told = np.stack(np.broadcast_arrays(times[:, None], np.arange(num_envs)), axis=-1).astype(np.float32)
+        done = rng.random((length, num_envs)) < ends
+        fields = {name: jnp.asarray(told[..., :1]) for name in ("achieved_goal", "desired_goal", "action")}
+        flags = {name: jnp.asarray(done) for name in ("terminated", "done")}
+        steps = Trajectory(observation=jnp.asarray(told), diverged=jnp.zeros(done.shape, bool), **fields, **flags)
+        buffers = [jax.jit(insert)(buffer, steps) for buffer in buffers]
+    one, eight = map(to_arrays, buffers)
+    size = min(rounds * length, capacity)
+    held = sorted(map(tuple, eight["observation"][:size].reshape(-1, 2).tolist()))
+    last = np.arange(rounds * length - size, rounds * length)
+    expected = sorted((float(time), float(env)) for time in last for env in range(num_envs))
+    return held == expected and all(np.array_equal(one[name], eight[name]) for name in one)
 
 
 def runs() -> dict:

@@ -86,6 +86,11 @@ def test_windows_keep_the_shards(buffers):
         ({"devices": 4, "num_eval_envs": 2}, "num_eval_envs=2 cannot be cut into devices=4 equal parts; take 4"),
         ({"devices": 4, "shards": 2}, "shards=2 cannot be spread over devices=4; take a multiple of 4"),
         ({"devices": 2, "overlap": True}, "overlap=True and devices=2 exclude each other"),
+        (
+            {"devices": 2, "dataset": "data.npz", "total_env_steps": 0, "num_envs": 1, "unroll_length": 1}
+            | {"min_replay": 0, "total_gradient_steps": 10},
+            "devices=2 and dataset='data.npz' exclude each other: a data set is one ring",
+        ),
         ({"shards": 0}, "shards=0 must be at least 1"),
         ({"shards": 2, "agent": "ppo"}, "shards=2 has no effect with agent='ppo'"),
     ],

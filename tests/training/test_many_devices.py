@@ -49,12 +49,13 @@ def test_no_gather_crosses_devices_and_each_has_its_part(found):
         "environments on a device": 2,
         "copies of a parameter": 8,
         "gathers": True,
+        "replay of a GPU": 8.0,
         "gathers of the buffer": 0,
     }
 
 
 def test_replay_of_eight_devices_holds_what_one_device_would(found):
-    assert found["replay"] == {"case": "replay", "different": [], "sizes": [40, 16]}
+    assert found["replay"] == {"case": "replay", "different": [], "sizes": [40, 16], "histories": 10}
 
 
 @pytest.mark.slow

@@ -22,6 +22,11 @@ def check_shards(config: TrainConfig) -> None:
         raise ConfigurationError(
             f"shards={count} cannot be spread over devices={devices}; take a multiple of {devices}"
         )
+    if config.dataset is not None and count > 1:
+        raise ConfigurationError(
+            f"{asked}={count} and dataset={config.dataset!r} exclude each other: a data set is one ring of a replay "
+            "buffer; leave one of them out, or train seeds on the devices"
+        )
     for name in CUT:
         value = getattr(config, name)
         if value % count:
