@@ -215,8 +215,22 @@ def runs() -> dict:
             "seeds": distance(learnt("alone"), learnt("seeds/seed-1")),
             "settings": [changed.devices, changed.shards],
             "cut again": RunDirectory.open(path / "two").config().num_shards,
+            "mujoco": collected_by_mujoco(),
             "seed": RunDirectory.open(path / "seeds/seed-1").config() == alone,
         }
+
+
+def collected_by_mujoco() -> float:
+    """Return how far what eight devices collect, each with calls of the host of its own, is from that of one."""
+    found = []
+    for devices in (1, 8):
+        settings = {"engine": "mujoco", "num_envs": 8, "num_eval_envs": 8, "shards": 8, "devices": devices}
+        setup = Setup.build(small_config(env="reacher", **settings), mesh=mesh_of(devices))
+        steps, state = compile_steps(setup), init_state(setup, 0)
+        for _ in range(3):
+            state, _ = steps.collect(state)
+        found.append(to_arrays(state.buffer))
+    return distance(*found)
 
 
 def show(result: dict) -> None:

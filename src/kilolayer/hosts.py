@@ -7,6 +7,7 @@ A process that is alone finds nothing changed by this module.
 """
 
 import dataclasses
+import functools
 import itertools
 import json
 import threading
@@ -86,12 +87,19 @@ def from_each_process(values: np.ndarray) -> np.ndarray:
 
 def readable(tree: Any) -> Any:
     """Return arrays that this process can read: those that are spread over several are gathered."""
-    leaves = jax.tree.leaves(tree)
-    if all(getattr(leaf, "is_fully_addressable", True) for leaf in leaves):
-        return tree
-    sharding = next(leaf.sharding for leaf in leaves if not leaf.is_fully_addressable)
-    everywhere = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
-    return jax.jit(lambda tree: tree, out_shardings=everywhere)(tree)
+    spread = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array) and not _is_here(leaf)]
+    sharding: Any = spread[0].sharding if spread else None
+    return _gather(sharding.mesh)(tree) if spread else tree
+
+
+def _is_here(array: jax.Array) -> bool:
+    return array.is_fully_addressable or array.is_fully_replicated
+
+
+@functools.cache
+def _gather(mesh: jax.sharding.Mesh) -> Callable[[Result], Result]:
+    """Return what gathers arrays on all devices; it is one function, so that it is compiled once for all of a kind."""
+    return jax.jit(lambda tree: tree, out_shardings=jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
 
 
 # Joining, and seeing that none outlives another

@@ -72,4 +72,5 @@ def test_runs_go_on_with_other_devices_and_seeds_share_them():
     assert result["seeds"] < 1e-3
     assert result["settings"] == [4, None]  # the shards of the run, which are as many as its devices now
     assert result["cut again"] == 2
+    assert result["mujoco"] < 1e-3
     assert result["seed"]

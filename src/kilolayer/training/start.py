@@ -93,7 +93,8 @@ def train(
         config, data = _resumed_config([directory], settings, data)
     else:
         config, data = _new_config(env, config, settings, checkpoint, data)
-    config = TrainConfig.from_dict(from_first_process(config.to_dict))  # processes may have measured differently
+    if num_processes() > 1:  # which may have measured differently, and chosen other engines
+        config = TrainConfig.from_dict(from_first_process(config.to_dict))
     setup = _build(config, data, resumed=None if resume is None else directory)
     if resume is None:
         make = functools.partial(_made, config, run_dir)
