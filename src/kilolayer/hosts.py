@@ -248,6 +248,8 @@ def leave(watch: Watch) -> None:
     """Part from the other processes once all have come to the end."""
     wait_for_all("kilolayer ends")
     watch.stop()
+    if is_first_process():  # the others part first: JAX aborts a process whose first one is gone
+        time.sleep(2 * BEAT_SECONDS)
     jax.distributed.shutdown()
 
 
