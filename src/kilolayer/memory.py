@@ -30,7 +30,7 @@ def device_memory() -> int | None:
     """
     import jax
 
-    stats = jax.devices()[0].memory_stats() or {}
+    stats = jax.local_devices()[0].memory_stats() or {}
     return int(stats["bytes_limit"]) if "bytes_limit" in stats else host_memory()
 
 

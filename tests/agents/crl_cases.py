@@ -14,7 +14,7 @@ from kilolayer.nn import ResidualArchitecture
 OBSERVATION, GOAL, ACTION, BATCH = 4, 2, 3, 8
 
 
-def agent_with(batch_size=BATCH, depth=2, width=8, **config):
+def agent_with(batch_size=BATCH, depth=2, width=8, shards=1, **config):
     return CRL(
         observation_size=OBSERVATION,
         goal_size=GOAL,
@@ -22,6 +22,7 @@ def agent_with(batch_size=BATCH, depth=2, width=8, **config):
         batch_size=batch_size,
         depth=depth,
         width=width,
+        shards=shards,
         architecture=ResidualArchitecture(block_size=2),
         config=CRLConfig(**config),
     )

@@ -71,12 +71,14 @@ OPTIONS = {
 OF_SURVIVAL = {"survival_discount", "survival_depth"}
 # Shown by what a chunk returns.
 OF_CHUNKS = {"execute"}
+# Shown by a batch of two shards.
+OF_SHARDS = {"negatives"}
 # Shown by the step that moves every parameter by its own learning rate.
 LEARNING_RATES = {"actor_learning_rate", "critic_learning_rate", "alpha_learning_rate"}
 
 
 def test_every_option_is_listed_here():
-    assert set(OPTIONS) | LEARNING_RATES | OF_SURVIVAL | OF_CHUNKS == {
+    assert set(OPTIONS) | LEARNING_RATES | OF_SURVIVAL | OF_CHUNKS | OF_SHARDS == {
         field.name for field in dataclasses.fields(CRLConfig)
     }
 
@@ -97,9 +99,37 @@ def test_each_option_changes_what_it_says_and_nothing_else(option):
     assert changed == expected
 
 
+def test_local_negatives_are_those_of_the_shard():
+    whole, local = agent_with(shards=2), agent_with(shards=2, negatives="local")
+    ours, plain = outcome(local), outcome(whole)
+    assert {name for name in plain if not np.allclose(ours[name], plain[name], rtol=1e-3)} == {"critic_loss"}
+    phi, psi = normal(8, 64), normal(8, 64, seed=1)
+    halves = [AGENT.critic_loss(phi[half], psi[half])[0] for half in (slice(0, 4), slice(4, 8))]
+    np.testing.assert_allclose(local.critic_loss(phi, psi)[0], np.mean(halves), rtol=1e-6)
+    np.testing.assert_allclose(whole.critic_loss(phi, psi)[0], AGENT.critic_loss(phi, psi)[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "negatives='local' has no effect with one shard"),
+        ({"shards": 8}, "leaves no negatives where each of 8 shards has one row of batch_size=8"),
+        (
+            {"shards": 2, "trajectory_repeats": 8},
+            "trajectory_repeats=8 does not divide batch_size=8 in each of 2 shards, of 4 rows; take 2 or 4",
+        ),
+    ],
+)
+def test_what_a_shard_cannot_have_is_refused(settings, message):
+    with pytest.raises(ConfigurationError) as error:
+        agent_with(negatives="local", **settings)
+    assert message in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
+        ("negatives", "near", "negatives='near' is unknown; choose one of global, local"),
         ("energy", "l1", "energy='l1' is unknown"),
         ("loss", "triplet", "loss='triplet' is unknown"),
         ("temperature", 0.0, "temperature=0.0 must be above 0"),
@@ -144,6 +174,7 @@ def test_the_defaults_are_the_papers():
         "logsumexp_penalty": 0.1,
         "discount": 0.99,
         "trajectory_repeats": 1,
+        "negatives": "global",
         "representation_size": 64,
         "actor_depth": None,
         "critic_depth": None,

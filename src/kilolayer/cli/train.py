@@ -1,5 +1,6 @@
 """`kilolayer train`: train an agent, or resume a run."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,12 @@ from rich.table import Table
 from kilolayer.bench.plan import plan
 from kilolayer.checkpoint_files import find_step
 from kilolayer.cli.options import wants_help
-from kilolayer.cli.train_options import TrainOptions, parse_train
+from kilolayer.cli.together import together
+from kilolayer.cli.train_options import TrainOptions, given_in, parse_train
 from kilolayer.cli.train_results import print_outcome
 from kilolayer.errors import ConfigurationError
 from kilolayer.files import json_text
+from kilolayer.hosts import is_first_process
 from kilolayer.kernel_choices import own_kernel_choices
 from kilolayer.runs import RunDirectory, SeedGroup
 from kilolayer.training import choose_mode, train, train_seeds
@@ -26,6 +29,11 @@ UNITS = ("_bytes", "_seconds", "_milliseconds", "_minutes")
 
 def run(arguments: Sequence[str]) -> int:
     """Run the subcommand; returns the exit code."""
+    with together({} if wants_help(arguments) else given_in(arguments)):
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     if not wants_help(arguments) and not any(argument.partition("=")[0] == "--resume" for argument in arguments):
         own_kernel_choices()  # before the defaults are known: engines may be timed for them
     options, changed = parse_train(arguments)
@@ -47,6 +55,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.dry_run:
         seeds: Any = {} if group is None else {"seeds": len(group.seeds), "mode": group.mode}
         settings, _ = with_dataset(options.settings)
+        settings = dataclasses.replace(settings, devices=1)  # one device is timed
         _print_plan(plan(settings, timed=True, **seeds), as_json=options.json)
         return 0
     if group is None:
@@ -54,7 +63,7 @@ def run(arguments: Sequence[str]) -> int:
     else:
         new = started | {"seeds": group.seeds, "mode": group.mode}
         results = train_seeds(**(new if options.resume is None else resumed))
-    return print_outcome(results, several=group is not None, as_json=options.json)
+    return print_outcome(results, several=group is not None, as_json=options.json) if is_first_process() else 0
 
 
 def _step(checkpoint: str, run: Path, group: SeedGroup | None) -> int:
@@ -70,8 +79,9 @@ def _step(checkpoint: str, run: Path, group: SeedGroup | None) -> int:
 def _group(options: TrainOptions) -> SeedGroup | None:
     """Return the seeds to train together; None for a lone run."""
     if options.seeds is not None:
-        mode = choose_mode(options.seeds_mode, overlap=options.settings.overlap)
-        return SeedGroup(options.run_dir or Path(), options.seeds, mode)
+        devices = options.settings.devices
+        mode = choose_mode(options.seeds_mode, overlap=options.settings.overlap, devices=devices)
+        return SeedGroup(options.run_dir or Path(), options.seeds, mode, devices)
     if options.resume is not None and SeedGroup.is_at(options.resume):
         return SeedGroup.open(options.resume)
     return None

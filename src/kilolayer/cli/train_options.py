@@ -50,7 +50,8 @@ class TrainOptions:
     """With a maze file as ENV: the robot in the maze, such as ant; without, a point, or the robot that the file's first
     line names (robot: ant)."""
     seeds: OptionalSeeds = None
-    """Seeds, such as 0..7 or 0,3,5, to train side by side: runs RUN_DIR/seed-0 and so on, each as any other."""
+    """Seeds, such as 0..7 or 0,3,5, to train side by side: runs RUN_DIR/seed-0 and so on, each as any other. With
+    --devices, the devices share the seeds, and each seed is whole on one."""
     seeds_mode: SeedsModeChoice = "auto"
     """With --seeds: threads (each seed by the program that trains it alone, as many at once as there are cores; the
     fastest to the end of a short run on a CPU), vmap (one program for all seeds; on a CPU it has the faster step for
@@ -61,6 +62,13 @@ class TrainOptions:
     """Start a run with all settings from a config.json; flags beside it change single ones."""
     checkpoint: str | None = None
     """Checkpoint: latest, best, or its env steps, to go on from with --resume. None takes the latest."""
+    coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
+    """With several processes, which train one run together: where the first of them is. srun of SLURM and mpirun of
+    Open MPI tell it by themselves. Each process is given the same flags otherwise; --devices counts those of all."""
+    num_processes: int | None = None
+    """With --coordinator: how many processes there are."""
+    process_id: int | None = None
+    """With --coordinator: which of them this one is, from 0 on."""
     keep_later: bool = True
     """With --checkpoint: keep the checkpoints and metrics after it in RUN/set-aside; else they are deleted."""
     dry_run: bool = False
@@ -85,7 +93,7 @@ def parse_train(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]
         SystemExit: after printing help.
     """
     arguments = in_full(arguments, command="train")
-    given = scan(arguments, switches=_switches())
+    given = given_in(arguments)
     _check_exclusive(given)
     base = _base(given, help_alone=wants_help(arguments))
     depth_follows = "grow" in given and "depth" not in given
@@ -110,6 +118,11 @@ def parse_train(arguments: Sequence[str]) -> tuple[TrainOptions, dict[str, Any]]
     return dataclasses.replace(options, settings=full), changed
 
 
+def given_in(arguments: Sequence[str]) -> dict[str, str]:
+    """Return what is given for each flag, by name, without checking it; see `scan`."""
+    return scan(in_full(arguments, command="train"), switches=_switches())
+
+
 def _check_exclusive(given: Mapping[str, str]) -> None:
     """Check that flags which exclude each other do not come together."""
     if "seeds" not in given and given.get("seeds_mode", "auto") != "auto":
@@ -130,8 +143,10 @@ def _base(given: Mapping[str, str], *, help_alone: bool) -> TrainConfig:
     """Return the settings that flags change: those of the run, of the file, or the defaults of the environment."""
     if "resume" in given:
         path = Path(given["resume"])
-        several = SeedGroup.is_at(path)
-        return (SeedGroup.open(path).first_run() if several else RunDirectory.open(path)).config()
+        if not SeedGroup.is_at(path):
+            return RunDirectory.open(path).config()
+        group = SeedGroup.open(path)
+        return dataclasses.replace(group.first_run().config(), devices=group.devices)
     if "config" in given:
         base = read_config(Path(given["config"])).to_dict()
         env = base.pop("env")

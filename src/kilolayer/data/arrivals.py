@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from kilolayer.data.hindsight import chunk_of_actions, episode_ends, last_actions, sample_times
 from kilolayer.data.ring_buffer import ReplayBuffer
+from kilolayer.shards import Shards, drawn_by_shards
 
 RADII = (1.0, 2.0, 4.0)
 """How near a goal is: the share of so many spheres around it that hold the state, of the task's radius, of a half of it
@@ -70,6 +71,11 @@ class ArrivalBuffer(eqx.Module):
     """From the oldest step on; zeros behind the newest, so that what follows a step is one slice. Time is the last
     axis, so that what is computed of each step runs over numbers side by side."""
 
+    @property
+    def shards(self) -> Shards:
+        """Equal parts of the environments."""
+        return self.buffer.shards
+
 
 def prepare_arrivals(buffer: ReplayBuffer, draw: Draw) -> ArrivalBuffer:
     """Return the buffer in the form that `sample_arrivals` reads fast."""
@@ -78,6 +84,7 @@ def prepare_arrivals(buffer: ReplayBuffer, draw: Draw) -> ArrivalBuffer:
     return ArrivalBuffer(buffer, jnp.pad(achieved, ((0, 0), (0, 0), (0, draw.horizon + draw.sequence))))
 
 
+@drawn_by_shards
 def sample_arrivals(data: ArrivalBuffer, batch_size: int, draw: Draw, key: PRNGKeyArray) -> Arrivals:
     """Draw steps with goals, uniformly over everything the buffer holds, and label them.
 

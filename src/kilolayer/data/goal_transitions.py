@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from kilolayer.data.hindsight import episode_ends, sample_times, truncated_geometric
 from kilolayer.data.ring_buffer import ReplayBuffer
+from kilolayer.shards import drawn_by_shards
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,7 @@ class GoalTransitions(eqx.Module):
     """A goal that the same episode reaches later, each later step as likely as any other: for the actor."""
 
 
+@drawn_by_shards
 def sample_goal_transitions(
     buffer: ReplayBuffer, batch_size: int, shares: GoalShares, key: PRNGKeyArray
 ) -> GoalTransitions:

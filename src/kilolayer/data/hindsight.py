@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from kilolayer.data.ring_buffer import ReplayBuffer
+from kilolayer.shards import drawn_by_shards
 
 REDRAWS = 3
 """How often a sampler draws again where it drew a step in which the robot diverged. A run ends when a tenth of its
@@ -135,6 +136,7 @@ def _diverged(
     return buffer.diverged[time % buffer.capacity, environment]
 
 
+@drawn_by_shards
 def sample_hindsight(
     buffer: ReplayBuffer,
     batch_shape: tuple[int, ...],

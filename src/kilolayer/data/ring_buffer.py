@@ -6,6 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from kilolayer.shards import WHOLE, Shards
+
 
 class Trajectory(eqx.Module):
     """What `num_envs` environments did in `length` consecutive steps (or, without that axis, in one)."""
@@ -47,6 +49,8 @@ class ReplayBuffer(eqx.Module):
     """The number of the episode that the next step belongs to."""
     num_steps: Int[Array, ""]
     """Steps of each environment inserted so far."""
+    shards: Shards = eqx.field(static=True, default=WHOLE)
+    """Equal parts of the environments; batches take as many rows from each."""
 
     @property
     def capacity(self) -> int:
@@ -64,7 +68,14 @@ class ReplayBuffer(eqx.Module):
         return jnp.minimum(self.num_steps, self.capacity)
 
 
-def empty_buffer(capacity: int, num_envs: int, observation_size: int, goal_size: int, action_size: int) -> ReplayBuffer:
+def empty_buffer(
+    capacity: int,
+    num_envs: int,
+    observation_size: int,
+    goal_size: int,
+    action_size: int,
+    shards: Shards = WHOLE,
+) -> ReplayBuffer:
     """Return a buffer with room for `capacity` steps of each of `num_envs` environments."""
     return ReplayBuffer(
         observation=jnp.zeros((capacity, num_envs, observation_size)),
@@ -77,6 +88,7 @@ def empty_buffer(capacity: int, num_envs: int, observation_size: int, goal_size:
         last_time=jnp.full((capacity, num_envs), -1, jnp.int32),
         open_episode=jnp.zeros(num_envs, jnp.int32),
         num_steps=jnp.zeros((), jnp.int32),
+        shards=shards,
     )
 
 
@@ -86,10 +98,15 @@ def insert(buffer: ReplayBuffer, trajectory: Trajectory) -> ReplayBuffer:
     Raises:
         ValueError: if the trajectory is longer than the ring.
     """
+    length = trajectory.done.shape[0]
+    if length > buffer.capacity:
+        raise ValueError(f"a trajectory of {length} steps does not fit a ring of {buffer.capacity}")
+    return buffer.shards.on_rings(_inserted, buffer, trajectory)
+
+
+def _inserted(buffer: ReplayBuffer, trajectory: Trajectory) -> ReplayBuffer:
     length, num_envs = trajectory.done.shape
     capacity = buffer.capacity
-    if length > capacity:
-        raise ValueError(f"a trajectory of {length} steps does not fit a ring of {capacity}")
     times = buffer.num_steps + jnp.arange(length, dtype=jnp.int32)
     rows = times % capacity
     ended = jnp.cumsum(trajectory.done, axis=0, dtype=jnp.int32)
@@ -110,6 +127,7 @@ def insert(buffer: ReplayBuffer, trajectory: Trajectory) -> ReplayBuffer:
         last_time=buffer.last_time.at[episode % capacity, environment].max(times[:, None]),
         open_episode=buffer.open_episode + ended[-1],
         num_steps=buffer.num_steps + length,
+        shards=buffer.shards,
     )
 
 

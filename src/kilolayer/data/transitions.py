@@ -7,6 +7,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from kilolayer.data.hindsight import sample_times
 from kilolayer.data.ring_buffer import ReplayBuffer
+from kilolayer.shards import drawn_by_shards
 
 
 class Transitions(eqx.Module):
@@ -25,6 +26,7 @@ class Transitions(eqx.Module):
     """What follows is known. It is not for the step that an episode was truncated with, nor for the latest of all."""
 
 
+@drawn_by_shards
 def sample_transitions(
     buffer: ReplayBuffer, batch_shape: tuple[int, ...], key: PRNGKeyArray, *, relabeled: float = 0.0
 ) -> Transitions:

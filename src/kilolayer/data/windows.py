@@ -1,10 +1,11 @@
 """Windows: the same number of consecutive steps of every environment, as a buffer that all samplers draw from."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from kilolayer.data.ring_buffer import ReplayBuffer
 from kilolayer.errors import ConfigurationError
@@ -44,9 +45,14 @@ def draw_windows(buffer: ReplayBuffer, length: int, key: PRNGKeyArray) -> Replay
     """
     if length > buffer.capacity:
         raise ValueError(f"a window of {length} steps does not fit a ring of {buffer.capacity}")
-    environment = jnp.arange(buffer.num_envs)
     oldest = buffer.num_steps - buffer.size
     first = jax.random.randint(key, (buffer.num_envs,), oldest, buffer.num_steps - length + 1)
+    return buffer.shards.on_rings(functools.partial(_windows, length), buffer, first)
+
+
+def _windows(length: int, buffer: ReplayBuffer, first: Int[Array, " num_envs"]) -> ReplayBuffer:
+    """Return the window of every environment that begins at its time `first`."""
+    environment = jnp.arange(buffer.num_envs)
     times = jnp.arange(length)
     rows = (first + times[:, None]) % buffer.capacity
     episode = buffer.episode[rows, environment]
@@ -62,4 +68,5 @@ def draw_windows(buffer: ReplayBuffer, length: int, key: PRNGKeyArray) -> Replay
         last_time=jnp.full_like(episode, -1).at[episode, environment].max(times[:, None]),
         open_episode=episode[-1],
         num_steps=jnp.asarray(length, jnp.int32),
+        shards=buffer.shards,
     )

@@ -146,6 +146,16 @@ class ResidualArchitecture(StackedArchitecture):
         if self.kernels == "fused":
             check_device()
 
+    def spread(self) -> "ResidualArchitecture":
+        """Return these settings without the fused kernels, which know the rows of one device alone.
+
+        Raises:
+            ConfigurationError: if the kernels were asked for.
+        """
+        if self.kernels == "fused":
+            raise ConfigurationError("kernels='fused' walks the rows of one device; on several, take kernels='xla'")
+        return dataclasses.replace(self, kernels="xla")
+
     def resolve(self, *, batch_size: int, depth: int, width: int, copies: int = 1) -> "ResidualArchitecture":
         """Return these settings with a choice in place of `auto`; see `Architecture.resolve`."""
         own = dataclasses.replace(self, chain="short") if self.kernels == "fused" else self

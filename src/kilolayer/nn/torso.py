@@ -168,6 +168,14 @@ class Architecture(abc.ABC):
         """
         return None
 
+    def spread(self) -> "Architecture":
+        """Return these settings for networks that learn on several devices, each with its part of a batch.
+
+        Raises:
+            ConfigurationError: if they cannot.
+        """
+        return self
+
     def check_growable(self) -> None:
         """Check that networks with these settings can grow.
 

@@ -8,7 +8,6 @@ import dataclasses
 import os
 import re
 import sys
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -21,7 +20,9 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 from kilolayer.checkpoint_files import POLICY_ITEM, best_in, find_step, score, set_damaged_files_aside, steps_in
 from kilolayer.errors import RunError, TrainingError
 from kilolayer.files import sync, without_patterns
+from kilolayer.hosts import is_first_process, num_processes, wait_for_all
 from kilolayer.named_arrays import fill, to_arrays
+from kilolayer.runs.checksums import agrees, checksums_of
 from kilolayer.runs.clock import Clocks
 from kilolayer.runs.policy_item import PolicyWriter, SavePolicy
 
@@ -136,9 +137,12 @@ class Checkpoints:
             TrainingError: if one cannot be moved.
         """
         later = [each for each in self.steps() if each > step]
+        wait_for_all("later checkpoints are known")
         for each in later:
             if into is None:
                 self._manager.delete(each)
+                continue
+            if not is_first_process():
                 continue
             try:
                 (self.directory / str(each)).rename(into / str(each))
@@ -146,6 +150,7 @@ class Checkpoints:
                 raise TrainingError(
                     f"checkpoint {self.directory / str(each)} cannot be moved to {into}: {error.strerror}"
                 ) from error
+        wait_for_all("later checkpoints are dropped")
         self._manager.reload()
 
     def save(
@@ -172,7 +177,7 @@ class Checkpoints:
             "agent": {name: value for name, value in arrays.items() if name.startswith(AGENT_PREFIX)},
             "rest": {name: value for name, value in arrays.items() if not name.startswith(AGENT_PREFIX)},
         }
-        checksums = {name: zlib.crc32(value.data) for name, value in arrays.items()}
+        checksums = checksums_of(arrays)
         with self._save_errors():
             self._manager.save(
                 step,
@@ -194,9 +199,9 @@ class Checkpoints:
         with self._save_errors():
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
-            if self._unconfirmed is not None:
+            if self._unconfirmed is not None and is_first_process():
                 _confirm(self.directory / str(self._unconfirmed))
-                self._unconfirmed = None
+            self._unconfirmed = None
 
     def close(self) -> None:
         """Close the directory. After a save that failed, closing fails for the same reason, and raises nothing.
@@ -245,7 +250,7 @@ class Checkpoints:
                 arrays = dict(handler.restore(path, args=arguments))
                 checksums = ocp.JsonCheckpointHandler().restore(path.parent / "checksums")
             for name, value in arrays.items():
-                if zlib.crc32(np.ascontiguousarray(value).data) != checksums[name]:
+                if not agrees(value, checksums[name]):
                     raise ValueError(f"{name} does not match its checksum")
             return arrays
         except Exception as error:  # Orbax and TensorStore raise many types for damaged files
@@ -303,13 +308,16 @@ def _late_reads_silenced() -> Iterator[None]:
 
 def _writer(directory: Path, path: Path, keep: int) -> ocp.CheckpointManager:
     """Return what saves checkpoints, and keeps the best and the latest of them; `path` leads to the directory."""
-    for step in steps_in(directory):
+    for step in steps_in(directory) if is_first_process() else ():
         set_damaged_files_aside(directory / str(step))
     policies = [LatestN(keep), BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
+    # Named processes wait for each other without a program of JAX, which would meet those of training.
+    together = ocp.options.MultiprocessingOptions(active_processes=set(range(num_processes())))
     options = ocp.CheckpointManagerOptions(
+        **({"multiprocessing_options": together} if num_processes() > 1 else {}),
         best_fn=score,
         preservation_policy=AnyPreservationPolicy(policies),
-        create=True,
+        create=num_processes() == 1,  # `without_patterns` made it
         cleanup_tmp_directories=True,
     )
     return ocp.CheckpointManager(path, options=options)

@@ -70,6 +70,12 @@ class TrainConfig:
     overlap: bool = False
     """Collect on the host while the device learns. A round then learns from the data of the rounds before it, and the
     next one from its own. For engines of the host, such as mujoco, beside a GPU."""
+    devices: int = 1
+    """Devices to spread environments, replay buffer and batch over; each has the networks. The batch stays one batch:
+    it is contrasted as a whole."""
+    shards: int | None = None
+    """Equal parts of the replay buffer; a batch takes as many rows from each as from any other. The same shards compute
+    the same, up to rounding, on any number of devices that divides them. None: as many as devices."""
     replay_capacity: int = 10_000
     """Steps of each environment that the replay buffer holds."""
     min_replay: int = 1_000
@@ -293,6 +299,11 @@ class TrainConfig:
     def collects(self) -> bool:
         """Whether the run collects data; one that does not learns from data that it is given."""
         return self.total_env_steps > 0
+
+    @property
+    def num_shards(self) -> int:
+        """Shards, also where they are as many as the devices."""
+        return self.devices if self.shards is None else self.shards
 
     @property
     def env_steps_per_unroll(self) -> int:

@@ -37,6 +37,22 @@ class SeedGroup:
     path: Path
     seeds: tuple[int, ...]
     mode: SeedsMode
+    devices: int = 1
+    """Devices that share the seeds equally, with vmap."""
+
+    def __post_init__(self) -> None:
+        """Validate that the devices can share the seeds.
+
+        Raises:
+            ConfigurationError: naming the numbers of devices that can.
+        """
+        seeds = len(self.seeds)
+        if self.devices < 1 or seeds % self.devices:
+            fitting = [str(count) for count in range(1, seeds + 1) if seeds % count == 0]
+            raise ConfigurationError(
+                f"devices={self.devices} cannot share {seeds} seeds equally; take {' or '.join(fitting)}, or train "
+                "each seed alone on all devices"
+            )
 
     @property
     def runs(self) -> list[RunDirectory]:
@@ -63,7 +79,7 @@ class SeedGroup:
             seeds, mode = found["seeds"], found["mode"]
             if mode not in get_args(SeedsMode) or not all(type(seed) is int for seed in seeds):
                 raise ValueError(f"mode {mode!r} of seeds {seeds!r}")
-            return cls(Path(path), check_seeds(seeds), mode)
+            return cls(Path(path), check_seeds(seeds), mode, int(found.get("devices", 1)))
         except OSError as error:
             raise RunError(f"{path} holds no runs of several seeds: {file.name}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -83,12 +99,21 @@ class SeedGroup:
         refuse_links(self.path)
         with write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            settings = {"format": GROUP_FORMAT, "seeds": list(self.seeds), "mode": self.mode}
-            write_json(self.path / GROUP_FILE, settings)
+        self.write()
         return [
             RunDirectory.create(run.path, dataclasses.replace(config, seed=seed))
             for run, seed in zip(self.runs, self.seeds, strict=True)
         ]
+
+    def write(self) -> None:
+        """Write the list of seeds; the file is whole or absent.
+
+        Raises:
+            RunError: if the directory cannot be written.
+        """
+        settings: dict[str, Any] = {"format": GROUP_FORMAT, "seeds": list(self.seeds), "mode": self.mode}
+        with write_errors(self.path):
+            write_json(self.path / GROUP_FILE, settings | ({"devices": self.devices} if self.devices > 1 else {}))
 
     def first_run(self) -> RunDirectory:
         """Return the run of the first seed that has one.

@@ -34,18 +34,21 @@ class Sink(Protocol):
 class FileSink:
     """metrics.jsonl, one line for each row, and metrics.csv, the same as a table."""
 
-    def __init__(self, run: RunDirectory, step: int):
+    def __init__(self, run: RunDirectory, step: int, *, writes: bool = True):
         """Open the files, and delete rows after the step from which the run starts or resumes.
 
         Args:
             run: the run directory.
             step: as checkpoints are named; see `Clocks.step`.
+            writes: else rows are only kept in memory: another process writes them.
 
         Raises:
             TrainingError: if a file cannot be written.
         """
-        self._run = run
+        self._run, self._writes = run, writes
         self._rows = _rows_until(step, run.metrics())
+        if not writes:
+            return
         with _file_errors(run):
             _keep_until(run.metrics_file, self._rows)
             self._write_table()
@@ -61,8 +64,10 @@ class FileSink:
         Raises:
             TrainingError: if the row cannot be written.
         """
-        new_columns = not self._rows or set(row) - set(self._columns)
+        new_columns = self._writes and (not self._rows or set(row) - set(self._columns))
         self._rows.append(dict(row))
+        if not self._writes:
+            return
         with _file_errors(self._run):
             append_line(self._run.metrics_file, json_text(row, indent=None) + "\n")
             if new_columns:

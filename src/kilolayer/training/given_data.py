@@ -129,7 +129,7 @@ def check_data(data: ReplayBuffer, config: TrainConfig, collector: Collector) ->
             collector.action_size,
         )
     )
-    for name in vars(expected):
+    for name in (field.name for field in dataclasses.fields(expected) if field.name != "shards"):
         found, wanted = getattr(data, name), getattr(expected, name)
         if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
             raise ConfigurationError(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from kilolayer.envs import Environment
+from kilolayer.hosts import num_processes
 from kilolayer.memory import check_fits, device_memory, tree_bytes
 from kilolayer.runs.config import TrainConfig
 from kilolayer.training.setup import Setup, host_device
@@ -25,6 +26,8 @@ SETTINGS = {"the replay buffer": "replay_capacity", "environments": "num_envs", 
 def run_bytes(setup: Setup, config: TrainConfig, *, seeds: int = 1) -> dict[str, int]:
     """Return what a run needs at least, with networks at their deepest: its state, and the rows of a large batch.
 
+    On several devices, it is what one of them needs; those of a CPU share the memory of their process.
+
     Args:
         setup: of the run.
         config: the settings.
@@ -38,13 +41,15 @@ def run_bytes(setup: Setup, config: TrainConfig, *, seeds: int = 1) -> dict[str,
     windows = (setup.windows or 0) / setup.replay_capacity
     # What collects beside learning has its own copy, on the host.
     copies = 2 if setup.overlap and host_device() in jax.devices() else 1
-    return {
-        "networks and optimisers": seeds * copies * tree_bytes(state.agent),
+    memories = num_processes() if jax.default_backend() == "cpu" else setup.shards.devices
+    spread = {
         "the replay buffer": int(seeds * tree_bytes(state.buffer) * (1.0 + windows)),
         "environments": seeds * tree_bytes(state.collector),
         "episodes of an evaluation": seeds * _episodes_bytes(setup.eval_environment, config.num_eval_envs),
         "a gradient step": seeds * _step_bytes(setup) if config.batch_size >= TRACED_BATCH else 0,
     }
+    networks = {"networks and optimisers": seeds * copies * tree_bytes(state.agent)}
+    return networks | {name: size // memories for name, size in spread.items()}
 
 
 def check_run_fits(setup: Setup, config: TrainConfig, *, seeds: int = 1) -> None:

@@ -7,12 +7,15 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
 from kilolayer.errors import ConfigurationError
+from kilolayer.hosts import readable
 from kilolayer.machine import cpu_cores
 from kilolayer.runs.clock import Clocks
 from kilolayer.runs.seed_group import SeedsMode
+from kilolayer.shards import by_rows, each_on_its_device
 from kilolayer.training.ahead import Ahead, Lower, shapes
 from kilolayer.training.evaluation import Episodes, lower_episodes, run_episodes
 from kilolayer.training.faults import CollectFaults, LearnFaults
@@ -25,12 +28,13 @@ Result = TypeVar("Result")
 SeedsModeChoice = Literal["auto", "threads", "vmap"]
 
 
-def choose_mode(mode: SeedsModeChoice = "auto", *, overlap: bool = False) -> SeedsMode:
+def choose_mode(mode: SeedsModeChoice = "auto", *, overlap: bool = False, devices: int = 1) -> SeedsMode:
     """Return how to move several seeds; `auto` is what is faster here: threads on a CPU, vmap elsewhere.
 
     Args:
         mode: what is asked for.
         overlap: the setting of this name, which goes with vmap alone.
+        devices: on which the seeds are; several go with vmap alone.
 
     Raises:
         ConfigurationError: for an unknown mode, or one that does not go with `overlap`.
@@ -42,8 +46,15 @@ def choose_mode(mode: SeedsModeChoice = "auto", *, overlap: bool = False) -> See
             "overlap=True has no effect on seeds by mode='threads', where one collects while others learn; "
             "leave overlap out, or take mode='vmap'"
         )
+    if devices > 1 and mode == "threads":
+        raise ConfigurationError(
+            f"devices={devices} have no effect on seeds by mode='threads', which all use one device; leave devices "
+            "out, or take mode='vmap'"
+        )
     if mode != "auto":
         return mode
+    if devices > 1:
+        return "vmap"
     return "threads" if not overlap and jax.default_backend() == "cpu" else "vmap"
 
 
@@ -92,9 +103,9 @@ class Population(Protocol):
         ...
 
 
-def populate(mode: SeedsMode, setup: Setup, states: Sequence[TrainState]) -> Population:
-    """Return a population that takes over `states`."""
-    return Stacked(setup, states) if mode == "vmap" else Threads(setup, states)
+def populate(mode: SeedsMode, setup: Setup, states: Sequence[TrainState], mesh: Mesh | None = None) -> Population:
+    """Return a population that takes over `states`; `mesh` as for `Stacked`."""
+    return Stacked(setup, states, mesh) if mode == "vmap" else Threads(setup, states)
 
 
 class Threads:
@@ -153,7 +164,7 @@ class Threads:
                     self._ahead.wait("learn")
                     state, learnt = self._steps.learn(state)
             self._states[place] = state
-            return Outcome(*jax.device_get((collected, learnt)))
+            return Outcome(*jax.device_get(readable((collected, learnt))))
 
         return self._each("learn" if learn else "collect", step)
 
@@ -167,7 +178,7 @@ class Threads:
             episodes = self._one_at_a_time(
                 lambda: run_episodes(setup.agent, agent, setup.eval_environment, keys[place], num_episodes=num_episodes)
             )
-            return jax.device_get(episodes)
+            return jax.device_get(readable(episodes))
 
         return self._each("evaluate", run)
 
@@ -198,19 +209,29 @@ class Threads:
 
 
 class Stacked:
-    """One program trains all seeds: their states are stacked on a leading axis, and the step is mapped over it."""
+    """One program trains all seeds: their states are stacked on a leading axis, and the step is mapped over it.
 
-    def __init__(self, setup: Setup, states: Sequence[TrainState]):
-        """Copy the states."""
-        self._setup, self._size = setup, len(states)
-        self._state: TrainState = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-        self._steps = compile_steps(setup, stacked=True)
+    On several devices, each has the states of its own seeds, and none waits for another in a step.
+    """
+
+    def __init__(self, setup: Setup, states: Sequence[TrainState], mesh: Mesh | None = None):
+        """Copy the states.
+
+        Args:
+            setup: the parts of the run.
+            states: of all seeds; see `home_of`.
+            mesh: devices, whose number divides that of the seeds; None takes one device.
+        """
+        self._setup, self._size, self._mesh = setup, len(states), mesh
+        self._state: TrainState = _stacked(states, mesh)
+        self._steps = compile_steps(setup, stacked=True, **({} if mesh is None else {"mesh": mesh}))
         self._overlap = Overlap(setup, self._steps, stacked=True) if setup.overlap else None
         if self._overlap is not None:
             self._state = self._overlap.place(self._state)
         self._collects = setup.collector.env_steps_per_round > 0
         self._ahead = Ahead()
         self._pick = jax.jit(lambda state, place: jax.tree.map(lambda leaf: leaf[place], state))
+        self._each = self._size if mesh is None else self._size // mesh.size
         self._episodes = jax.jit(self._run_episodes, static_argnums=2)
 
     @property
@@ -221,11 +242,12 @@ class Stacked:
 
     def state(self, place: int) -> TrainState:
         """Return a copy of the state of one seed."""
-        return self._pick(self._state, place)
+        device, place = divmod(place, self._each)
+        return self._pick(_part(self._state, device) if self._mesh is not None else self._state, place)
 
     def compile_ahead(self, num_episodes: int) -> int:
         """Begin to compile the programs of training and evaluation; see `Population`."""
-        state, keys = shapes(self._state), shapes(jnp.stack([jax.random.key(0)] * self._size))
+        state, keys = shapes(self._state), shapes(self._keys([jax.random.key(0)] * self._size))
 
         def evaluate() -> jax.stages.Lowered:
             return self._episodes.lower(state.agent, keys, num_episodes)
@@ -252,7 +274,7 @@ class Stacked:
     def evaluate(self, keys: Sequence[PRNGKeyArray], num_episodes: int) -> list[Episodes]:
         """Run whole episodes in the evaluation environment with the policy of every seed, each with its own key."""
         self._ahead.wait("evaluate")
-        return self._split(self._episodes(self._state.agent, jnp.stack(keys), num_episodes))
+        return self._split(self._episodes(self._state.agent, self._keys(keys), num_episodes))
 
     def close(self) -> None:
         """Stop all threads."""
@@ -265,12 +287,49 @@ class Stacked:
             setup = self._setup
             return run_episodes(setup.agent, agent, setup.eval_environment, key, num_episodes=num_episodes)
 
-        return jax.vmap(run)(agents, keys)
+        return each_on_its_device(jax.vmap(run), self._mesh)(agents, keys)
+
+    def _keys(self, keys: Sequence[PRNGKeyArray]) -> PRNGKeyArray:
+        """Return one key for each seed, on the device of the seed."""
+        stacked = jnp.stack(keys)
+        return stacked if self._mesh is None else jax.device_put(stacked, by_rows(self._mesh))
 
     def _split(self, stacked: Result) -> list[Result]:
         """Return what belongs to each seed, on the host."""
         fetched = jax.device_get(stacked)
         return [jax.tree.map(lambda leaf, place=place: leaf[place], fetched) for place in range(self._size)]
+
+
+def home_of(place: int, seeds: int, mesh: Mesh) -> jax.Device:
+    """Return the device that has the state of one of several seeds, given its place among them."""
+    return mesh.devices.flat[place // (seeds // mesh.size)]
+
+
+def _stacked(states: Sequence[TrainState], mesh: Mesh | None) -> TrainState:
+    """Return the states on a leading axis, which is spread over the devices that they are on already."""
+
+    def stack(*leaves: Any) -> Any:
+        return jnp.stack(leaves)
+
+    if mesh is None:
+        return jax.tree.map(stack, *states)
+    each = len(states) // mesh.size
+    parts = [jax.tree.map(stack, *states[start : start + each]) for start in range(0, len(states), each)]
+    return jax.tree.map(
+        lambda *leaves: jax.make_array_from_single_device_arrays(
+            (len(states), *leaves[0].shape[1:]), by_rows(mesh), list(leaves)
+        ),
+        *parts,
+    )
+
+
+def _part(state: TrainState, device: int) -> TrainState:
+    """Return the part of stacked states that a device has, given its place among the devices."""
+
+    def own(leaf: Any) -> Any:
+        return sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start or 0)[device].data
+
+    return jax.tree.map(own, state)
 
 
 def _training_programs(setup: Setup, steps: Steps, overlap: Overlap | None, state: TrainState) -> dict[str, Lower]:

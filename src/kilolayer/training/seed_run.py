@@ -11,6 +11,7 @@ import numpy as np
 
 from kilolayer.data import ReplayBuffer
 from kilolayer.errors import ConfigurationError, RunError
+from kilolayer.hosts import from_first_process, is_first_process
 from kilolayer.runs.checkpoints import Checkpoints
 from kilolayer.runs.clock import Clocks
 from kilolayer.runs.config import TrainConfig
@@ -20,7 +21,7 @@ from kilolayer.runs.sinks import DiagnosticsFile, FileSink, Row, Sink, TensorBoa
 from kilolayer.training.initial import begun_with
 from kilolayer.training.policies import load_teacher, taught
 from kilolayer.training.setup import Setup
-from kilolayer.training.step import TrainState, begin_again, init_states, state_shape
+from kilolayer.training.step import TrainState, begin_again, init_states, on_devices, state_shape
 
 
 class SeedRun:
@@ -30,7 +31,6 @@ class SeedRun:
         directory: holds all files of the run.
         config: the settings, with the seed.
         checkpoints: of the run.
-        diagnostics: takes rows after `begin`.
         train_metrics: of the last training step, by their names in metrics.jsonl.
         seconds_before: training time of the run before it was resumed.
         set_aside: where checkpoints and metrics after the point of resuming are; None if there were none.
@@ -52,6 +52,7 @@ class SeedRun:
         self.checkpoints = Checkpoints(directory.checkpoints, keep=max(config.checkpoints_to_keep, least_kept))
         self._open.enter_context(closing(self.checkpoints))
         self._sinks: list[Sink] = []
+        self._diagnostics: DiagnosticsFile | None = None
 
     @property
     def seed(self) -> int:
@@ -71,12 +72,15 @@ class SeedRun:
         """
         if any(step > clocks.step for step in self.checkpoints.steps()):
             if keep_later:
-                self.set_aside = self.directory.set_aside(clocks.step)
+                self.set_aside = Path(from_first_process(lambda: str(self.directory.set_aside(clocks.step))))
             self.checkpoints.drop_after(clocks.step, into=self.set_aside)
-        self._files = FileSink(self.directory, clocks.step)
+        first = is_first_process()
+        self._files = FileSink(self.directory, clocks.step, writes=first)
         self._add(self._files)
-        self.diagnostics = DiagnosticsFile(self.directory, clocks.step)
         self.seconds_before = float(self.last_row.get("perf/seconds", 0.0))
+        if not first:
+            return
+        self._diagnostics = DiagnosticsFile(self.directory, clocks.step)
         self.directory.record_system(describe_engine(self.config))
         if self.config.tensorboard:
             self._add(TensorBoardSink(self.directory, clocks.step))
@@ -108,6 +112,11 @@ class SeedRun:
         for sink in self._sinks:
             sink.write(row)
 
+    def write_diagnostics(self, row: Row) -> None:
+        """Write a row of diagnostics; see `write`."""
+        if self._diagnostics is not None:
+            self._diagnostics.write(row)
+
     def close(self) -> None:
         """Close files and checkpoints."""
         self._open.close()
@@ -123,6 +132,7 @@ def first_states(
     resumed: bool,
     checkpoint: int | None = None,
     data: ReplayBuffer | None = None,
+    homes: Sequence[jax.Device | None] | None = None,
 ) -> list[TrainState]:
     """Return the state of every seed to train from, all at the same point.
 
@@ -132,19 +142,22 @@ def first_states(
         resumed: the runs may have checkpoints.
         checkpoint: the checkpoint to resume from, by its step; None takes the latest that all seeds have.
         data: a replay buffer to learn from, if the run collects nothing. A checkpoint holds it too.
+        homes: the device that has the state of each seed; None leaves all on one.
 
     Raises:
         RunError: if there is no such checkpoint, or one cannot be read.
         ConfigurationError: if the data are missing, or are not those of the checkpoint.
     """
+    homes = homes or [None] * len(runs)
     step = _common_checkpoint(runs, checkpoint) if resumed else None
     if step is None:
         if data is None and not runs[0].config.collects:
             raise ConfigurationError("data is missing: the run collects nothing and has no checkpoint yet")
-        states, teacher = init_states(setup, [run.seed for run in runs], data), load_teacher(runs[0].config)
+        states, teacher = init_states(setup, [run.seed for run in runs], data, homes), load_teacher(runs[0].config)
         states = [dataclasses.replace(one, agent=taught(runs[0].config, setup, one.agent, teacher)) for one in states]
-        return states if runs[0].config.init_from is None else begun_with(runs[0].config, states)
-    states = [run.restore(setup, step) for run in runs]
+        states = states if runs[0].config.init_from is None else begun_with(runs[0].config, states)
+        return [on_devices(setup, state, home) for state, home in zip(states, homes, strict=True)]
+    states = [on_devices(setup, run.restore(setup, step), home) for run, home in zip(runs, homes, strict=True)]
     if not setup.collector.resumes_exactly:
         states = [begin_again(setup, state, run.seed) for state, run in zip(states, runs, strict=True)]
     if data is not None and not all(_same(state.buffer, data) for state in states):

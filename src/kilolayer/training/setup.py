@@ -4,16 +4,20 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
+from jax.sharding import Mesh
 
 from kilolayer.agents import Agent, NetworkSettings, Problem, Tandem, make_agent
 from kilolayer.envs import Environment, make
 from kilolayer.envs.engines import engines_of
+from kilolayer.envs.engines.spread import SpreadEngine
 from kilolayer.envs.task_check import check_methods
 from kilolayer.errors import ConfigurationError
 from kilolayer.machine import check_float32
 from kilolayer.nn import Architecture
 from kilolayer.runs.clock import Clocks
 from kilolayer.runs.config import TrainConfig
+from kilolayer.runs.spread import check_shards
+from kilolayer.shards import Shards
 from kilolayer.training.collector import Collector, EnvironmentCollector, NoCollector
 
 
@@ -37,29 +41,39 @@ class Setup:
     """Steps of each environment that a round of gradient steps draws from; None draws from the whole buffer."""
     overlap: bool
     """The host collects while the device learns."""
+    shards: Shards
+    """Parts of environments, replay buffer and batch, and the devices that hold them."""
     depth_at: Callable[[Clocks], int] = dataclasses.field(compare=False, repr=False)
     """Returns the depth of the networks at a point of the run."""
     parts_of_depth: Callable[[int], tuple[Agent, Collector]] = dataclasses.field(compare=False, repr=False)
     """Builds agent and collector with networks of a depth."""
 
     @classmethod
-    def build(cls, config: TrainConfig, *, seeds: int = 1) -> "Setup":
+    def build(cls, config: TrainConfig, *, seeds: int = 1, mesh: Mesh | None = None) -> "Setup":
         """Build environments, agent and collector, as they are at the beginning of a run. The seed is not used.
 
         Args:
             config: the settings.
             seeds: how many are trained in the same memory.
+            mesh: the devices to train on; None computes on the default device, whatever the settings say.
 
         Raises:
             ConfigurationError: if an environment is unknown, both do not fit each other, the agent cannot be built, JAX
                 computes in float64, or a method of the task returns what it must not.
         """
         check_float32()
+        check_shards(config)
+        shards = Shards(config.num_shards, mesh)
         environment, eval_environment = (
             make(name, episode_length=config.episode_length, engine=config.engine, variant=config.variant)
             for name in (config.env, config.eval_env or config.env)
         )
         environment = dataclasses.replace(environment, fixed_goals=config.fixed_goals)
+        if mesh is not None:
+            environment, eval_environment = (
+                dataclasses.replace(each, engine=SpreadEngine(each.engine, mesh))
+                for each in (environment, eval_environment)
+            )
         if config.overlap:
             _check_overlap(config, environment)
         for each in {id(one.task): one for one in (environment, eval_environment)}.values():
@@ -72,7 +86,7 @@ class Setup:
                 )
 
         def parts_of_depth(depth: int) -> tuple[Agent, Collector]:
-            agent = _agent(config, environment, depth, seeds)
+            agent = _agent(config, environment, depth, seeds, spread=mesh is not None)
             return agent, _collector(config, environment, agent)
 
         depth = config.depth_at(Clocks())
@@ -87,6 +101,7 @@ class Setup:
             gradient_steps_per_round=config.gradient_steps_per_unroll,
             windows=config.replay.windows,
             overlap=config.overlap,
+            shards=shards,
             depth_at=config.depth_at,
             parts_of_depth=parts_of_depth,
         )
@@ -133,8 +148,8 @@ def architecture_of(config: TrainConfig) -> Architecture:
     return config.architecture if config.grow is None else config.architecture.growing_to(config.depth)
 
 
-def _agent(config: TrainConfig, environment: Environment, depth: int, seeds: int) -> Agent:
-    architecture = architecture_of(config)
+def _agent(config: TrainConfig, environment: Environment, depth: int, seeds: int, *, spread: bool) -> Agent:
+    architecture = architecture_of(config).spread() if spread else architecture_of(config)
     task = environment.task
     problem = Problem(
         name=environment.name,
@@ -151,6 +166,7 @@ def _agent(config: TrainConfig, environment: Environment, depth: int, seeds: int
 
     def of_depth(depth: int) -> Agent:
         networks = NetworkSettings(config.batch_size, depth, config.width, architecture, config.optimizer, copies)
+        networks = dataclasses.replace(networks, shards=config.num_shards)
         return make_agent(config.agent, problem, config.agent_settings, networks)
 
     learner = of_depth(depth)

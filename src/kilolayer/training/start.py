@@ -1,21 +1,25 @@
 """Start and resume training: `train` for one seed, `train_seeds` for several."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
+from kilolayer.agents import agent_spec
 from kilolayer.checkpoint_files import steps_in
 from kilolayer.data import ReplayBuffer
 from kilolayer.data.datasets import environment_of
 from kilolayer.errors import ConfigurationError
+from kilolayer.hosts import from_first_process, is_first_process, num_processes
 from kilolayer.runs.config import TrainConfig
 from kilolayer.runs.defaults import default_config, with_engine
 from kilolayer.runs.run_directory import RunDirectory, new_directory
 from kilolayer.runs.seed_group import SeedGroup, SeedsMode, check_same_settings, check_seeds, parse_seeds
 from kilolayer.runs.sinks import require_extras
+from kilolayer.shards import mesh_of
 from kilolayer.training.given_data import check_data, settings_for, with_dataset
 from kilolayer.training.initial import check_begun_with
 from kilolayer.training.memory import check_run_fits
@@ -26,6 +30,8 @@ from kilolayer.training.setup import Setup
 from kilolayer.training.trainer import Trainer, TrainResult
 
 RESUMABLE_SETTINGS = (
+    "devices",
+    "shards",
     "total_env_steps",
     "total_gradient_steps",
     "checkpoint_minutes",
@@ -36,7 +42,8 @@ RESUMABLE_SETTINGS = (
     "tensorboard",
     "wandb",
 )
-"""Settings that may change when a run is resumed: none of them changes a training step."""
+"""Settings that may change when a run is resumed: none of them changes a training step, but for the shards, which
+change what the batches to come are drawn from."""
 
 LEAST_KEPT = 2
 """Checkpoints that each of several seeds keeps at least: one seed may have its next checkpoint while another, stopped
@@ -86,9 +93,12 @@ def train(
         config, data = _resumed_config([directory], settings, data)
     else:
         config, data = _new_config(env, config, settings, checkpoint, data)
+    if num_processes() > 1:  # which may have measured differently, and chosen other engines
+        config = TrainConfig.from_dict(from_first_process(config.to_dict))
     setup = _build(config, data, resumed=None if resume is None else directory)
     if resume is None:
-        directory = RunDirectory.create(run_dir or new_directory(config), config)
+        make = functools.partial(_made, config, run_dir)
+        directory = RunDirectory.open(from_first_process(make))
     (result,) = _train(
         setup,
         config,
@@ -100,6 +110,11 @@ def train(
         show=progress,
     )
     return result
+
+
+def _made(config: TrainConfig, run_dir: str | os.PathLike | None) -> str:
+    """Make the directory of a run and return its path."""
+    return str(RunDirectory.create(run_dir or new_directory(config), config).path.resolve())
 
 
 def begin(config: TrainConfig, *, run_dir: str | os.PathLike | None = None, progress: bool = True) -> TrainResult:
@@ -169,8 +184,12 @@ def train_seeds(
     if resume is not None:
         if env or seeds or config or run_dir or mode != "auto":
             raise ConfigurationError("resume takes env, seeds, mode, config and run_dir from the runs; leave them out")
-        group = SeedGroup.open(resume)
+        group, settings = SeedGroup.open(resume), dict(settings)
         directories = group.open_runs()
+        devices = settings.pop("devices", group.devices)
+        if devices != group.devices:
+            group = dataclasses.replace(group, devices=devices, mode="vmap" if devices > 1 else group.mode)
+            group.write()
         config, data = _resumed_config(directories, settings, data)
     else:
         if "seed" in settings:
@@ -179,10 +198,13 @@ def train_seeds(
             raise ConfigurationError("seeds is missing; give such as range(8) or '0..7'")
         chosen = parse_seeds(seeds) if isinstance(seeds, str) else check_seeds(seeds)
         config, data = _new_config(env, config, settings, checkpoint, data)
-        group = SeedGroup(
-            Path(run_dir or new_directory(config, "seeds")), chosen, choose_mode(mode, overlap=config.overlap)
-        )
-    setup = _build(config, data, seeds=len(group.seeds), resumed=None if resume is None else directories[0])
+        mode, devices = choose_mode(mode, overlap=config.overlap, devices=config.devices), config.devices
+        group = SeedGroup(Path(run_dir or "."), chosen, mode, devices)
+        config = dataclasses.replace(config, devices=1)  # of each seed
+        group = dataclasses.replace(group, path=Path(run_dir or new_directory(config, "seeds")))
+    mesh = mesh_of(group.devices)
+    each = len(group.seeds) // group.devices
+    setup = _build(config, data, seeds=each, resumed=None if resume is None else directories[0])
     if resume is None:
         directories = group.create(config)
     return _train(
@@ -190,6 +212,7 @@ def train_seeds(
         config,
         dict(zip(group.seeds, directories, strict=True)),
         group.mode,
+        mesh=mesh,
         resumed=resume is not None,
         checkpoint=checkpoint,
         keep_later=keep_later,
@@ -212,7 +235,7 @@ def _train(
     with ExitStack() as stack:
         runs = []
         for seed, directory in directories.items():
-            stack.enter_context(directory.lock())
+            stack.enter_context(directory.lock() if is_first_process() else nullcontext())
             own = dataclasses.replace(config, seed=seed)
             runs.append(stack.enter_context(closing(SeedRun(directory, own, least_kept=least_kept))))
         trainer = Trainer(setup, runs, mode, **how)
@@ -224,13 +247,30 @@ def _build(
 ) -> Setup:
     """Build what the settings amount to, and validate everything that can be validated before a file is written."""
     with nullcontext() if resumed is None else resumed.explain_unknown_names():
-        setup = Setup.build(config, seeds=seeds)
+        setup = Setup.build(config, seeds=seeds, mesh=mesh_of(config.devices))
+    if num_processes() > 1:
+        _check_alone(setup, config, seeds)
     config.architecture.check_device()
     check_run_fits(setup, config, seeds=seeds)
     if data is not None:
         check_data(data, config, setup.collector)
     require_extras(config)
     return setup
+
+
+def _check_alone(setup: Setup, config: TrainConfig, seeds: int) -> None:
+    """Refuse what is for one process alone."""
+    asked = None
+    if seeds > 1:
+        asked = f"{seeds} seeds together"
+    elif config.init_data:
+        asked = "init_data=True"
+    elif not setup.collector.resumes_exactly:
+        asked = f"env {config.env!r}, an environment in Python,"
+    if asked is not None:
+        raise ConfigurationError(
+            f"{asked} cannot be trained by {num_processes()} processes together; start one process"
+        )
 
 
 def _new_config(
@@ -311,4 +351,15 @@ def _changed(directory: RunDirectory, settings: Mapping[str, Any]) -> TrainConfi
             f"total_env_steps={wanted} cannot replace {config.total_env_steps} when a run is resumed: "
             "0 collects nothing"
         )
-    return TrainConfig.from_dict(config.to_dict() | dict(settings))
+    return TrainConfig.from_dict(config.to_dict() | _shards_kept(config, settings) | dict(settings))
+
+
+def _shards_kept(config: TrainConfig, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the shards of a run that goes on with other devices: its own, where these can hold them, to compute the
+    same; else as many as devices, into which what was collected is cut again.
+    """
+    devices = settings.get("devices")
+    if not isinstance(devices, int) or devices < 1 or agent_spec(config.agent).on_policy:
+        return {}
+    own = config.num_shards
+    return {"shards": own if own % devices == 0 and own != devices else None}

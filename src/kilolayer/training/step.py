@@ -6,17 +6,20 @@ kept in the compilation cache while the half that takes long to compile can.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from kilolayer.agents import AgentState, grow_agent
 from kilolayer.data import ReplayBuffer, draw_windows, empty_buffer, end_episodes, insert
 from kilolayer.runs.clock import Clocks
+from kilolayer.shards import Shards, each_on_its_device, spread
 from kilolayer.training.collector import Collected, CollectorState
 from kilolayer.training.faults import CollectFaults, LearnFaults, first_false
 from kilolayer.training.keys import stream
@@ -66,18 +69,62 @@ def init_state(setup: Setup, seed: int, data: ReplayBuffer | None = None) -> Tra
     return init_states(setup, [seed], data)[0]
 
 
-def init_states(setup: Setup, seeds: Sequence[int], data: ReplayBuffer | None = None) -> list[TrainState]:
-    """Return for each seed the state of a run that has not begun; see `init_state`."""
-    init = jax.jit(lambda key: _init_state(setup, key))
-    states = [init(jax.random.key(seed)) for seed in seeds]
+def init_states(
+    setup: Setup,
+    seeds: Sequence[int],
+    data: ReplayBuffer | None = None,
+    homes: Sequence[jax.Device | None] | None = None,
+) -> list[TrainState]:
+    """Return for each seed the state of a run that has not begun; see `init_state` and, for `homes`, `on_devices`."""
+    init = jax.jit(lambda key: _placed(setup, _init_state(setup, key)))
+    states = [
+        on_devices(setup, init(jax.random.key(seed)), home)
+        for seed, home in zip(seeds, homes or [None] * len(seeds), strict=True)
+    ]
     if data is None:
         return states
-    return [dataclasses.replace(state, buffer=jax.tree.map(jnp.copy, data)) for state in states]
+    data = dataclasses.replace(data, shards=setup.shards)
+    if setup.shards.mesh is None:
+        return [dataclasses.replace(state, buffer=jax.tree.map(jnp.copy, data)) for state in states]
+    where = setup.shards.by_rings(data)
+    return [
+        dataclasses.replace(state, buffer=jax.tree.map(lambda leaf, on: spread(np.array(leaf), on), data, where))
+        for state in states
+    ]
 
 
 def state_shape(setup: Setup) -> TrainState:
     """Return the state of a run with shapes and types in place of arrays; nothing is computed."""
-    return jax.eval_shape(lambda: _init_state(setup, jax.random.key(0)))
+    shape = jax.eval_shape(lambda: _init_state(setup, jax.random.key(0)))
+    if (where := _shardings(setup.shards, shape)) is None:
+        return shape
+    return jax.tree.map(lambda leaf, on: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=on), shape, where)
+
+
+def _shardings(shards: Shards, state: TrainState) -> TrainState | None:
+    """Return shardings in place of the arrays of a state, or of their shapes; None on a single device."""
+    if shards.mesh is None:
+        return None
+    parts = {"buffer": shards.by_rings(state.buffer), "collector": shards.by_rows(state.collector)}
+    return dataclasses.replace(shards.whole(state), **parts)
+
+
+def _placed(setup: Setup, state: TrainState) -> TrainState:
+    """Return a state, inside a program, whose arrays lie on the devices where they belong."""
+    where = _shardings(setup.shards, state)
+    return state if where is None else jax.lax.with_sharding_constraint(state, where)
+
+
+def on_devices(setup: Setup, state: TrainState, home: jax.Device | None = None) -> TrainState:
+    """Return a state whose arrays lie on the devices where they belong.
+
+    Args:
+        setup: the parts of the run.
+        state: of a run.
+        home: the device that has the whole state, if there is one.
+    """
+    where: Any = home if home is not None else _shardings(setup.shards, state)
+    return state if where is None else jax.device_put(state, where)
 
 
 def untrained_agent(setup: Setup, seed: int) -> AgentState:
@@ -96,6 +143,7 @@ def _init_state(setup: Setup, seed: PRNGKeyArray) -> TrainState:
             collector.observation_size,
             collector.goal_size,
             collector.action_size,
+            setup.shards,
         ),
         collector=collector.init(collector_key),
         key=key,
@@ -114,15 +162,21 @@ def begin_again(setup: Setup, state: TrainState, seed: int) -> TrainState:
         seed: of the run. The new episodes depend on it and on the clocks only.
     """
     key = stream(jax.random.key(seed), "begin again", state.clocks.step)
-    collector, interrupted = jax.jit(setup.collector.begin_again)(state.collector, key)
-    return dataclasses.replace(state, collector=collector, buffer=end_episodes(state.buffer, interrupted))
+
+    @jax.jit
+    def begun(state: TrainState, key: PRNGKeyArray) -> TrainState:
+        collector, interrupted = setup.collector.begin_again(state.collector, key)
+        begun = dataclasses.replace(state, collector=collector, buffer=end_episodes(state.buffer, interrupted))
+        return _placed(setup, begun)
+
+    return begun(state, key)
 
 
 def collect_step(setup: Setup, state: TrainState) -> tuple[TrainState, CollectFaults]:
     """Collect the data of a round with the policy, and insert them into the buffer."""
     key, collect_key = jax.random.split(state.key)
     collected = setup.collector.collect(state.agent, state.collector, collect_key)
-    return store(dataclasses.replace(state, key=key), collected), collected.faults
+    return _placed(setup, store(dataclasses.replace(state, key=key), collected)), collected.faults
 
 
 def store(state: TrainState, collected: Collected) -> TrainState:
@@ -158,7 +212,7 @@ def learn_step(setup: Setup, state: TrainState) -> tuple[TrainState, tuple[dict[
         parameter=~jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(agent)])),
     )
     state = dataclasses.replace(state, agent=agent, key=key, gradient_steps=state.gradient_steps + gradient_steps)
-    return state, ({name: jnp.mean(values) for name, values in metrics.items()}, faults)
+    return _placed(setup, state), ({name: jnp.mean(values) for name, values in metrics.items()}, faults)
 
 
 def grow_state(setup: Setup, state: TrainState, seed: int) -> TrainState:
@@ -172,7 +226,7 @@ def grow_state(setup: Setup, state: TrainState, seed: int) -> TrainState:
     """
     key = stream(jax.random.key(seed), "growth", state.clocks.step)
     agent = jax.jit(lambda agent, key: grow_agent(setup.agent, agent, key))(state.agent, key)
-    return dataclasses.replace(state, agent=agent)
+    return on_devices(setup, dataclasses.replace(state, agent=agent))
 
 
 class Steps(NamedTuple):
@@ -183,14 +237,18 @@ class Steps(NamedTuple):
     learn: jax.stages.Wrapped
 
 
-def compile_steps(setup: Setup, *, stacked: bool = False) -> Steps:
+def compile_steps(setup: Setup, *, stacked: bool = False, mesh: Mesh | None = None) -> Steps:
     """Return `collect_step` and `learn_step` for a setup, jitted.
 
     Args:
         setup: the parts of the run.
         stacked: the state is that of several seeds, with a leading axis over them, and so are the results.
+        mesh: devices, each of which has as many of these seeds as any other; None takes one device.
     """
-    lift = jax.vmap if stacked else lambda step: step
+
+    def lift(step: Callable) -> Callable:
+        return each_on_its_device(jax.vmap(step), mesh) if stacked else step
+
     return Steps(
         jax.jit(lift(lambda state: collect_step(setup, state)), donate_argnums=0),
         jax.jit(lift(lambda state: learn_step(setup, state)), donate_argnums=0),

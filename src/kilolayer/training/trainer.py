@@ -10,12 +10,14 @@ from typing import Any, NoReturn
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from kilolayer.data import ReplayBuffer
 from kilolayer.device_errors import device_error
 from kilolayer.envs.check import ENDS_AT_ONCE
 from kilolayer.envs.divergence import Divergence, suspects
 from kilolayer.errors import TrainingError
+from kilolayer.hosts import is_first_process, largest_of_all, num_processes
 from kilolayer.progress import Display, Silent, progress_display
 from kilolayer.runs.clock import Clocks, Count
 from kilolayer.runs.run_directory import RunDirectory
@@ -24,7 +26,7 @@ from kilolayer.training.evaluation import ends_at_once, summarize
 from kilolayer.training.interrupts import StopRequest
 from kilolayer.training.keys import stream
 from kilolayer.training.policies import policy_of
-from kilolayer.training.population import populate
+from kilolayer.training.population import home_of, populate
 from kilolayer.training.seed_run import SeedRun, first_states
 from kilolayer.training.setup import Setup
 from kilolayer.training.step import TrainState, grow_state
@@ -65,6 +67,7 @@ class Trainer:
         runs: Sequence[SeedRun],
         mode: SeedsMode = "threads",
         *,
+        mesh: Mesh | None = None,
         resumed: bool = False,
         checkpoint: int | None = None,
         keep_later: bool = True,
@@ -77,6 +80,7 @@ class Trainer:
             setup: the parts of the run, at its beginning.
             runs: one for each seed; the caller closes them.
             mode: how several seeds are trained.
+            mesh: devices that share the seeds.
             resumed: the runs may have begun before.
             checkpoint: the checkpoint to resume from, by its step; None takes the latest that all seeds have.
             keep_later: keep the checkpoints and metrics after it in `RUN/set-aside/`.
@@ -87,18 +91,20 @@ class Trainer:
             RunError: if there is no such checkpoint, or one cannot be read.
             ConfigurationError: if the data are missing, or are not those of the checkpoint.
         """
-        self.runs, self.mode, self.show = runs, mode, show
+        self.runs, self.mode, self.show = runs, mode, show and is_first_process()
         self.config = runs[0].config
         self.timetable = self.config.timetable
         self.eval_every, self.checkpoint_every = (
             None if text is None else Count.parse(text)
             for text in (self.config.eval_every, self.config.checkpoint_every)
         )
-        states = first_states(setup, runs, resumed=resumed, checkpoint=checkpoint, data=data)
+        self._mesh = mesh
+        homes = None if mesh is None else [home_of(place, len(runs), mesh) for place in range(len(runs))]
+        states = first_states(setup, runs, resumed=resumed, checkpoint=checkpoint, data=data, homes=homes)
         self.clocks = states[0].clocks
         self._populate(setup.at(self.clocks), states)
         for run in runs:
-            if resumed:
+            if resumed and is_first_process():
                 run.directory.write_config(run.config)
             run.begin(self.clocks, keep_later=keep_later)
 
@@ -119,7 +125,9 @@ class Trainer:
             stack.enter_context(closing(display))
             stop = stack.enter_context(StopRequest())
             if len(self.runs) > 1:
-                display.note(f"{len(self.runs)} seeds by {self.mode}; steps of each, mean success")
+                display.note(f"{len(self.runs)} seeds by {self._seeds()}; steps of each, mean success")
+            if self.setup.shards.devices > 1:
+                display.note(self._spread())
             for run in self.runs:
                 if run.set_aside is not None:
                     display.note(f"what the run had after {self.clocks} is in {run.set_aside}")
@@ -131,7 +139,8 @@ class Trainer:
                 self._compile_ahead(display)
             if not all(run.rows for run in self.runs):
                 self._evaluate(0.0, start)
-            while self.rounds < self.timetable.rounds and stop.signal is None:
+            stopped_by = _asked_to_stop(stop)
+            while self.rounds < self.timetable.rounds and stopped_by is None:
                 self._advance(display)
                 self._grow_if_due(display)
                 display.update(self.clocks.step, self._status())
@@ -139,15 +148,16 @@ class Trainer:
                     self._evaluate(time.monotonic() - began, start)
                     self._save(evaluated=True)
                     saved = time.monotonic()
-                elif self._checkpoint_due(time.monotonic() - saved):
+                elif any(largest_of_all(self._checkpoint_due(time.monotonic() - saved))):
                     self._save()
                     saved = time.monotonic()
-            if stop.signal is not None:
+                stopped_by = _asked_to_stop(stop)
+            if stopped_by is not None:
                 self._save()
             self._wait()
-            if stop.signal is not None:  # speaking comes last: a reader that waits must not delay the save
-                display.note(f"{stop.signal.name}: saved after {self.clocks}")
-        return self._results(None if self.rounds >= self.timetable.rounds else stop.signal)
+            if stopped_by is not None:  # speaking comes last: a reader that waits must not delay the save
+                display.note(f"{stopped_by.name}: saved after {self.clocks}")
+        return self._results(None if self.rounds >= self.timetable.rounds else stopped_by)
 
     def begin(self) -> list[TrainResult]:
         """Evaluate and save the states as they are, without a training step.
@@ -175,10 +185,23 @@ class Trainer:
         unit = "env steps" if self.config.collects else "gradient steps"
         return progress_display("training", self.timetable.end.step, start=self.clocks.step, unit=unit)
 
+    def _seeds(self) -> str:
+        """Return in words how the seeds are moved."""
+        if self._mesh is None:
+            return self.mode
+        devices, each = self._mesh.size, len(self.runs) // self._mesh.size
+        return f"{self.mode} on {devices} devices, {each} on each, where none waits for another"
+
+    def _spread(self) -> str:
+        """Return in words what each device has."""
+        devices, config = self.setup.shards.devices, self.config
+        has = f"{config.num_envs // devices} environments and {config.batch_size // devices} rows of a batch"
+        return f"{devices} devices, each with {has}"
+
     def _populate(self, setup: Setup, states: Sequence[TrainState]) -> None:
         """Use this setup from now on, and prepare its programs for the states."""
         self.setup = setup
-        self.population = populate(self.mode, setup, states)
+        self.population = populate(self.mode, setup, states, self._mesh)
         self.diagnose = jax.jit(setup.agent.diagnose)
 
     def _advance(self, display: Display) -> None:
@@ -227,6 +250,8 @@ class Trainer:
 
     def _compile_ahead(self, display: Display) -> None:
         """Compile the programs of the run side by side while the first of them already runs."""
+        if num_processes() > 1:  # whose programs wait for each other: all begin them in one order
+            return
         programs = self.population.compile_ahead(self.config.num_eval_envs)
         display.update(self.clocks.step, f"compiling {programs} programs")
 
@@ -297,7 +322,7 @@ class Trainer:
             if self.config.diagnostics and self._has_data():
                 state = self.population.state(place)
                 found = jax.device_get(self.diagnose(state.agent, state.buffer, stream(keys[place], "diagnostics")))
-                run.diagnostics.write(
+                run.write_diagnostics(
                     {"env_steps": clocks.env_steps, "gradient_steps": clocks.gradient_steps}
                     | {name: value.tolist() for name, value in found.items()}
                 )
@@ -311,7 +336,8 @@ class Trainer:
         self._wait()
         for place, run in enumerate(self.runs):
             run.directory.check_present()
-            run.directory.keep_kernel_choices()
+            if is_first_process():
+                run.directory.keep_kernel_choices()
             state = self.population.state(place)
             policy = policy_of(run.config, self.setup, state.agent, clocks=self.population.clocks)
             run.checkpoints.save(state, run.last_row if evaluated else None, policy=policy.writer())
@@ -328,6 +354,12 @@ class Trainer:
             return "success --"
         success = f"success {statistics.fmean(row['eval/success_any'] for row in known):.2f}"
         return f"{success}; {ENDS_AT_ONCE}" if all(map(ends_at_once, known)) else success
+
+
+def _asked_to_stop(stop: StopRequest) -> signal.Signals | None:
+    """Return the signal that one of the processes was sent; None if none was."""
+    (number,) = largest_of_all(stop.signal or 0)
+    return signal.Signals(number) if number else None
 
 
 def _speed(steps: int, seconds: float) -> float:

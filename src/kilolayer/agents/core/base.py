@@ -74,6 +74,8 @@ class DeepAgent:
     config: Any = None
     copies: int = 1
     """Agents that share the memory of the device; see `Architecture.resolve`."""
+    shards: int = 1
+    """Equal parts of a batch, each drawn from a part of the replay buffer; they lie one behind the other."""
 
     @property
     def executed_actions(self) -> int:
@@ -303,4 +305,5 @@ def sizes_of(problem: Problem, networks: NetworkSettings) -> dict[str, Any]:
         "architecture": networks.architecture,
         "optimizer": networks.optimizer,
         "copies": networks.copies,
+        "shards": networks.shards,
     }

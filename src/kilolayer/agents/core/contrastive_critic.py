@@ -1,13 +1,16 @@
 """What contrastive agents share: two encoders, the loss that they learn by, and the batches it is computed on."""
 
 import dataclasses
+from typing import Literal, get_args
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from kilolayer.agents.core.base import DeepAgent, Probe
 from kilolayer.agents.core.checks import (
+    check_choice,
     check_counts,
     check_discount,
     check_finite,
@@ -30,6 +33,8 @@ from kilolayer.objectives import (
 Scalar = Float[Array, ""]
 Embeddings = Float[Array, "batch representation"]
 Rows = Bool[Array, " batch"]
+
+Negatives = Literal["global", "local"]
 
 
 class Critic(eqx.Module):
@@ -64,6 +69,9 @@ class ContrastiveConfig:
     """Divisor of the energy; None takes 1, and 0.1 for cosine."""
     loss: LossName = "infonce_forward"
     """Contrastive loss of the critic."""
+    negatives: Negatives = "global"
+    """What a row is contrasted with: global (the whole batch, whatever devices hold it), or local (the rows of its own
+    shard: another loss, of as many smaller batches)."""
     logsumexp_penalty: float = 0.1
     """Weight of the mean squared logsumexp of the logits."""
     discount: float = 0.99
@@ -91,6 +99,7 @@ class ContrastiveConfig:
         check_finite(self)
         Energy(self.energy, self.temperature)
         loss_function(self.loss)
+        check_choice(self, "negatives", get_args(Negatives))
         check_discount(self, one_is_valid=True)
         check_not_negative(self, "logsumexp_penalty")
         check_positive(self, "critic_learning_rate")
@@ -115,13 +124,26 @@ class ContrastiveAgent(DeepAgent):
         super().__post_init__()
         if self.batch_size < 2:
             raise ConfigurationError("batch_size=1 leaves contrastive RL no negatives; take at least 2")
-        repeats = self.config.trajectory_repeats
-        if self.batch_size % repeats:
-            fitting = [size for size in range(1, self.batch_size + 1) if self.batch_size % size == 0]
+        self._check_shards()
+        repeats, share = self.config.trajectory_repeats, self.batch_size // self.shards
+        if share % repeats:
+            fitting = [size for size in range(1, share + 1) if share % size == 0]
             nearest = sorted(sorted(fitting, key=lambda size: abs(size - repeats))[:2])
+            of_each = "" if self.shards == 1 else f" in each of {self.shards} shards, of {share} rows"
             raise ConfigurationError(
-                f"trajectory_repeats={repeats} does not divide batch_size={self.batch_size}; "
+                f"trajectory_repeats={repeats} does not divide batch_size={self.batch_size}{of_each}; "
                 f"take {' or '.join(map(str, nearest))}"
+            )
+
+    def _check_shards(self) -> None:
+        if self.config.negatives == "global":
+            return
+        if self.shards == 1:
+            raise ConfigurationError("negatives='local' has no effect with one shard, which holds the whole batch")
+        if self.batch_size == self.shards:
+            raise ConfigurationError(
+                f"negatives='local' leaves no negatives where each of {self.shards} shards has one row of "
+                f"batch_size={self.batch_size}; take negatives='global', or a larger batch"
             )
 
     def depth_of(self, part: str) -> int:
@@ -169,6 +191,13 @@ class ContrastiveAgent(DeepAgent):
             psi: psi(g) of its own goal, in the same row.
             valid: the state-action is one that was taken: its chunk of actions is within an episode. None if all are.
         """
+        if self.config.negatives == "global":
+            return self.contrast(phi, psi, valid)
+        rows = jax.tree.map(lambda each: each.reshape(self.shards, -1, *each.shape[1:]), (phi, psi, valid))
+        return jax.tree.map(jnp.mean, jax.vmap(self.contrast)(*rows))
+
+    def contrast(self, phi: Embeddings, psi: Embeddings, valid: Rows | None = None) -> tuple[Scalar, Metrics]:
+        """Return the loss of rows that are contrasted with each other, and metrics; see `critic_loss`."""
         logits = self.energy.logits(phi, psi)
         contrastive = loss_function(self.config.loss)(logits, valid)
         loss = contrastive + self.config.logsumexp_penalty * logsumexp_penalty(logits, valid)

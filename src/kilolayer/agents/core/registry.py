@@ -57,6 +57,8 @@ class NetworkSettings:
     """Settings of the optimisers of all networks."""
     copies: int = 1
     """Agents that are trained in the same memory at the same time."""
+    shards: int = 1
+    """Equal parts of a batch, each drawn from a part of the replay buffer; they lie one behind the other."""
 
 
 @runtime_checkable

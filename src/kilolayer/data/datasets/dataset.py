@@ -1,6 +1,7 @@
 """A data set: episodes one behind the other, checked, and as the replay buffer that agents learn from."""
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -136,8 +137,9 @@ def ring_of(*, episode: np.ndarray, **arrays: np.ndarray) -> ReplayBuffer:
     rows = len(episode)
     last_time = np.full(rows, -1, np.int32)
     last_time[episode] = np.arange(rows, dtype=np.int32)  # of equal numbers, the last one counts
+    fields: dict[str, Any] = {name: jnp.asarray(array)[:, None] for name, array in arrays.items()}
     return ReplayBuffer(
-        **{name: jnp.asarray(array)[:, None] for name, array in arrays.items()},
+        **fields,
         episode=jnp.asarray(episode, jnp.int32)[:, None],
         last_time=jnp.asarray(last_time)[:, None],
         open_episode=jnp.asarray([episode[-1] + 1], jnp.int32),
