@@ -1,5 +1,7 @@
 """The torso of SimbaV2: everything has length one."""
 
+import re
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -152,3 +154,12 @@ def test_impossible_settings_are_refused_by_name(options, message):
         drawn(NAME, **options)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_matrices_are_decomposed_one_by_one():
+    """Programs with several batches of them wait for ever on two cores (jaxlib 0.10)."""
+    architecture = HypersphericalArchitecture()
+    program = jax.make_jaxpr(lambda key: architecture.build(5, 3, depth=8, width=8, key=key))(jax.random.key(0))
+    shapes = re.findall(r":f32\[([\d,]+)\] \w+:f32\[[\d,]+\] = qr\[", str(program))
+    assert shapes
+    assert all(shape.count(",") == 1 for shape in shapes)

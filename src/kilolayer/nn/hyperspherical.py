@@ -1,6 +1,7 @@
 """The hyperspherical torso of SimbaV2 (Lee et al., 2025, arXiv 2502.15280, section 4)."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -229,8 +230,16 @@ def unit_dense(
 ) -> Dense:
     """Return a dense layer whose weights are orthogonal draws with columns of length one."""
     dense = Dense(in_size, out_size, use_bias=use_bias, precision=precision, key=key)
-    weight = jax.nn.initializers.orthogonal()(key, (in_size, out_size), dense.weight.dtype)
+    weight = _orthogonal(key, (in_size, out_size), dense.weight.dtype)
     return _projected(eqx.tree_at(lambda dense: dense.weight, dense, weight))
+
+
+def _orthogonal(key: PRNGKeyArray, shape: tuple[int, int], dtype: Any) -> Float[Array, "in out"]:
+    """Return an orthogonal draw. Under `jax.vmap` the draws are made one after another: jaxlib 0.10 decomposes a batch
+    of matrices in threads, and waits for ever where a program has several batches and the machine few cores.
+    """
+    draw = jax.custom_batching.sequential_vmap(lambda key: jax.nn.initializers.orthogonal()(key, shape, dtype))
+    return draw(key)
 
 
 def _projected(dense: Dense) -> Dense:
