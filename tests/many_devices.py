@@ -229,7 +229,7 @@ def collected_by_mujoco() -> float:
         steps, state = compile_steps(setup), init_state(setup, 0)
         for _ in range(3):
             state, _ = steps.collect(state)
-        found.append(to_arrays(state.buffer))
+        found.append({name: array.astype(float) for name, array in to_arrays(state.buffer).items()})
     return distance(*found)
 
 
