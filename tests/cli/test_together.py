@@ -123,10 +123,14 @@ def test_alone_nothing_is_joined():
 
 
 def test_the_scribe_says_in_one_line_what_jax_aborts_with():
-    text = "W1 coordination_service.cc] x\nkept\nF1 JAX distributed service detected fatal errors.\n*** trace\n@ 0x1\n"
-    command = [sys.executable, "-S", "-c", together.SCRIBE, "process 0 has ended", *together.NOISE]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True, env=dict(os.environ))
-    assert done.stdout.splitlines() == ["kept", "process 0 has ended"]
+    text = (
+        "W1 coordination_service.cc] x\nkept\n{}F1 JAX distributed service detected fatal errors.\n*** trace\n@ 0x1\n"
+    )
+    command = [sys.executable, "-S", "-c", together.SCRIBE, "apart", "lost", together.JOINED, *together.NOISE]
+    for joined, expected in (("", "apart"), (f"{together.JOINED}\n", "lost")):
+        given = text.format(joined)
+        done = subprocess.run(command, input=given, capture_output=True, text=True, check=True, env=dict(os.environ))
+        assert done.stdout.splitlines() == ["kept", expected]
 
 
 class Shared:

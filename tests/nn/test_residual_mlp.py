@@ -425,3 +425,9 @@ def test_a_depth_is_accepted_if_and_only_if_blocks_fill_it(depth, block_size):
     else:
         with pytest.raises(ConfigurationError, match=f"depth={depth} "):
             architecture.num_blocks(depth)
+
+
+def test_networks_on_several_devices_do_without_the_fused_kernels():
+    assert ResidualArchitecture().spread() == ResidualArchitecture(kernels="xla")
+    with pytest.raises(ConfigurationError, match="kernels='fused' walks the rows of one device"):
+        ResidualArchitecture(kernels="fused").spread()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kilolayer.cli.output import complain
 from kilolayer.errors import ConfigurationError
-from kilolayer.hosts import SILENCE_SECONDS, Place, is_of_others, join, leave, place_in
+from kilolayer.hosts import SILENCE_SECONDS, START_SECONDS, Place, is_of_others, join, leave, place_in
 
 FLAGS = ("coordinator", "num_processes", "process_id")
 
@@ -24,16 +24,26 @@ SCRIBE = """
 import signal, sys
 for name in ("SIGINT", "SIGTERM", "SIGHUP"):
     signal.signal(getattr(signal, name), signal.SIG_IGN)
-fatal = False
+apart, lost, joined, *noise = sys.argv[1:]
+why, fatal = apart, False
 for line in sys.stdin:
-    if "JAX distributed service detected fatal errors" in line and not fatal:
+    if line.strip() == joined:
+        why = lost
+    elif "JAX distributed service detected fatal errors" in line and not fatal:
         fatal = True
-        print(sys.argv[1], flush=True)
-    elif not fatal and not any(word in line for word in sys.argv[2:]):
+        print(why, flush=True)
+    elif not fatal and not any(word in line for word in noise):
         print(line, end="", flush=True)
 """
 """Reads what libraries below Python print on standard error, and passes it on. JAX aborts a process whose first process
-is gone, before Python gets to say so, and prints a trace of the stack: in its place comes one line."""
+is gone, or whose others do not come, before Python gets to say so, and prints a trace of the stack: in its place comes
+one line."""
+
+JOINED = "kilolayer: joined"
+"""Tells the scribe that the processes have found each other."""
+
+APART = f"kilolayer: error: the processes did not find each other within {START_SECONDS} s"
+LOST = f"kilolayer: error: process 0 has ended; {ADVICE}"
 
 NOISE = (
     "recoverable task feature",
@@ -63,6 +73,7 @@ def together(given: Mapping[str, str]) -> Iterator[None]:
         return
     _take_down_what_is_printed_below()
     watch = join(place, _end)
+    os.write(2, f"{JOINED}\n".encode())
     try:
         yield
     except BaseException as error:
@@ -109,8 +120,7 @@ def _devices(given: Mapping[str, str]) -> int:
 def _take_down_what_is_printed_below() -> None:
     """Let the scribe read what is written to both standard streams from now on, but for what Python writes."""
     own = {number: os.dup(number) for number in (1, 2)}
-    line = f"kilolayer: error: process 0 has ended; {ADVICE}"
-    command = [sys.executable, "-S", "-c", SCRIBE, line, *NOISE]
+    command = [sys.executable, "-S", "-c", SCRIBE, APART, LOST, JOINED, *NOISE]
     scribe = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=own[2], text=True)
     assert scribe.stdin is not None
     for number in own:

@@ -181,6 +181,8 @@ def train_seeds(
         TrainingError: if a number of any seed is not finite or a save fails. All seeds stop; their checkpoints before
             are whole, and the other seeds can be resumed alone.
     """
+    if num_processes() > 1:
+        raise ConfigurationError(f"several seeds cannot be trained by {num_processes()} processes together; start one")
     if resume is not None:
         if env or seeds or config or run_dir or mode != "auto":
             raise ConfigurationError("resume takes env, seeds, mode, config and run_dir from the runs; leave them out")
@@ -188,6 +190,7 @@ def train_seeds(
         directories = group.open_runs()
         devices = settings.pop("devices", group.devices)
         if devices != group.devices:
+            mesh_of(devices)  # if there are too few, nothing is written
             group = dataclasses.replace(group, devices=devices, mode="vmap" if devices > 1 else group.mode)
             group.write()
         config, data = _resumed_config(directories, settings, data)
@@ -200,6 +203,7 @@ def train_seeds(
         config, data = _new_config(env, config, settings, checkpoint, data)
         mode, devices = choose_mode(mode, overlap=config.overlap, devices=config.devices), config.devices
         group = SeedGroup(Path(run_dir or "."), chosen, mode, devices)
+        mesh_of(devices)  # if there are too few, no directory is made
         config = dataclasses.replace(config, devices=1)  # of each seed
         group = dataclasses.replace(group, path=Path(run_dir or new_directory(config, "seeds")))
     mesh = mesh_of(group.devices)
@@ -249,7 +253,7 @@ def _build(
     with nullcontext() if resumed is None else resumed.explain_unknown_names():
         setup = Setup.build(config, seeds=seeds, mesh=mesh_of(config.devices))
     if num_processes() > 1:
-        _check_alone(setup, config, seeds)
+        _check_alone(setup, config)
     config.architecture.check_device()
     check_run_fits(setup, config, seeds=seeds)
     if data is not None:
@@ -258,12 +262,14 @@ def _build(
     return setup
 
 
-def _check_alone(setup: Setup, config: TrainConfig, seeds: int) -> None:
-    """Refuse what is for one process alone."""
+def _check_alone(setup: Setup, config: TrainConfig) -> None:
+    """Refuse what is for one process alone.
+
+    Raises:
+        ConfigurationError: naming it.
+    """
     asked = None
-    if seeds > 1:
-        asked = f"{seeds} seeds together"
-    elif config.init_data:
+    if config.init_data:
         asked = "init_data=True"
     elif not setup.collector.resumes_exactly:
         asked = f"env {config.env!r}, an environment in Python,"
