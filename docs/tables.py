@@ -330,18 +330,25 @@ def straight_line(task: str) -> float:
 # The paper's task -----------------------------------------------------------------------------------------------------
 
 
-def push_rows() -> list[list[str]]:
-    """Return the table of `arm_push_easy` on one H200, beside the paper's curves at the same env steps."""
-    own = rows("arm_push_easy_h200/curves.csv")
+def push_rows(study: str, millions: int, *, mean_of: int = 1) -> list[list[str]]:
+    """Return the table of `arm_push_easy`, beside the paper's curves at the same env steps.
+
+    Args:
+        study: where it was trained.
+        millions: env steps of the last row.
+        mean_of: evaluations, the last ones up to the env steps of a row, that are averaged.
+    """
+    own = rows(f"{study}/curves.csv")
     paper = [row for row in paper_rows() if row["task"] == "arm_push_easy"]
     found = []
-    for million in range(7):
+    for million in range(millions + 1):
         cells = ["0" if not million else f"{million}M"]
         for depth in (4, 16):
-            row = next((row for row in own if row["depth"] == depth and round(row["env_steps"] / 1e6) == million), None)
-            cells += (
-                ["-", "-"] if row is None else [f"{row['eval/time_at_goal']:.0f}", f"{row['eval/success_any']:.2f}"]
-            )
+            upto = [row for row in own if row["depth"] == depth and row["env_steps"] < (million + 0.25) * 1e6]
+            ended = upto[-1]["env_steps"] < (million - 0.25) * 1e6
+            for metric, digits in (("time_at_goal", 0), ("success_any", 2)):
+                mean = np.mean([row[f"eval/{metric}"] for row in upto[-mean_of:]])
+                cells.append("-" if ended else f"{mean:.{digits}f}")
         for depth in (4, 16):
             curve = [(row["env_steps_M"], row["time_at_goal"]) for row in paper if row["depth"] == depth]
             cells.append(f"{np.interp(million, *zip(*curve, strict=True)):.0f}")

@@ -22,7 +22,8 @@ TRAINED: Sequence[tuple[str, str, dict[str, Any]]] = (
     ("`gym:FetchReach-v4`, CRL", "gym_fetch_reach", {}),
     ("`gym:PointMaze_UMaze-v3`, CRL", "gym_point_maze", {}),
     ("`arm_push_easy`, on MuJoCo, CRL; stopped", "arm_push_easy_h200", {}),
-    ("`arm_push_easy`, on MuJoCo, CRL; not finished", "arm_push_easy", {}),
+    ("`arm_push_easy`, on MuJoCo, CRL; not finished", "arm_push_easy", {"depth": 4}),
+    ("`arm_push_easy`, on MuJoCo, CRL; not finished", "arm_push_easy", {"depth": 16}),
 )
 """What has been trained to its goals here: task, study, labels."""
 
