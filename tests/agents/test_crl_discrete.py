@@ -153,7 +153,7 @@ def test_its_networks_are_phi_and_psi_and_diagnostics_see_both():
 
 def test_it_has_the_settings_of_the_critic_and_none_of_an_actor():
     """Those of the critic change it as `test_crl_options` shows."""
-    critic = {"energy", "temperature", "loss", "logsumexp_penalty", "discount", "trajectory_repeats"}
+    critic = {"energy", "temperature", "loss", "logsumexp_penalty", "discount", "trajectory_repeats", "negatives"}
     critic |= {"representation_size", "critic_depth", "goal_encoder_depth", "critic_width", "critic_learning_rate"}
     names = {field.name for field in dataclasses.fields(CRLDiscreteConfig)}
     assert names == critic | {"policy_temperature"}
