@@ -122,11 +122,11 @@ def test_alone_nothing_is_joined():
     assert hosts.from_first_process(lambda: {"a": 1}) == {"a": 1}
 
 
-def test_the_scribe_says_in_one_line_what_jax_aborts_with():
+def test_the_log_filter_says_in_one_line_what_jax_aborts_with():
     text = (
         "W1 coordination_service.cc] x\nkept\n{}F1 JAX distributed service detected fatal errors.\n*** trace\n@ 0x1\n"
     )
-    command = [sys.executable, "-S", "-c", together.SCRIBE, "apart", "lost", together.JOINED, *together.NOISE]
+    command = [sys.executable, "-S", "-c", together.LOG_FILTER, "apart", "lost", together.JOINED, *together.NOISE]
     for joined, expected in (("", "apart"), (f"{together.JOINED}\n", "lost")):
         given = text.format(joined)
         done = subprocess.run(command, input=given, capture_output=True, text=True, check=True, env=dict(os.environ))

@@ -20,7 +20,7 @@ ENDED = 2
 
 ADVICE = "resume from the last checkpoint, which is whole"
 
-SCRIBE = """
+LOG_FILTER = """
 import signal, sys
 for name in ("SIGINT", "SIGTERM", "SIGHUP"):
     signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -40,7 +40,7 @@ is gone, or whose others do not come, before Python gets to say so, and prints a
 one line."""
 
 JOINED = "kilolayer: joined"
-"""Tells the scribe that the processes have found each other."""
+"""Tells the log filter that the processes have found each other."""
 
 APART = f"kilolayer: error: the processes did not find each other within {START_SECONDS} s"
 LOST = f"kilolayer: error: process 0 has ended; {ADVICE}"
@@ -54,7 +54,7 @@ NOISE = (
     "GRPC",
     "received from peer",
 )
-"""Lines about the joining of processes that the scribe leaves out."""
+"""Lines about the joining of processes that the log filter leaves out."""
 
 
 @contextmanager
@@ -118,13 +118,13 @@ def _devices(given: Mapping[str, str]) -> int:
 
 
 def _take_down_what_is_printed_below() -> None:
-    """Let the scribe read what is written to both standard streams from now on, but for what Python writes."""
+    """Let the log filter read what is written to both standard streams from now on, but for what Python writes."""
     own = {number: os.dup(number) for number in (1, 2)}
-    command = [sys.executable, "-S", "-c", SCRIBE, APART, LOST, JOINED, *NOISE]
-    scribe = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=own[2], text=True)
-    assert scribe.stdin is not None
+    command = [sys.executable, "-S", "-c", LOG_FILTER, APART, LOST, JOINED, *NOISE]
+    log_filter = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=own[2], text=True)
+    assert log_filter.stdin is not None
     for number in own:
-        os.dup2(scribe.stdin.fileno(), number)
+        os.dup2(log_filter.stdin.fileno(), number)
     sys.stdout = open(own[1], "w", encoding="utf-8", errors=sys.stdout.errors)  # noqa: SIM115
     sys.stderr = open(own[2], "w", buffering=1, encoding="utf-8", errors=sys.stderr.errors)  # noqa: SIM115
 
