@@ -45,6 +45,9 @@ def test_no_measured_data_in_the_source_distribution():
         assert not any(fnmatch.fnmatch(f"/{name}", pattern) for pattern in included)
 
 
+IMPORTED = {"pyyaml": "yaml"}
+"""Packages that are imported by another name."""
+
 OTHERS = {"jax", "mujoco-mjx", "triton", "gymnasium"}
 """Packages that stand beside another one of an extra, or in several."""
 
@@ -54,4 +57,4 @@ def test_every_extra_has_code_that_needs_it(extra):
     source = "\n".join(path.read_text() for path in Path(kilolayer.__file__).parent.rglob("*.py"))
     for requirement in PROJECT["project"]["optional-dependencies"][extra]:
         name = re.split(r"[\[<>=; ]", requirement)[0]
-        assert name in OTHERS or re.search(rf"\b{name.replace('-', '_')}\b", source), name
+        assert name in OTHERS or re.search(rf"\b{IMPORTED.get(name, name).replace('-', '_')}\b", source), name

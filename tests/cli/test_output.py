@@ -100,7 +100,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """Runs a command that catches signals, even if the tests run in the background or under nohup, which ignore them."""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_a_signal_with_a_closed_pipe_saves_and_has_its_exit_code(tmp_path, number):
     path = tmp_path / "run"
     reads, writes = os.pipe()

@@ -46,6 +46,7 @@ def forgotten(printed, monkeypatch):
     registry.unregister("my maze")
 
 
+@pytest.mark.slow
 def test_the_command_that_is_printed_next_works(trained, printed, forgotten, capsys):
     file, run = trained
     words = shlex.split(printed.partition("next: ")[2])

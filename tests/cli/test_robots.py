@@ -53,6 +53,7 @@ def test_a_robot_of_your_own_from_a_file(capsys, tmp_path):
     assert "env 'crane' is unknown" in line
 
 
+@pytest.mark.slow
 def test_a_robot_that_differs_is_evaluated_as_its_model_says(capsys, tmp_path):
     run = tmp_path / "run"
     brought = ["--import", str(EXAMPLES / "robust_crane.py")]

@@ -226,10 +226,10 @@ def test_a_trial_whose_process_was_killed_resumes_with_the_next_start(finished, 
 
 def test_a_signal_stops_the_jobs_and_leaves_their_trials(tmp_path, monkeypatch):
     executor = StandIn(jobs=2)
-    monkeypatch.setattr(executor, "wait", lambda running: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(executor, "wait", lambda running: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(StudyStoppedError) as stopped:
         run_stand_in(tmp_path, 4, executor)
-    assert stopped.value.signal == signal.SIGINT
+    assert stopped.value.signal == signal.SIGTERM
     assert sorted(executor.stopped) == [0, 1]
     again = run_stand_in(tmp_path, 4)
     assert again.starts == [0, 1, 2, 3]
