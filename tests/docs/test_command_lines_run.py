@@ -88,6 +88,7 @@ def shrunk(given):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Brax
 @pytest.mark.parametrize("page", PAGES)
 def test_the_command_lines_run(page, place, monkeypatch):
     settings = train_options.default_config
