@@ -2,16 +2,19 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 
-from kilolayer.process_setup import set_up_process
+from kilolayer.process_setup import _hook_into_unraisable_errors, set_up_process
 
 PROGRAM = """
 import logging, os, signal, sys, warnings
-import equinox, jax, mujoco, optax, orbax.checkpoint, pydantic, rich.progress, tyro  # what the library imports
+import equinox, jax, mujoco, optax, orbax.checkpoint, pydantic, rich.progress, scipy.sparse, tyro  # as the library does
 
 def observe():
     loggers = [logging.root, *(logging.getLogger(name) for name in names)]
@@ -87,3 +90,16 @@ def test_what_the_library_chose_is_printed_once(capfd):
     set_up_process()
     logging.getLogger("kilolayer").info("engine mujoco")
     assert capfd.readouterr().err == "kilolayer: engine mujoco\n"
+
+
+def test_ctrl_c_that_python_dropped_comes_again(monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background may ignore Ctrl-C
+    try:
+        _hook_into_unraisable_errors()
+        dropped = SimpleNamespace(exc_type=KeyboardInterrupt, exc_value=KeyboardInterrupt())
+        sys.unraisablehook(dropped)
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(10.0)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -5,11 +5,16 @@ study, call `set_up_process` once. A program that uses the library calls it too 
 """
 
 import logging
+import signal
 import sys
+import threading
 import warnings
 
 from kilolayer.compilation_cache import enable_compilation_cache
 from kilolayer.errors import short_line
+
+AGAIN_SECONDS = 0.05
+"""After which a Ctrl-C that Python dropped comes again."""
 
 
 def set_up_process() -> None:
@@ -27,7 +32,7 @@ def set_up_process() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").addFilter(_is_not_an_abandoned_write)
     warnings.formatwarning = _one_line_warning
-    _ignore_closed_event_loops()
+    _hook_into_unraisable_errors()
 
 
 class _OneLine(logging.Handler):
@@ -45,14 +50,20 @@ def _one_line_warning(
     return f"kilolayer: warning: {short_line(str(message))}\n"
 
 
-def _ignore_closed_event_loops() -> None:
-    """Print no traceback for reads and writes that TensorStore completes after Orbax gave up."""
+def _hook_into_unraisable_errors() -> None:
+    """Let Ctrl-C through where Python drops it, such as in JAX's callback of the garbage collector, and print no
+    traceback for reads and writes that TensorStore completes after Orbax gave up.
+    """
     previous = sys.unraisablehook
     if previous.__module__ == __name__:
         return
 
     def hook(unraisable: "sys.UnraisableHookArgs") -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
+        if unraisable.exc_type is KeyboardInterrupt:
+            again = threading.Timer(AGAIN_SECONDS, signal.raise_signal, [signal.SIGINT])
+            again.daemon = True
+            again.start()
+        elif str(unraisable.exc_value) != "Event loop is closed":
             previous(unraisable)
 
     sys.unraisablehook = hook

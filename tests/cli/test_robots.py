@@ -127,9 +127,9 @@ def test_import_without_a_file_or_a_command_is_one_line(capsys, arguments, words
 
 @pytest.mark.slow
 def test_the_benchmark_gives_a_row_for_each_side(capsys):
-    arguments = ["--tasks=reacher", "--engines", "mujoco", "--num-envs=4", "--num-steps=3", "--rounds=2", "--json"]
+    arguments = ["--envs=reacher", "--engines", "mujoco", "--num-envs=4", "--num-steps=3", "--rounds=2", "--json"]
     assert main(["bench", "env", *arguments]) == 0
-    bare, rollout = json.loads(capsys.readouterr().out)
+    bare, rollout = json.loads(capsys.readouterr().out)["rows"]
     assert (bare["kind"], rollout["kind"]) == ("bare", "rollout")
     assert bare["ratio_to_bare"] == rollout["rollout_ratio"] == 1.0
     assert 0 < rollout["slowest"] <= rollout["env_steps_per_second"] <= rollout["fastest"]
