@@ -15,7 +15,7 @@ from kilolayer import user_code
 from kilolayer.errors import ConfigurationError, RunError, TrainingError
 from kilolayer.runs import RunDirectory
 from kilolayer.studies import StudyStoppedError, Work, by_ray
-from kilolayer.studies.core import on_ray
+from kilolayer.studies.core import on_ray, processes
 from kilolayer.studies.core import run as running
 from small_runs import SMALL, kilolayer
 from small_study import SEEDS, STUDY, numbers, run_all, small_case
@@ -149,7 +149,7 @@ def test_without_ray_an_extra_is_named(monkeypatch):
 
 
 def test_a_task_says_how_it_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr(on_ray, "log_to_file", id)
+    monkeypatch.setattr(processes, "log_to_file", id)
     with monkeypatch.context() as patch:
         patch.setattr(Work, "train", lambda self: None)
         assert on_ray._train_in_task(works_in(tmp_path)[0], ()) == (None, False)

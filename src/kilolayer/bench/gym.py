@@ -98,7 +98,7 @@ def _measure(
             num_envs=num_envs,
             own_steps_per_second=speeds[0],
             gym_steps_per_second=speeds[1],
-            ratio=statistics.median(own / vector for own, vector in times),
+            ratio=statistics.median(of_own / of_vector for of_own, of_vector in times),
             rounds=rounds,
         )
 

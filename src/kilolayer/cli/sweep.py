@@ -52,9 +52,7 @@ class SweepOptions:
     A space is a YAML or JSON file, with lines such as `depth: [4, 8, 16]` and
     `crl.critic_learning_rate: {low: 1e-4, high: 3e-3, log: true}`."""
 
-    FIRST: ClassVar[tuple[str, ...]] = (
-        *("space", "trials", "metric", "seeds", "set", "jobs", "submit", "run-dir", "dry-run"),
-    )
+    FIRST: ClassVar[tuple[str, ...]] = ("space", "trials", "metric", "seeds", "set", "jobs", "run-dir", "dry-run")
     """Flags that people use first."""
 
     env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")]

@@ -192,7 +192,7 @@ register_named_preset(
     "laptop",
     "arm_push_easy",
     {"batch_size": 512, "total_env_steps": 3_000_000, "num_evals": 15},
-    "the cube reaches 0.6 of its goals and stays for 190 of 1,000 steps; half an hour on two quiet CPU cores",
+    "the cube reaches 0.6 of its goals, for 190 of 1,000 steps; half an hour on two quiet CPU cores, by the dry run",
 )
 register_named_preset(
     "gpu",

@@ -165,8 +165,8 @@ def _agent(config: TrainConfig, environment: Environment, depth: int, seeds: int
     copies = seeds if config.collector_depth is None else 2 * seeds
 
     def of_depth(depth: int) -> Agent:
-        networks = NetworkSettings(config.batch_size, depth, config.width, architecture, config.optimizer, copies)
-        networks = dataclasses.replace(networks, shards=config.num_shards)
+        sizes = (config.batch_size, depth, config.width)
+        networks = NetworkSettings(*sizes, architecture, config.optimizer, copies, config.num_shards)
         return make_agent(config.agent, problem, config.agent_settings, networks)
 
     learner = of_depth(depth)

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import logging
-import os
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any, Self
 
 from kilolayer.errors import ConfigurationError, RunError
 from kilolayer.studies.core.executor import Executor, Job
-from kilolayer.studies.core.processes import log_to_file
+from kilolayer.studies.core.processes import set_up_for
 from kilolayer.studies.core.run import StudyStoppedError, Work, one_line
 from kilolayer.studies.core.watch import POLL_SECONDS
 from kilolayer.user_code import import_missing, imported
@@ -120,9 +119,7 @@ class _Task(Job):
 
 def _train_in_task(work: Work, imports: Sequence[str]) -> tuple[str | None, bool]:
     """Train a case; return why it failed, and whether a signal stopped it, so that it can resume."""
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before JAX opens the device
-    log_to_file(work)
-    work.set_up_process()
+    set_up_for(work)
     try:
         import_missing(imports)
         work.train()

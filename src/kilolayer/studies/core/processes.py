@@ -73,11 +73,9 @@ class _Process(Job):
 
 def _train_here(work: Work, imports: Sequence[str]) -> None:
     """Train a case in this process, which trains nothing else."""
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before JAX opens the device
     os.setpgrp()  # Ctrl-C in the terminal reaches the parent only, which terminates this process
     threading.Thread(target=_stop_without_parent, daemon=True).start()
-    log_to_file(work)
-    work.set_up_process()
+    set_up_for(work)
     try:
         import_missing(imports)
         work.train()
@@ -88,6 +86,13 @@ def _train_here(work: Work, imports: Sequence[str]) -> None:
             traceback.print_exc()
         print(one_line(error), file=sys.stderr)
         sys.exit(2)
+
+
+def set_up_for(work: Work) -> None:
+    """Prepare this process to train a case: send what it prints to the log of the case, and share the device."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before JAX opens the device
+    log_to_file(work)
+    work.set_up_process()
 
 
 def log_to_file(work: Work) -> None:
