@@ -98,20 +98,19 @@ os.execv(sys.executable, [sys.executable, "-m", "kilolayer", *sys.argv[1:]])
 
 def test_ctrl_c_ends_the_page_as_a_success():
     words = [sys.executable, "-c", RUNNING, "play", "point_u_maze", "--port", "0"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        name, address = process.stdout.readline().split(": ")
-        assert name == "point_u_maze"
-        assert address.startswith("http://127.0.0.1:")
-        with urllib.request.urlopen(address.strip(), timeout=60) as page:
-            assert b"point_u_maze" in page.read()
-        with pytest.raises(urllib.error.HTTPError, match="403"):
-            urllib.request.urlopen(address.strip()[:-2] + "x/", timeout=60)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            name, address = process.stdout.readline().split(": ")
+            assert name == "point_u_maze"
+            assert address.startswith("http://127.0.0.1:")
+            with urllib.request.urlopen(address.strip(), timeout=60) as page:
+                assert b"point_u_maze" in page.read()
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                urllib.request.urlopen(address.strip().removesuffix("/") + "x/", timeout=60)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 0
     assert out == ""
     assert err.splitlines() == ["Open this address in a browser on this machine. Ctrl-C ends it."]

@@ -72,7 +72,9 @@ def test_the_example_alone_drives_the_robot_as_the_library_does(export_packages,
     assert expected["eval/time_at_goal"] > 0.0
 
     path = exported.directory / "policy.onnx"
-    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
     process = control_loop(exported.directory)
     assert process.returncode != 0
     assert "policy.onnx is damaged" in process.stderr
