@@ -68,6 +68,15 @@ def test_a_saturated_action_has_the_bounded_density_of_the_correction(mean):
     assert np.all(np.isfinite(gradients(mean, log_std)))
 
 
+def test_float32_has_the_slope_to_its_own_precision_where_the_tanh_is_steep_and_where_it_is_flat():
+    mean = np.linspace(-9.0, 9.0, 181, dtype=np.float32)[:, None]
+    _, found = tanh_gaussian.sample(jnp.asarray(mean), jnp.full(mean.shape, -30.0), jax.random.key(0))
+    noise = np.asarray(jax.random.normal(jax.random.key(0), mean.shape), np.float64)
+    gaussian = scipy.stats.norm.logpdf(noise)[:, 0] + 30.0
+    slope = np.cosh(mean.astype(np.float64)[:, 0]) ** -2  # by 1 - a^2 in float32 its log is off by up to 0.09
+    np.testing.assert_allclose(found, gaussian - np.log(slope + 1e-6), rtol=1e-6)
+
+
 @settings(deadline=None, derandomize=True, max_examples=50)
 @given(raw=st.floats(allow_nan=False, width=32))
 def test_log_std_lies_between_minus_five_and_two(raw):

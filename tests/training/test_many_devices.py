@@ -36,7 +36,7 @@ def found():
 def test_contrast_is_over_the_batch_of_all_devices(found):
     result = found["crl infonce_symmetric"]
     assert max(result["parameters"].values()) < TOLERANCE
-    assert max(result["metrics"].values()) < 10 * TOLERANCE
+    assert max(result["metrics"].values()) < TOLERANCE
 
 
 def test_a_label_that_is_off_by_a_shard_would_be_seen(found):
@@ -63,6 +63,7 @@ def test_every_agent_learns_the_same_on_any_number_of_devices():
     for result in on_eight_devices("1,2,4,8"):
         tolerance = 1e-3 if result["case"] == "ppo" else TOLERANCE
         assert max(result["parameters"].values()) < tolerance, result
+        assert max(result["metrics"].values()) < tolerance, result
 
 
 @pytest.mark.slow

@@ -22,8 +22,8 @@ def sample(
     The change of variables subtracts log(1 - a^2 + 1e-6), as the paper's code does: it stays bounded near |a| = 1.
     """
     noise = jax.random.normal(key, mean.shape, mean.dtype)
-    action = jnp.tanh(mean + jnp.exp(log_std) * noise)
-    return action, _log_density(noise, log_std, action)
+    before_tanh = mean + jnp.exp(log_std) * noise
+    return jnp.tanh(before_tanh), _log_density(noise, log_std, before_tanh)
 
 
 def log_density(
@@ -36,14 +36,19 @@ def log_density(
     """
     largest = 1.0 - 0.5 * SATURATION_EPSILON
     before_tanh = jnp.arctanh(jnp.clip(action, -largest, largest))
-    return _log_density((before_tanh - mean) * jnp.exp(-log_std), log_std, action)
+    return _log_density((before_tanh - mean) * jnp.exp(-log_std), log_std, before_tanh)
 
 
 def _log_density(
-    noise: Float[Array, "*batch action"], log_std: Float[Array, "*batch action"], action: Float[Array, "*batch action"]
+    noise: Float[Array, "*batch action"],
+    log_std: Float[Array, "*batch action"],
+    before_tanh: Float[Array, "*batch action"],
 ) -> Float[Array, "*batch"]:
     log_density = -0.5 * jnp.square(noise) - log_std - 0.5 * jnp.log(2.0 * jnp.pi)
-    return jnp.sum(log_density - jnp.log(1.0 - jnp.square(action) + SATURATION_EPSILON), axis=-1)
+    # 1 - tanh(u)^2, which subtraction would round to a few digits where |u| is large
+    decay = jnp.exp(-2.0 * jnp.abs(before_tanh))
+    slope = 4.0 * decay / jnp.square(1.0 + decay)
+    return jnp.sum(log_density - jnp.log(slope + SATURATION_EPSILON), axis=-1)
 
 
 def divergence(
