@@ -81,7 +81,7 @@ def test_the_floor_counts_the_products_that_the_step_takes(options):
 
 @pytest.mark.slow
 def test_the_command_gives_the_figures_of_each_case(capsys):
-    arguments = ["--depths=4", "--width=16", "--batch-size=8", "--rounds=2", "--steps=2", "--against=naive", "--json"]
+    arguments = ["--depths=4", "--width=16", "--batch-size=8", "--rounds=2", "--gradient-steps=2", "--against=naive", "--json"]
     assert main(["bench", "step", *arguments]) == 0
     ours, theirs = json.loads(capsys.readouterr().out)["rows"]
     assert (ours["form"], theirs["form"]) == ("kilolayer", "naive")
@@ -98,11 +98,12 @@ def test_the_command_gives_the_figures_of_each_case(capsys):
 
 
 @pytest.mark.slow
-def test_the_command_gives_the_figures_of_acting(capsys):
+def test_the_command_gives_the_figures_of_acting(export_packages, capsys):
     arguments = ["--depths=4", "--width=16", "--calls=3"]
     assert main(["bench", "act", *arguments, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [row["precision"] for row in rows] == ["float32", "int8"]
+    forms = [(runtime, precision) for runtime in ("library", "onnxruntime") for precision in ("float32", "int8")]
+    assert [(row["runtime"], row["precision"]) for row in rows] == forms
     assert main(["bench", "act", *arguments]) == 0
     assert "largest error" in capsys.readouterr().out
 
