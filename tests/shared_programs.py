@@ -5,7 +5,7 @@ A run builds its environments anew, so without this every `train` of every test 
 
 import functools
 import gc
-import resource
+import os
 from pathlib import Path
 
 import jax
@@ -13,8 +13,8 @@ import jax
 from kilolayer.envs import registry
 from kilolayer.training import evaluation, overlap, population, setup, step
 
-MEMORY = 5 * 2**20
-"""KiB that a process may need before it forgets its programs."""
+MEMORY = 5 * 2**30
+"""Bytes that a process may have before it forgets its programs."""
 
 MAPPINGS = 30_000
 """Pieces of memory, likewise. Every program has several, and Linux ends a process that has more than 65,530."""
@@ -53,13 +53,20 @@ def share(patch):
 
 def forget_if_short():
     """Forget all programs if the process needs much memory."""
-    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MEMORY or _mappings() > MAPPINGS:
+    if _bytes() > MEMORY or _mappings() > MAPPINGS:
         _make.cache_clear()
         _compile_steps.cache_clear()
         _compile_parts.cache_clear()
         _evaluate.cache_clear()
         jax.clear_caches()
         gc.collect()
+
+
+def _bytes() -> int:
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # not Linux
+        return 0
 
 
 def _mappings() -> int:

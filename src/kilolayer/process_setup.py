@@ -60,7 +60,8 @@ def _hook_into_unraisable_errors() -> None:
 
     def hook(unraisable: "sys.UnraisableHookArgs") -> None:
         if unraisable.exc_type is KeyboardInterrupt:
-            again = threading.Timer(AGAIN_SECONDS, signal.raise_signal, [signal.SIGINT])
+            # to the main thread, which it wakes from what it waits for
+            again = threading.Timer(AGAIN_SECONDS, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
             again.daemon = True
             again.start()
         elif str(unraisable.exc_value) != "Event loop is closed":

@@ -16,17 +16,13 @@ from kilolayer.cli.main import main
 from own_process import own_process
 from small_runs import SMALL
 
-REACHER, MAZE, DEEP = (
-    f"kilolayer train {what}"
-    for what in (
-        "reacher --run-dir runs/reacher",
-        "point_u_maze --run-dir runs/first",
-        "reacher --depth 16 --run-dir runs/deep",
-    )
-)
+REACHER = "kilolayer train reacher --run-dir runs/reacher"
+MAZE = "kilolayer train point_u_maze --run-dir runs/first"
+DEEP = "kilolayer train reacher --depth 16 --run-dir runs/deep"
 
 PAGES: dict[str, tuple[str, ...]] = {
     "agents.md": (),
+    "concepts/survival.md": (),
     "datasets.md": (REACHER,),
     "deploy.md": (REACHER, "python save.py runs/reacher policies/mine"),
     "distil.md": (DEEP,),
@@ -35,23 +31,54 @@ PAGES: dict[str, tuple[str, ...]] = {
     "guides/own_agent.md": (),
     "guides/reading_a_report.md": (MAZE,),
     "guides/robot_tasks.md": (),
+    "guides/sweeps.md": (),
     "guides/when_depth_pays.md": (),
     "gymnasium.md": ("kilolayer train reacher --run-dir runs/mine",),
     "index.md": (),
+    "overview.md": (
+        *(f"kilolayer train point_u_maze --run-dir runs/{name}" for name in ("a", "b", "A", "B", "NAME")),
+        *(REACHER, DEEP, "kilolayer record runs/reacher --format npz --output reacher.npz"),
+    ),
+    "performance.md": (),
     "start/first_run.md": (),
     "start/own_robot.md": (),
     "start/paper_task.md": (),
     "torsos.md": (),
     "your_robot.md": (),
-}
-"""Pages, and what a reader has done before; `studies/` and `performance.md`, whose commands take long, are left out."""
+} | {f"studies/{page.name}": () for page in (DOCS / "studies").glob("*.md")}
+"""Pages, and what a reader has done before."""
 
 ELSEWHERE = re.compile(
-    r"examples/robots/|(gym|ogbench|minari):|format minari| (play|demo)\b(?!.*--headless)|--resume|"
-    r"--urdf|my_robot\.xml|cmake|study (?!.*--dry-run)|reacher_grown|--realtime|my_envs\.py"
+    r"examples/robots/|(gym|ogbench|minari):|format minari| (play|demo)\b(?!.*--headless)|--resume|runs/b runs/studies|"
+    r"--urdf|my_robot\.xml|cmake|reacher_grown|--grow|--realtime|my_envs\.py|bench gpu|--against torch|--camera NAME|"
+    r"--depth 1024 --diag"
 )
 """Lines with tests of their own: robots and environments of other packages, pages that are served, runs that are
-interrupted, studies, networks that take minutes to compile; and those that speak of a file of the reader's."""
+interrupted, networks that take minutes to compile; and those that speak of a file of the reader's."""
+
+SHORT = {
+    "study": "--dry-run",
+    "sweep": "--dry-run",
+    "bench step": "--depths 4 --width 16 --batch-size 8 --rounds 2 --gradient-steps 2",
+    "bench compile": "--depths 4 --width 16 --batch-size 8",
+    "bench replay": "--rounds 1",
+    "bench env": "--envs reacher --num-envs 2 --num-steps 2 --rounds 1 --width 16",
+    "bench gym": "--envs point_u_maze --num-envs 3 --num-steps 4 --rounds 2",
+    "bench act": "--depths 4 --width 16 --calls 3",
+    "bench seeds": "--cases point-4x64 --rounds 2",
+    "bench agents": "--width 16 --batch-size 8 --rounds 2",
+}
+"""Flags with which a long command takes seconds: it lists its cases, or measures little. They replace its own."""
+
+
+def shortened(line: str) -> str:
+    """Return a command line that takes seconds."""
+    for command, flags in SHORT.items():
+        if f" {command}" in line and not line.endswith(f" {command}" if command == "study" else "--dry-run"):
+            for flag in re.findall(r"--[a-z-]+", flags):
+                line = re.sub(rf" {flag}( [^-]\S*)?", "", line)
+            return f"{line} {flags}"
+    return line
 
 
 def lines_of(page: Path) -> list[str]:
@@ -61,7 +88,7 @@ def lines_of(page: Path) -> list[str]:
         for line in body.replace("\\\n", " ").splitlines():
             words = shlex.join(shlex.split(line, comments=True))
             if words.startswith(("kilolayer ", "python ")) and not ELSEWHERE.search(words):
-                found.append(words)
+                found.append(shortened(words))
     return found
 
 
@@ -72,6 +99,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "my_robot.py").write_text(blocks(DOCS / "start" / "own_robot.md", "python")[0])
     maze = next(body for body in blocks(DOCS / "start" / "first_run.md", "text") if "#R" in body)
     (tmp_path / "my_maze.txt").write_text(maze)
+    (tmp_path / "space.yaml").write_text(blocks(DOCS / "guides" / "sweeps.md", "yaml")[0])
     (tmp_path / "save.py").write_text("import sys, kilolayer\nkilolayer.load(sys.argv[1]).save(sys.argv[2])\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
