@@ -81,7 +81,15 @@ def test_the_floor_counts_the_products_that_the_step_takes(options):
 
 @pytest.mark.slow
 def test_the_command_gives_the_figures_of_each_case(capsys):
-    arguments = ["--depths=4", "--width=16", "--batch-size=8", "--rounds=2", "--gradient-steps=2", "--against=naive", "--json"]
+    arguments = [
+        "--depths=4",
+        "--width=16",
+        "--batch-size=8",
+        "--rounds=2",
+        "--gradient-steps=2",
+        "--against=naive",
+        "--json",
+    ]
     assert main(["bench", "step", *arguments]) == 0
     ours, theirs = json.loads(capsys.readouterr().out)["rows"]
     assert (ours["form"], theirs["form"]) == ("kilolayer", "naive")

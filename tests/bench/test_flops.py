@@ -73,7 +73,14 @@ def test_layers_computed_again_count_again():
     assert 1.1 * kept < again < 1.5 * kept
 
 
-@pytest.mark.parametrize("agent", [spec.name for spec in agent_specs() if not spec.discrete])
+@pytest.mark.parametrize(
+    "agent",
+    [
+        pytest.param(spec.name, marks=[] if spec.name in ("crl", "survival", "sac_her") else [pytest.mark.slow])
+        for spec in agent_specs()
+        if not spec.discrete
+    ],
+)
 def test_every_agent_is_counted(agent):
     shallow, deep = (of(agent=agent, depth=depth, width=64) for depth in (8, 16))
     assert 1.5 * shallow < deep < 2.0 * shallow

@@ -36,7 +36,14 @@ def test_every_encoding_takes_every_text(encoding, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["envs"], ["envs", "show", "reacher"], ["train", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["envs"],
+        *(pytest.param([*words, "--help"], marks=pytest.mark.slow) for words in ([], ["train"])),
+        ["envs", "show", "reacher"],
+    ],
+)
 def test_listings_print_on_an_ascii_terminal(arguments):
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
     result = subprocess.run([*COMMAND, *arguments], capture_output=True, env=environment, timeout=120)
@@ -45,7 +52,7 @@ def test_listings_print_on_an_ascii_terminal(arguments):
 
 
 @pytest.mark.parametrize("how", [">&-", "| true", "| head -c 1"])
-@pytest.mark.parametrize("arguments", ["--help", "envs"])
+@pytest.mark.parametrize("arguments", [pytest.param("--help", marks=pytest.mark.slow), "envs"])
 def test_a_reader_of_a_listing_may_close_the_pipe(arguments, how):
     command = f"set -o pipefail; {sys.executable} -m kilolayer {arguments} {how}"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)

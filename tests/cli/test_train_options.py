@@ -37,7 +37,7 @@ def test_variant_paper_selects_the_engine_and_the_preset_of_the_paper(env, engin
     assert (config.num_envs, config.episode_length) == (512, 1000)
 
 
-@pytest.mark.parametrize("env", ["reacher", "arm_reach", "humanoid", "ant_u5_maze", "point_u_maze"])
+@pytest.mark.parametrize("env", ["reacher", "humanoid"])
 def test_both_ways_agree_for_every_variant_and_agent(env):
     for variant in variants(env):
         for agent in agent_names():

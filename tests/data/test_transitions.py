@@ -73,7 +73,7 @@ def last_times(history: np.ndarray) -> np.ndarray:
 # ---- What belongs together ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("relabeled", SHARES)
+@pytest.mark.parametrize("relabeled", [pytest.param(each, marks=[pytest.mark.slow] * (each != 0.3)) for each in SHARES])
 def test_every_draw_is_a_step_of_its_episode_and_what_followed(relabeled: float) -> None:
     for index, history in enumerate(family()[1]):
         batch = jax.tree.map(lambda leaf, index=index: leaf[index, :2000], drawn(relabeled))

@@ -23,7 +23,7 @@ def ring(num_steps, every=4):
 
 
 @pytest.mark.parametrize("num_steps", [6, 12, 30, 42])
-@pytest.mark.parametrize("every", [1, 4, 100])
+@pytest.mark.parametrize("every", [*(pytest.param(each, marks=pytest.mark.slow) for each in (1, 100)), 4])
 def test_a_window_holds_consecutive_steps_of_one_environment(num_steps, every):
     buffer, done = ring(num_steps, every)
     first_times = set()

@@ -46,7 +46,9 @@ def test_values_and_gradients_are_those_of_float64(form):
     assert_close(found, expected, TOLERANCE[form.get("precision", "tf32")])
 
 
-@pytest.mark.parametrize("width", [width for width in WIDTHS if width > 64])
+@pytest.mark.parametrize(
+    "width", [pytest.param(width, marks=[pytest.mark.slow] * (width < max(WIDTHS))) for width in WIDTHS if width > 64]
+)
 def test_wider_networks(width):
     x = inputs(17, 5)
     found = jax.jit(value_and_gradients)(network({"block_size": 2}, "fused", depth=2, width=width), x)

@@ -43,7 +43,7 @@ def assert_close(found, expected, rtol=2e-5):
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-@pytest.mark.parametrize("shape", [(7, 5), (2, 3, 5), (5,)])
+@pytest.mark.parametrize("shape", [(2, 3, 5), *(pytest.param(each, marks=pytest.mark.slow) for each in [(7, 5), (5,)])])
 def test_values_and_gradients_are_those_of_the_plain_form(form, shape):
     x = inputs(*shape)
     with_gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))

@@ -45,7 +45,7 @@ def test_nothing_else_is_drawn_differently():
 
 
 @options
-@pytest.mark.parametrize("depth", [16, 64])
+@pytest.mark.parametrize("depth", [pytest.param(16, marks=pytest.mark.slow), 64])
 def test_gradients_are_finite_and_reach_the_zero_layers(options, depth):
     slopes = gradient(zero_init(depth=depth, **options), inputs(12, 5))
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(slopes))

@@ -137,7 +137,14 @@ def test_places_that_never_arrive_rank_last():
     assert StepsMap(points[-1], points, np.full(4, np.inf), np.arange(4.0)).rank_correlation == 0.0
 
 
-@pytest.mark.parametrize("name", ["point_u_maze", "point_u_maze_gen_1f2f3f", "ant_u_maze", "humanoid_u_maze"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "point_u_maze_gen_1f2f3f",
+        "humanoid_u_maze",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("point_u_maze", "ant_u_maze")),
+    ],
+)
 def test_episodes_begin_at_the_places(name):
     environment = kl.make_env(name)
     assert can_start_anywhere(environment)

@@ -149,7 +149,7 @@ def test_a_state_of_one_s_own_counts_too():
     ("error", "words"),
     [
         (mujoco.FatalError("mj_stackAlloc: insufficient memory"), "mj_stackAlloc: insufficient memory"),
-        (MemoryError("9 GB"), "MemoryError: 9 GB"),
+        pytest.param(MemoryError("9 GB"), "MemoryError: 9 GB", marks=pytest.mark.slow),
     ],
 )
 def test_an_error_of_the_engine_is_one_line_and_leaves_the_last_checkpoint(tmp_path, monkeypatch, capsys, error, words):

@@ -71,7 +71,7 @@ def test_a_round_learns_from_the_rounds_before_and_collects_with_the_policy_of_i
     assert_same_state(after.key, learned.key)
 
 
-@pytest.mark.parametrize("checkpoint", [40, 80, 120, 160])
+@pytest.mark.parametrize("checkpoint", [*(pytest.param(each, marks=pytest.mark.slow) for each in (40, 160)), 80, 120])
 def test_it_resumes_bit_for_bit_from_every_kind_of_round(run, checkpoint):
     state, metrics = final_state(run), rows(run)
     kl.train(resume=run, checkpoint=checkpoint, keep_later=False, progress=False)

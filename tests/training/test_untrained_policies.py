@@ -19,7 +19,10 @@ RUNS = {
 }
 
 
-@pytest.fixture(scope="module", params=RUNS.values(), ids=RUNS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(how, id=name, marks=[pytest.mark.slow] * (name == "tandem")) for name, how in RUNS.items()],
+)
 def run(request, tmp_path_factory):
     config = small_config(**request.param, seed=3)
     path = tmp_path_factory.mktemp("untrained") / "run"
