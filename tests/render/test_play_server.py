@@ -226,6 +226,13 @@ def test_names_that_are_this_machine_s_own():
     ]
 
 
+def test_a_server_on_all_addresses_says_how_others_reach_it(server):
+    assert server.address_elsewhere is None
+    with PlayServer(server.session, host="0.0.0.0", port=0) as open_to_all:
+        assert open_to_all.address.startswith("http://127.0.0.1:")
+        assert open_to_all.address_elsewhere == open_to_all.address.replace("127.0.0.1", socket.gethostname())
+
+
 # In a browser
 
 

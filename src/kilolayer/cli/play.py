@@ -199,7 +199,8 @@ def _page(options: PlayOptions, policy: Policy | None, environment: Environment)
                 f"kilolayer: warning: host {options.host}: whoever can reach this machine and knows the address below "
                 "can drive the robot; the connection is not encrypted"
             )
-        complain("Open this address in a browser on this machine. Ctrl-C ends it.")
+        elsewhere = f", or {server.address_elsewhere} on another one" if server.address_elsewhere else ""
+        complain(f"Open this address in a browser on this machine{elsewhere}. Ctrl-C ends it.")
         with contextlib.suppress(KeyboardInterrupt):  # from the moment on at which the address is known
             print(f"{environment.name}: {server.address}", flush=True)
             session.join()

@@ -32,6 +32,18 @@ def is_loopback(host: str) -> bool:
     return False
 
 
+def is_every_interface(host: str) -> bool:
+    """Return whether a server that listens on this answers on all addresses of the machine."""
+    return host in ("", "0.0.0.0", "::")
+
+
+def reached_as(host: str) -> str:
+    """Return the address by which this machine reaches a server that listens on `host`."""
+    if is_every_interface(host):
+        return "::1" if host == "::" else LOOPBACK
+    return host
+
+
 def own_host(given: str, host: str, port: int) -> bool:
     """Return whether the `Host` of a request is this server's own.
 
@@ -46,7 +58,7 @@ def own_host(given: str, host: str, port: int) -> bool:
     name = name.removeprefix("[").removesuffix("]").lower()
     if name == host.lower() or (name == "localhost" and is_loopback(host)):
         return True
-    if host not in ("", "0.0.0.0", "::"):
+    if not is_every_interface(host):
         return False
     if name in ("localhost", socket.gethostname().lower()):
         return True

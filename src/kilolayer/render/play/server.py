@@ -8,6 +8,7 @@ import hmac
 import json
 import logging
 import secrets
+import socket
 import socketserver
 import sys
 import threading
@@ -18,7 +19,15 @@ from typing import Any, ClassVar
 
 from kilolayer.errors import ConfigurationError, KilolayerError
 from kilolayer.files import json_text
-from kilolayer.render.play.address import LOOPBACK, bracketed, explained, family_of, own_host
+from kilolayer.render.play.address import (
+    LOOPBACK,
+    bracketed,
+    explained,
+    family_of,
+    is_every_interface,
+    own_host,
+    reached_as,
+)
 from kilolayer.render.play.controls import parse
 from kilolayer.render.play.page import floor_json, page_files
 from kilolayer.render.play.session import Session
@@ -78,9 +87,16 @@ class PlayServer:
 
     @property
     def address(self) -> str:
-        """The address of the page, token included."""
-        shown = LOOPBACK if self.host in ("", "0.0.0.0") else "::1" if self.host == "::" else self.host
-        return f"http://{bracketed(shown)}:{self.port}/{self._token}/"
+        """The address of the page, token included, as this machine reaches it."""
+        return self._address_of(reached_as(self.host))
+
+    @property
+    def address_elsewhere(self) -> str | None:
+        """The address by which other machines reach the page, if the server listens on all addresses of this one."""
+        return self._address_of(socket.gethostname()) if is_every_interface(self.host) else None
+
+    def _address_of(self, host: str) -> str:
+        return f"http://{bracketed(host)}:{self.port}/{self._token}/"
 
     def start(self) -> None:
         """Answer requests in threads of their own."""
