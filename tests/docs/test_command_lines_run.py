@@ -74,10 +74,9 @@ SHORT = {
 def shortened(line: str) -> str:
     """Return a command line that takes seconds."""
     for command, flags in SHORT.items():
-        if f" {command}" in line and not line.endswith(f" {command}" if command == "study" else "--dry-run"):
-            for flag in re.findall(r"--[a-z-]+", flags):
-                line = re.sub(rf" {flag}( [^-]\S*)?", "", line)
-            return f"{line} {flags}"
+        if re.search(rf" {command}\b", line) and line != "kilolayer study":  # which lists the studies
+            own = re.sub(rf" ({'|'.join(re.findall('--[a-z-]+', flags))})( [^-]\S*)?", "", line)
+            return f"{own} {flags}"
     return line
 
 
