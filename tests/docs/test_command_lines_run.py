@@ -36,7 +36,10 @@ PAGES: dict[str, tuple[str, ...]] = {
     "gymnasium.md": ("kilolayer train reacher --run-dir runs/mine",),
     "index.md": (),
     "overview.md": (
-        *(f"kilolayer train point_u_maze --run-dir runs/{name}" for name in ("a", "b", "A", "B", "NAME")),
+        *(
+            f"kilolayer train point_u_maze --seed {ord(name[0])} --run-dir runs/{name}"
+            for name in ("a", "b", "A", "B", "NAME")
+        ),
         *(REACHER, DEEP, "kilolayer record runs/reacher --format npz --output reacher.npz"),
     ),
     "performance.md": (),
