@@ -13,7 +13,7 @@ INSTALLED := .venv/.installed
 demo: $(RUNS)
 	$(BIN)/kilolayer demo --seed $(SEED)
 
-# Before every merge (12 minutes on 2 quiet cores): lint, types, and every test that is not slow.
+# Before every merge (12 to 16 minutes on 2 cores): lint, types, and every test that is not slow.
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
