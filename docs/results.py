@@ -6,7 +6,6 @@ Metrics go by their short names: `time_at_goal` for `eval/time_at_goal`. Labels 
 import csv
 import functools
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,12 +109,11 @@ def at(study: str, metric: str, env_steps: int, **labels: Any) -> Estimate:
     return estimate(np.array(_column(f"{study}/curves.csv", metric, labels | {"env_steps": env_steps}), float))
 
 
-def last(study: str, metric: str, *, until: float = math.inf, **labels: Any) -> np.ndarray:
-    """Return a metric of each seed of a case in the last evaluation, or the last one until so many env steps."""
+def last(study: str, metric: str, **labels: Any) -> np.ndarray:
+    """Return a metric of each seed of a case in the last evaluation."""
     name = f"{study}/curves.csv"
     clocks = [clock for clock in ("env_steps", "gradient_steps") if clock in rows(name)[0]]
-    chosen = [row for row in rows(name) if has(row, labels) and row.get("env_steps", 0) <= until]
-    end = max(tuple(row[clock] for clock in clocks) for row in chosen)
+    end = max(tuple(row[clock] for clock in clocks) for row in rows(name) if has(row, labels))
     return np.array(_column(name, metric, labels | dict(zip(clocks, end, strict=True))), float)
 
 

@@ -90,17 +90,18 @@ class VectorGoalEnv(GoalMethods, gymnasium.vector.VectorEnv):
         self._leaves, told = self._step(self._leaves, self.functions.action(actions))
         rows = np.array(told)
         seen, last = ({name: rows[:, columns] for name, columns in one.items()} for one in (self._seen, self._last))
-        success, failed, truncated = (rows[:, column] > 0.0 for column in (-3, -2, -1))
+        reward, *flags = rows[:, -4:].T
+        success, failed, truncated = (flag > 0.0 for flag in flags)
         done = failed | truncated
         info: dict[str, Any] = {SUCCESS: success, f"_{SUCCESS}": ~done}
         if done.any():
             info["final_obs"] = np.full(self.num_envs, None, object)
             ended = zip(*(values[done] for values in last.values()), strict=True)
             info["final_obs"][done] = [dict(zip(SEEN, one, strict=True)) for one in ended]
-            flags = {SUCCESS: success, FAILED: failed, TRUNCATED: truncated}
-            info["final_info"] = flags | {f"_{name}": done for name in flags}
+            ends = {SUCCESS: success, FAILED: failed, TRUNCATED: truncated}
+            info["final_info"] = ends | {f"_{name}": done for name in ends}
             info["_final_obs"] = info["_final_info"] = done
-        return seen, rows[:, -4].astype(np.float64), failed, truncated, info
+        return seen, reward.astype(np.float64), failed, truncated, info
 
     def _advance(self, leaves: list[Array], action: Array) -> tuple[list[Array], Array]:
         """Take a step. The state comes and goes as its arrays alone, and all that a client sees leaves as one array
