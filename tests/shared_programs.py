@@ -5,13 +5,13 @@ A run builds its environments anew, so without this every `train` of every test 
 
 import functools
 import gc
-import os
 from pathlib import Path
 
 import jax
 
 from kilolayer.envs import registry
 from kilolayer.training import evaluation, overlap, population, setup, step
+from resident import resident_bytes
 
 MEMORY = 5 * 2**30
 """Bytes that a process may have before it forgets its programs."""
@@ -53,7 +53,7 @@ def share(patch):
 
 def forget_if_short():
     """Forget all programs if the process needs much memory."""
-    if _bytes() > MEMORY or _mappings() > MAPPINGS:
+    if _is_short():
         _make.cache_clear()
         _compile_steps.cache_clear()
         _compile_parts.cache_clear()
@@ -62,15 +62,8 @@ def forget_if_short():
         gc.collect()
 
 
-def _bytes() -> int:
+def _is_short() -> bool:
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return resident_bytes() > MEMORY or Path("/proc/self/maps").read_bytes().count(b"\n") > MAPPINGS
     except OSError:  # not Linux
-        return 0
-
-
-def _mappings() -> int:
-    try:
-        return Path("/proc/self/maps").read_bytes().count(b"\n")
-    except OSError:  # not Linux
-        return 0
+        return False

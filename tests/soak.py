@@ -8,7 +8,6 @@ it more than once for each array. So evaluations, each with a checkpoint, come a
 """
 
 import csv
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from resident import resident_bytes
 
 PAUSE = 30.0
 LIMIT = 0.02
@@ -33,8 +34,7 @@ STEPS = ["--total-env-steps=1000000000", "--num-evals=1000"]  # more than an hou
 
 def resident_mib(process: int) -> float:
     """Return the memory that a process holds, in MiB."""
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return resident_bytes(process) / 2**20
 
 
 def spread(samples: Sequence[float]) -> float:

@@ -2,7 +2,6 @@
 
 import functools
 import gc
-import os
 import threading
 import weakref
 from pathlib import Path
@@ -18,6 +17,7 @@ from kilolayer.render.record import PROGRAMS as RECORDINGS
 from kilolayer.render.record import record
 from kilolayer.training import evaluation, load_with_setup, run_episodes
 from kilolayer.training.evaluation import PROGRAMS
+from resident import resident_bytes
 from small_runs import SMALL
 
 ROBOT = SMALL | {"env": "reacher", "engine": "mujoco"}
@@ -84,7 +84,7 @@ def test_a_check_keeps_nothing():
 def test_fifty_loads_and_evaluations_take_no_more_than_50_mib(run):
     def resident():
         gc.collect()
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+        return resident_bytes() / 2**20
 
     for _ in range(PROGRAMS + 2):
         evaluate(*_loaded(run))
